@@ -1,0 +1,114 @@
+# FLOps in C. `make help` lists what there is to run.
+#
+# Variants live side by side: BUILD=dev (default) | asan | tsan | release | fuzz | cov, each under
+# build/$(BUILD). One archive a layer; a test links the archives of its own layer and below, so a
+# call upward is an undefined reference.
+
+BUILD ?= dev
+O := build/$(BUILD)
+CC := gcc
+AR := gcc-ar
+
+LAYERS := lib api controller workloads reconcilers
+PACKAGES := jansson yaml-0.1 libcurl libevent libevent_pthreads libevent_openssl openssl \
+            libsodium sqlite3 libpcre2-8 zlib
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+            -Wold-style-definition -Wwrite-strings -Wpointer-arith -Wvla -Wformat=2 -Wundef \
+            -Wimplicit-fallthrough -Wnull-dereference -Wconversion -Wno-sign-conversion
+GCC_WARNINGS := -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wtrampolines \
+                -Wbidi-chars=any
+
+CFLAGS_dev := -O1 -g
+CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+               -fno-omit-frame-pointer -DFL_ARENA_DEBUG -Wno-null-dereference
+CFLAGS_tsan := -O1 -g -fsanitize=thread -DFL_ARENA_DEBUG -Wno-null-dereference
+CFLAGS_cov := -O0 -g --coverage
+CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+               -DFL_ARENA_DEBUG
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
+                  -fcf-protection=full -fno-delete-null-pointer-checks -fno-strict-overflow \
+                  -ftrivial-auto-var-init=zero
+LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_tsan := -fsanitize=thread
+LDFLAGS_cov := --coverage
+LDFLAGS_fuzz := -fsanitize=address,undefined
+LDFLAGS_release := -Wl,-z,relro,-z,now,-z,noexecstack
+ifeq ($(BUILD),fuzz)
+CC := clang-14
+AR := llvm-ar-14
+GCC_WARNINGS := -Wno-gnu-zero-variadic-macro-arguments
+endif
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+CPPFLAGS := -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+CFLAGS := -std=gnu17 -fPIE -pthread -ffp-contract=off $(WARNINGS) $(GCC_WARNINGS) \
+          $(CFLAGS_$(BUILD)) $(EXTRA_CFLAGS)
+LDFLAGS := -pie -pthread -Wl,--as-needed $(LDFLAGS_$(BUILD)) $(EXTRA_LDFLAGS)
+LDLIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm
+
+sources = $(sort $(filter-out %_test.c %_fuzz.c %_bench.c,$(shell find $(1) -name '*.c' 2>/dev/null)))
+objects = $(patsubst %.c,$(O)/%.o,$(call sources,$(1)))
+# The archive of a layer and of those below it, the highest first.
+archives_from_lib := $(O)/lib.a
+archives_from_api := $(O)/api.a $(archives_from_lib)
+archives_from_controller := $(O)/controller.a $(archives_from_api)
+archives_from_workloads := $(O)/workloads.a $(archives_from_api)
+archives_from_reconcilers := $(O)/reconcilers.a $(O)/controller.a $(O)/workloads.a $(archives_from_api)
+archives_from_cmd := $(archives_from_reconcilers)
+archives_from_e2e := $(archives_from_reconcilers)
+archives_from_hack := $(archives_from_api)
+layer_of = $(firstword $(subst /, ,$(1)))
+
+TESTS := $(patsubst %.c,$(O)/%,$(sort $(shell find $(LAYERS) hack e2e -name '*_test.c' 2>/dev/null)))
+FUZZERS := $(patsubst %.c,$(O)/%,$(sort $(shell find $(LAYERS) hack -name '*_fuzz.c' 2>/dev/null)))
+FORMATTED := $(shell find $(LAYERS) cmd hack e2e -name '*.[ch]' ! -path '*/gen/*' 2>/dev/null)
+
+.PHONY: all
+all: bin/flops ## build the program: bin/flops
+
+include hack/make/*.mk
+
+bin/flops: $(O)/flops
+	@mkdir -p bin
+	@ln -sf ../$(O)/flops bin/flops
+
+$(O)/flops: $(call objects,cmd) $(archives_from_cmd)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+define layer_archive
+$(O)/$(1).a: $(call objects,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+$(foreach layer,$(LAYERS),$(eval $(call layer_archive,$(layer))))
+
+$(O)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/cmd/version.o: CPPFLAGS += -DFL_VERSION='"$(VERSION)"'
+
+.SECONDEXPANSION:
+$(O)/%_test: $(O)/%_test.o $$(archives_from_$$(call layer_of,$$*))
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+$(O)/%_fuzz: $(O)/%_fuzz.o $(if $(filter fuzz,$(BUILD)),,$(O)/hack/fuzz_main.o) \
+             $$(archives_from_$$(call layer_of,$$*))
+	$(CC) $(LDFLAGS) $(if $(filter fuzz,$(BUILD)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+
+.PHONY: check
+check: $(TESTS) $(FUZZERS) ## unit and contract tests, and the fuzz corpora (BUILD=asan|tsan too)
+	@hack/run-tests $(O) $(TESTS) -- $(FUZZERS)
+
+.PHONY: clean
+clean: ## remove all that was built
+	rm -rf build bin
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | \
+	  awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'

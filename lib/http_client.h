@@ -1,0 +1,55 @@
+/* An HTTP client (libcurl): blocking, for the command line and tests; and streaming, for watches.
+ *
+ * Every call has a deadline and a bound on what it accepts. Redirects are not followed. One client
+ * is used by one thread; it keeps connections open between calls. */
+#ifndef FL_LIB_HTTP_CLIENT_H
+#define FL_LIB_HTTP_CLIENT_H
+
+#include "lib/error.h"
+#include "lib/mem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fl_http_client;
+
+struct fl_http_client_options {
+    const char *base_url;      /* "https://127.0.0.1:6443", no slash at the end */
+    const char *ca_file;       /* PEM; NULL: the system's */
+    const char *cert_file, *key_file; /* client certificate; may be NULL */
+    const char *bearer_token;  /* may be NULL; never logged */
+    const char *user_agent;
+    bool insecure;             /* no certificate check */
+    int64_t connect_timeout_ms; /* 0: 10 s */
+    size_t max_response_bytes; /* 0: 256 MiB */
+};
+
+int fl_http_client_create(const struct fl_http_client_options *options,
+                          struct fl_http_client **ret_client, struct fl_error *err);
+void fl_http_client_destroy(struct fl_http_client *client);
+FL_DEFINE_CLEANUP(struct fl_http_client, fl_http_client_destroy)
+
+struct fl_http_call {
+    const char *method;
+    const char *target;           /* path and query, beginning with '/' */
+    const char *content_type;     /* of the body; may be NULL */
+    const char *accept;           /* may be NULL */
+    const void *body;
+    size_t body_len;
+    int64_t timeout_ms;           /* 0: 60 s; for a stream: without any byte, 0: none */
+};
+
+/* UNAVAILABLE where no connection can be made, TIMEOUT past the deadline. Any HTTP status is a
+ * success here; `*ret_headers` (may be NULL) holds "Name: value" lines. */
+int fl_http_call(struct fl_http_client *client, const struct fl_http_call *call, int *ret_status,
+                 struct fl_bytes **ret_body, char **ret_headers, struct fl_error *err);
+
+/* `line` gets each line of the answer without its newline, as it comes; a return != 0 ends the
+ * call and is returned (> 0 ends well). An answer other than 200 is collected into *ret_body. */
+typedef int fl_http_line_fn(void *user, const char *line, size_t len, struct fl_error *err);
+int fl_http_stream(struct fl_http_client *client, const struct fl_http_call *call,
+                   fl_http_line_fn *line, void *user, int *ret_status, struct fl_bytes **ret_body,
+                   struct fl_error *err);
+
+#endif

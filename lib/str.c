@@ -1,0 +1,202 @@
+#include "lib/str.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+bool fl_str_has_prefix(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+bool fl_str_has_suffix(const char *text, const char *suffix)
+{
+    size_t text_len = strlen(text), suffix_len = strlen(suffix);
+
+    return text_len >= suffix_len && memcmp(text + text_len - suffix_len, suffix, suffix_len) == 0;
+}
+
+bool fl_str_to_int64(const char *text, int64_t min, int64_t max, int64_t *ret_value)
+{
+    char *end;
+    long long value;
+
+    if (!(*text == '-' || (*text >= '0' && *text <= '9')))
+        return false;
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (errno || *end || end == text || value < min || value > max)
+        return false;
+    *ret_value = value;
+    return true;
+}
+
+bool fl_str_to_uint64(const char *text, uint64_t max, uint64_t *ret_value)
+{
+    char *end;
+    unsigned long long value;
+
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (errno || *end || value > max)
+        return false;
+    *ret_value = value;
+    return true;
+}
+
+static bool is_continuation(char c)
+{
+    return ((unsigned char)c & 0xC0) == 0x80;
+}
+
+size_t fl_utf8_width(const char *text, size_t len)
+{
+    const unsigned char *u = (const unsigned char *)text;
+
+    if (len == 0)
+        return 0;
+    if (u[0] < 0x80)
+        return 1;
+    if (u[0] < 0xC2 || u[0] > 0xF4)
+        return 0;
+    if (len < 2 || !is_continuation(text[1]))
+        return 0;
+    if (u[0] < 0xE0)
+        return 2;
+    if ((u[0] == 0xE0 && u[1] < 0xA0) || (u[0] == 0xED && u[1] > 0x9F) ||
+        (u[0] == 0xF0 && u[1] < 0x90) || (u[0] == 0xF4 && u[1] > 0x8F))
+        return 0;
+    if (len < 3 || !is_continuation(text[2]))
+        return 0;
+    if (u[0] < 0xF0)
+        return 3;
+    return len >= 4 && is_continuation(text[3]) ? 4 : 0;
+}
+
+bool fl_utf8_valid(const char *text, size_t len)
+{
+    while (len > 0) {
+        size_t width = fl_utf8_width(text, len);
+
+        if (width == 0)
+            return false;
+        text += width;
+        len -= width;
+    }
+    return true;
+}
+
+size_t fl_utf8_count(const char *text, size_t len)
+{
+    size_t count = 0;
+
+    while (len > 0) {
+        size_t width = fl_utf8_width(text, len);
+
+        width = width ? width : 1;
+        text += width;
+        len -= width;
+        count++;
+    }
+    return count;
+}
+
+char *fl_str_next(struct fl_arena *arena, const char **rest, char separator)
+{
+    const char *start = *rest, *end;
+
+    if (!start)
+        return NULL;
+    end = strchr(start, separator);
+    if (!end) {
+        *rest = NULL;
+        return fl_arena_strdup(arena, start);
+    }
+    *rest = end + 1;
+    return fl_arena_strndup(arena, start, (size_t)(end - start));
+}
+
+void fl_hex_encode(const void *data, size_t len, char *out)
+{
+    sodium_bin2hex(out, len * 2 + 1, data, len);
+}
+
+char *fl_base64_encode(struct fl_arena *arena, const void *data, size_t len)
+{
+    size_t size = sodium_base64_ENCODED_LEN(len, sodium_base64_VARIANT_ORIGINAL);
+    char *text = fl_alloc(arena, size);
+
+    sodium_bin2base64(text, size, data, len, sodium_base64_VARIANT_ORIGINAL);
+    return text;
+}
+
+bool fl_base64_decode(struct fl_arena *arena, const char *text, size_t len, char **ret_data,
+                      size_t *ret_len)
+{
+    size_t room = len / 4 * 3 + 3, used = 0;
+    unsigned char *data = fl_alloc(arena, room + 1);
+
+    if (sodium_base642bin(data, room, text, len, NULL, &used, NULL,
+                          sodium_base64_VARIANT_ORIGINAL) != 0)
+        return false;
+    data[used] = '\0';
+    *ret_data = (char *)data;
+    *ret_len = used;
+    return true;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+char *fl_url_decode(struct fl_arena *arena, const char *text, size_t len, bool plus_is_space)
+{
+    char *out = fl_alloc(arena, len + 1);
+    size_t used = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '%') {
+            int high = len - i > 2 ? hex_digit(text[i + 1]) : -1;
+            int low = len - i > 2 ? hex_digit(text[i + 2]) : -1;
+
+            if (high < 0 || low < 0 || (high | low) == 0)
+                return NULL;
+            out[used++] = (char)(high * 16 + low);
+            i += 2;
+        } else if (text[i] == '+' && plus_is_space) {
+            out[used++] = ' ';
+        } else if (text[i] == '\0') {
+            return NULL;
+        } else {
+            out[used++] = text[i];
+        }
+    }
+    return out;
+}
+
+char *fl_url_encode(struct fl_arena *arena, const char *text)
+{
+    static const char unreserved[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    char *out = fl_alloc(arena, strlen(text) * 3 + 1), *end = out;
+
+    for (; *text; text++) {
+        if (strchr(unreserved, *text)) {
+            *end++ = *text;
+        } else {
+            *end++ = '%';
+            *end++ = "0123456789ABCDEF"[(unsigned char)*text >> 4];
+            *end++ = "0123456789ABCDEF"[(unsigned char)*text & 15];
+        }
+    }
+    return out;
+}

@@ -1,0 +1,69 @@
+/* TLS contexts, and the small certificate authority of a control plane (OpenSSL).
+ *
+ * TLS 1.2 at least, 1.3 by preference; server contexts may ask for client certificates and verify
+ * those that are shown against a CA. Private keys are ECDSA P-256, files are PEM, key files have
+ * mode 0600 and appear atomically. Contexts are immutable once made and shared by threads. */
+#ifndef FL_LIB_TLS_H
+#define FL_LIB_TLS_H
+
+#include "lib/env.h"
+#include "lib/error.h"
+#include "lib/mem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct ssl_ctx_st;
+struct fl_tls;
+
+struct fl_tls_files {
+    const char *cert;      /* chain, leaf first; NULL for a client without one */
+    const char *key;
+    const char *client_ca; /* server: verify client certificates against it; NULL: ask for none */
+    const char *ca;        /* client: what to trust; NULL: the system's */
+};
+
+int fl_tls_server_create(const struct fl_tls_files *files, struct fl_tls **ret_tls,
+                         struct fl_error *err);
+int fl_tls_client_create(const struct fl_tls_files *files, struct fl_tls **ret_tls,
+                         struct fl_error *err);
+void fl_tls_destroy(struct fl_tls *tls);
+FL_DEFINE_CLEANUP(struct fl_tls, fl_tls_destroy)
+struct ssl_ctx_st *fl_tls_context(struct fl_tls *tls);
+
+/* Who a verified peer certificate says it is. Bounded: a subject with more is cut. */
+#define FL_TLS_NAME_MAX 256
+#define FL_TLS_GROUPS_MAX 16
+struct fl_tls_peer {
+    bool verified;
+    char common_name[FL_TLS_NAME_MAX];
+    char organizations[FL_TLS_GROUPS_MAX][FL_TLS_NAME_MAX];
+    size_t organization_count;
+};
+
+struct fl_cert_request {
+    const char *common_name;
+    const char *const *organizations; /* may be NULL */
+    size_t organization_count;
+    const char *const *names;         /* DNS names and IP addresses for subjectAltName */
+    size_t name_count;
+    bool server, client;              /* extended key usages */
+    int64_t valid_seconds;
+};
+
+/* Makes a CA's key and self-signed certificate unless both files are there and valid for at least
+ * another day. Half of a pair is an error, never overwritten. */
+int fl_ca_ensure(const struct fl_env *env, const char *cert_path, const char *key_path,
+                 const char *common_name, int64_t valid_seconds, struct fl_error *err);
+
+/* Issues a certificate signed by the CA, with a fresh key, into two files (the pair is replaced).
+ * fl_cert_ensure does so only where the files are missing, do not belong to this CA, lack one of
+ * the names, or end within a third of their life. */
+int fl_cert_issue(const struct fl_env *env, const char *ca_cert_path, const char *ca_key_path,
+                  const struct fl_cert_request *request, const char *cert_path,
+                  const char *key_path, struct fl_error *err);
+int fl_cert_ensure(const struct fl_env *env, const char *ca_cert_path, const char *ca_key_path,
+                   const struct fl_cert_request *request, const char *cert_path,
+                   const char *key_path, struct fl_error *err);
+
+#endif
