@@ -20,7 +20,7 @@ fi
 kubectl=$1
 export KUBECONFIG=$2
 top=$(cd "$(dirname "$0")/../.." && pwd)
-space=flops-crds-check
+space=flops-crds-$$
 work=$(mktemp -d)
 passed=0
 failed=0
@@ -120,7 +120,7 @@ for file in "$top"/crds/*.yaml; do
     "$kubectl" apply -f "$file" > "$work/out"
     "$kubectl" wait --for=condition=Established --timeout=60s -f "$file" > "$work/out"
 done
-"$kubectl" create namespace "$space" > "$work/out" 2>&1 || "$kubectl" get namespace "$space" > "$work/out"
+"$kubectl" create namespace "$space" > "$work/out"
 set +e
 
 for file in "$top"/crds/testdata/*/*.yaml; do
