@@ -115,11 +115,58 @@ check_status()
     k delete "$name" > "$work/out" 2>&1 || fail "$1" "cannot be deleted"
 }
 
+# check_names FILE: the CRD's short name and its category lead to the resource
+check_names()
+{
+    local short plural
+    plural=$(sed -n 's/^    plural: //p' "$1")
+    short=$(sed -n 's/^    shortNames: \[\(.*\)\]$/\1/p' "$1")
+    if ! k get "$short" > "$work/out" 2>&1; then
+        fail "$1" "short name $short is not known"
+    elif k api-resources --api-group=flops.dev --categories=flops -o name > "$work/out" 2>&1 &&
+        grep -qx "$plural.flops.dev" "$work/out"; then
+        pass
+    else
+        fail "$1" "not in category flops"
+    fi
+}
+
+# check_scale FILE FIELD: the scale subresource sets spec.FIELD
+check_scale()
+{
+    local file=$top/$1 name
+    name=$(k create -f "$file" -o name 2> "$work/out")
+    if k scale "$name" --replicas=3 > "$work/out" 2>&1 &&
+        [ "$(k get "$name" -o "jsonpath={.spec.$2}")" = 3 ]; then
+        pass
+    else
+        fail "$file" "cannot be scaled"
+    fi
+    k delete "$name" > "$work/out" 2>&1 || fail "$file" "cannot be deleted"
+}
+
+# check_selector FILE YES NO: the field selector YES finds the object, NO does not
+check_selector()
+{
+    local file=$top/$1 name resource
+    name=$(k create -f "$file" -o name 2> "$work/out")
+    resource=${name%/*}
+    if [ "$(k get "$resource" --field-selector "$2" -o name 2>> "$work/out")" = "$name" ] &&
+        [ -z "$(k get "$resource" --field-selector "$3" -o name 2>> "$work/out")" ]; then
+        pass
+    else
+        fail "$file" "field selector $2 or $3 is wrong"
+    fi
+    k delete "$name" > "$work/out" 2>&1 || fail "$file" "cannot be deleted"
+}
+
 set -e
 for file in "$top"/crds/*.yaml; do
-    "$kubectl" apply -f "$file" > "$work/out"
+    "$kubectl" apply -f "$file" >> "$work/applied"
     "$kubectl" wait --for=condition=Established --timeout=60s -f "$file" > "$work/out"
 done
+# A server that had other CRDs by these names takes a moment until it validates with the new ones.
+if grep -q ' configured$' "$work/applied"; then sleep 2; fi
 "$kubectl" create namespace "$space" > "$work/out"
 set +e
 
@@ -136,6 +183,14 @@ for file in "$top"/crds/testdata/*/*.yaml; do
         ;;
     esac
 done
+for file in "$top"/crds/*.yaml; do
+    check_names "$file"
+done
+check_scale crds/testdata/flproject/valid-minimal.yaml learners.count
+check_scale crds/testdata/inferenceserver/valid-minimal.yaml replicas
+check_scale crds/testdata/workload/valid-process.yaml instances
+check_selector crds/testdata/workload/valid-container.yaml spec.role=Aggregator spec.role=Learner
+check_selector crds/testdata/flround/valid-minimal.yaml spec.project.name=mnist spec.project.name!=mnist
 for file in "$top"/examples/*.yaml; do
     if k apply --dry-run=server -f "$file" > "$work/out" 2>&1; then pass; else fail "$file" "refused"; fi
 done
