@@ -5,9 +5,10 @@
 #
 # crds/testdata/<kind>/ holds, by the first word of the file name:
 #   valid-*    one document that must be accepted without a warning (dry run)
-#   invalid-*  one document that must be refused; line 1 is "# error: TEXT", TEXT must be part of the answer
+#   invalid-*  one document that must be refused; the first lines are "# error: TEXT", and every TEXT must be part of
+#              the answer
 #   update-*   two documents: the first is created, the second replaces it and must be accepted, or, with
-#              "# error: TEXT" in line 1, be refused with TEXT
+#              "# error: TEXT" in the first lines, be refused with every TEXT
 #   status-*   one document with a status, which is written through the status subresource; line 1 is
 #              "# row: CELLS", what `kubectl get` prints between name and age
 # The server is left as it was, apart from the CRDs. Exits with 1 if anything differs.
@@ -43,8 +44,8 @@ fail()
     sed 's/^/     /' "$work/out"
 }
 
-# directive FILE WORD: the text after "# WORD: " in line 1, if it is there
-directive() { sed -n "1s/^# $2: //p" "$1"; }
+# directives FILE WORD: the texts after "# WORD: " in the first lines, one a line
+directives() { sed -n -e "s/^# $2: //p" -e '/^# /!q' "$1"; }
 
 check_valid()
 {
@@ -57,17 +58,21 @@ check_valid()
     fi
 }
 
-check_refusal() # FILE TEXT: $work/out holds what kubectl said when it failed
+check_refusal() # FILE TEXTS: $work/out holds what kubectl said when it failed
 {
-    if grep -qF -- "$2" "$work/out"; then pass; else fail "$1" "refused, but not with: $2"; fi
+    local text missing=
+    while read -r text; do
+        grep -qF -- "$text" "$work/out" || missing=$text
+    done <<< "$2"
+    if [ -z "$missing" ]; then pass; else fail "$1" "refused, but not with: $missing"; fi
 }
 
 check_invalid()
 {
     local text
-    text=$(directive "$1" error)
+    text=$(directives "$1" error)
     if [ -z "$text" ]; then
-        echo "line 1 must be: # error: TEXT" > "$work/out"
+        echo "the first line must be: # error: TEXT" > "$work/out"
         fail "$1" "no expectation"
     elif k create --dry-run=server --validate=true -f "$1" > "$work/out" 2>&1; then
         fail "$1" "accepted"
@@ -79,7 +84,7 @@ check_invalid()
 check_update()
 {
     local text
-    text=$(directive "$1" error)
+    text=$(directives "$1" error)
     awk -v dir="$work" 'BEGIN { n = 1 } /^---$/ { n++; next } { print > (dir "/doc" n ".yaml") }' "$1"
     if ! k create -f "$work/doc1.yaml" > "$work/out" 2>&1; then
         fail "$1" "the first document is refused"
@@ -96,7 +101,7 @@ check_update()
 check_status()
 {
     local want name row
-    want=$(directive "$1" row)
+    want=$(directives "$1" row)
     name=$(k create -f "$1" -o name 2> "$work/out")
     if [ -z "$name" ]; then
         fail "$1" "refused"
