@@ -17,8 +17,6 @@
 #define CLOCK_SLACK_SECONDS 300 /* peers whose clock is a little behind accept it too */
 #define DAY_SECONDS         ((int64_t)86400)
 
-FL_DEFINE_CLEANUP(X509, X509_free)
-FL_DEFINE_CLEANUP(EVP_PKEY, EVP_PKEY_free)
 FL_DEFINE_CLEANUP(BIO, BIO_free_all)
 FL_DEFINE_CLEANUP(BIGNUM, BN_free)
 FL_DEFINE_CLEANUP(X509_EXTENSION, X509_EXTENSION_free)

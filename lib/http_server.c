@@ -194,11 +194,14 @@ static void describe_peer(const struct sockaddr_storage *address, char out[INET6
         (void)inet_ntop(AF_INET, &four->sin_addr, out, INET6_ADDRSTRLEN);
 }
 
-/* Makes room by ending the connection that is missed least. */
+/* Makes room by ending the connection that is missed least. Those over the bound do not count, so
+ * that ending them would make no room; they are few. */
 static bool evict(struct fl_http_server *server)
 {
     struct fl_http_conn *conn = TAILQ_FIRST(&server->waiting[FL_HTTP_WAIT_LINGER]);
 
+    while (conn && conn->refused)
+        conn = TAILQ_NEXT(conn, wait_link);
     if (!conn)
         conn = TAILQ_FIRST(&server->waiting[FL_HTTP_WAIT_IDLE]);
     if (!conn)
