@@ -103,6 +103,15 @@ size_t fl_utf8_count(const char *text, size_t len)
     return count;
 }
 
+size_t fl_utf8_cut(const char *text, size_t len, size_t max)
+{
+    if (len <= max)
+        return len;
+    while (max > 0 && is_continuation(text[max]))
+        max--;
+    return max;
+}
+
 char *fl_str_next(struct fl_arena *arena, const char **rest, char separator)
 {
     const char *start = *rest, *end;

@@ -31,6 +31,8 @@ bool fl_str_to_uint64(const char *text, uint64_t max, uint64_t *ret_value);
 size_t fl_utf8_width(const char *text, size_t len);
 bool fl_utf8_valid(const char *text, size_t len);
 size_t fl_utf8_count(const char *text, size_t len); /* characters; a bad byte counts as one */
+/* The most bytes, at most `max`, that do not cut a character. */
+size_t fl_utf8_cut(const char *text, size_t len, size_t max);
 
 /* The next piece of `*rest` up to `separator` (in the arena), or NULL when nothing is left; an
  * empty text has one empty piece. `*rest` becomes NULL after the last. */
