@@ -147,7 +147,7 @@ bool fl_base64_decode(struct fl_arena *arena, const char *text, size_t len, char
     size_t room = len / 4 * 3 + 3, used = 0;
     unsigned char *data = fl_alloc(arena, room + 1);
 
-    if (sodium_base642bin(data, room, text, len, NULL, &used, NULL,
+    if (sodium_base642bin(data, room, text, len, "\r\n", &used, NULL,
                           sodium_base64_VARIANT_ORIGINAL) != 0)
         return false;
     data[used] = '\0';

@@ -193,16 +193,13 @@ static json_t *text_value(struct reader *reader, const yaml_event_t *event, cons
 static json_t *binary_value(struct reader *reader, const yaml_event_t *event)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    const char *text = (const char *)event->data.scalar.value;
-    size_t len = 0, data_len;
-    char *packed = fl_alloc(arena, event->data.scalar.length + 1), *data;
+    char *data;
+    size_t len;
 
-    for (; *text; text++)
-        if (*text != '\n' && *text != '\r')
-            packed[len++] = *text;
-    if (!fl_base64_decode(arena, packed, len, &data, &data_len))
+    if (!fl_base64_decode(arena, (const char *)event->data.scalar.value,
+                          event->data.scalar.length, &data, &len))
         return no_value(reader, event->start_mark, "!!binary value is not base64");
-    return text_value(reader, event, data, data_len);
+    return text_value(reader, event, data, len);
 }
 
 static json_t *real_value(struct reader *reader, const yaml_event_t *event, double real)
