@@ -112,3 +112,6 @@ clean: ## remove all that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | \
 	  awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# The table of built-in kinds is part of the object file (.incbin), which no -MMD sees.
+$(O)/api/resource.o: $(wildcard api/builtin/*.yaml)
