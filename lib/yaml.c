@@ -524,6 +524,22 @@ static struct fl_yaml_limits with_defaults(const struct fl_yaml_limits *limits)
     return all;
 }
 
+/* libyaml compares each %TAG directive with all before it. */
+#define DIRECTIVES_MAX 100
+
+static bool has_many_directives(const char *text, size_t len)
+{
+    const char *end = text + len;
+
+    for (int count = 0; count <= DIRECTIVES_MAX; count++) {
+        text = memmem(text, (size_t)(end - text), "%TAG", 4);
+        if (!text)
+            return false;
+        text += 4;
+    }
+    return true;
+}
+
 static void note_duplicate(void *user, const char *path)
 {
     (void)path;
@@ -575,8 +591,11 @@ int fl_yaml_parse_all(const char *text, size_t len, const struct fl_yaml_limits 
     json = try_json(text, len, &reader.limits);
     if (json)
         return document(user, json, first_line(text), err);
+    if (has_many_directives(text, len))
+        return fl_error_set(err, FL_E_TOO_LARGE, "more than %d %%TAG directives", DIRECTIVES_MAX);
     if (!yaml_parser_initialize(&reader.parser))
         abort();
+    yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, len);
     r = read_stream(&reader, document, user);
     yaml_parser_delete(&reader.parser);

@@ -328,6 +328,12 @@ static void bounds_what_aliases_expand_to(void **state)
     fl_buf_puts(&text, "\nb: [*a, *a, *a, *a]\n");
     assert_yaml_refused(text.data, text.len, NULL, FL_E_TOO_LARGE, "aliases expand to too much");
 
+    fl_buf_clear(&text);
+    for (int i = 0; i < 101; i++)
+        fl_buf_printf(&text, "%%TAG !a%d! b\n", i);
+    fl_buf_puts(&text, "---\na: 1\n");
+    assert_yaml_refused(text.data, text.len, NULL, FL_E_TOO_LARGE, "more than 100 %TAG");
+
     /* An alias below the bound on depth, to something that passes it. */
     assert_yaml_refused("a: &a [[1]]\nb: [*a]\n", 20, &(struct fl_yaml_limits){.max_depth = 3},
                         FL_E_BAD_REQUEST, "nesting deeper than 3 levels");
