@@ -37,7 +37,7 @@ LDFLAGS_release := -Wl,-z,relro,-z,now,-z,noexecstack
 ifeq ($(BUILD),fuzz)
 CC := clang-14
 AR := llvm-ar-14
-GCC_WARNINGS := -Wno-gnu-zero-variadic-macro-arguments
+GCC_WARNINGS := -Wno-gnu-zero-variadic-macro-arguments -Wno-format-nonliteral
 endif
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
