@@ -448,7 +448,7 @@ int fl_store_write(struct fl_store *store, const struct fl_store_write *write,
                    fl_store_done_fn *done, void *user, struct fl_error *err)
 {
     struct fl_content content = {0};
-    struct fl_pending *pending;
+    struct fl_pending *pending = NULL;
     struct fl_buf text;
     int r;
 
