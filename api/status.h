@@ -59,6 +59,8 @@ void fl_field_error_add_text(struct fl_field_errors *errors, enum fl_field_error
                              const char *path, const char *value_text, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 const char *fl_field_error_reason(enum fl_field_error_type type);
+/* Appends a value as such a message quotes it; NULL is null. */
+void fl_field_value_write(struct fl_buf *buf, const json_t *value);
 
 /* "path: message", or "[a, b]" for several. Arena. */
 char *fl_field_errors_text(const struct fl_field_errors *errors);
