@@ -155,6 +155,8 @@ void fl_schema_validate(const struct fl_schema *schema, const json_t *object, co
         if (!ignored || ignored->count == 0)
             fl_schema_check_lists(node, object, &root, errors);
     }
+    if (node->below_rules)
+        fl_schema_check_rules(node, object, old, errors);
 }
 
 /* Nodes. */

@@ -36,12 +36,8 @@ static const char object_meta_text[] =
     "\"fieldsV1\":{\"type\":\"object\",\"nullable\":true,"
     "\"x-kubernetes-preserve-unknown-fields\":true}}}}}}";
 
-struct builder {
-    struct fl_schema *schema;
-    struct fl_field_errors *errors;
-};
 
-static struct fl_schema_node *build(struct builder *b, const json_t *openapi,
+static struct fl_schema_node *build(struct fl_schema_builder *b, const json_t *openapi,
                                     const struct fl_schema_path *path);
 
 static bool flag(const json_t *openapi, const char *key)
@@ -49,7 +45,7 @@ static bool flag(const json_t *openapi, const char *key)
     return json_is_true(json_object_get(openapi, key));
 }
 
-static const char *text_of(struct builder *b, const json_t *value)
+static const char *text_of(struct fl_schema_builder *b, const json_t *value)
 {
     const char *text = json_string_value(value);
 
@@ -75,12 +71,12 @@ static bool number_of(const json_t *openapi, const char *key, double *ret_value)
     return true;
 }
 
-static json_t *frozen_copy(struct builder *b, const json_t *value)
+static json_t *frozen_copy(struct fl_schema_builder *b, const json_t *value)
 {
     return fl_json_in_arena(b->schema->arena, json_deep_copy(value));
 }
 
-static void set_type(struct builder *b, struct fl_schema_node *node, const json_t *openapi)
+static void set_type(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi)
 {
     static const struct {
         const char *name;
@@ -103,7 +99,7 @@ static void set_type(struct builder *b, struct fl_schema_node *node, const json_
     }
 }
 
-static void set_list(struct builder *b, struct fl_schema_node *node, const json_t *openapi)
+static void set_list(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi)
 {
     const char *type = json_string_value(json_object_get(openapi, "x-kubernetes-list-type"));
     const json_t *keys = json_object_get(openapi, "x-kubernetes-list-map-keys"), *key;
@@ -139,7 +135,7 @@ static void set_numbers(struct fl_schema_node *node, const json_t *openapi)
     node->max_properties = count_of(openapi, "maxProperties");
 }
 
-static void set_pattern(struct builder *b, struct fl_schema_node *node, const json_t *openapi,
+static void set_pattern(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi,
                         const struct fl_schema_path *path)
 {
     const json_t *value = json_object_get(openapi, "pattern");
@@ -154,7 +150,7 @@ static void set_pattern(struct builder *b, struct fl_schema_node *node, const js
                       "must be a valid regular expression, but isn't: %s", problem);
 }
 
-static struct fl_schema_nodes build_branches(struct builder *b, const json_t *openapi,
+static struct fl_schema_nodes build_branches(struct fl_schema_builder *b, const json_t *openapi,
                                              const char *key, const struct fl_schema_path *path)
 {
     const json_t *branches = json_object_get(openapi, key), *branch;
@@ -178,15 +174,19 @@ static void inherit(struct fl_schema_node *node, const struct fl_schema_node *ch
     node->below_rules |= child->below_rules;
 }
 
-static void build_properties(struct builder *b, struct fl_schema_node *node, const json_t *openapi,
+static void build_properties(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi,
                              const struct fl_schema_path *path)
 {
     json_t *properties = json_object_get(openapi, "properties"), *sub;
     size_t count = json_object_size(properties), len, defaulted = 0;
     const char *key;
 
+    const struct fl_schema_path *uncorrelated = b->uncorrelated;
+
     if (count == 0)
         return;
+    if (node->map_atomic && !b->uncorrelated)
+        b->uncorrelated = path;
     node->properties = fl_new_array(b->schema->arena, struct fl_schema_property, count);
     json_object_keylen_foreach(properties, key, len, sub) {
         struct fl_schema_property *property = &node->properties[node->property_count++];
@@ -198,6 +198,7 @@ static void build_properties(struct builder *b, struct fl_schema_node *node, con
         inherit(node, property->node);
         defaulted += property->node->fallback != NULL;
     }
+    b->uncorrelated = uncorrelated;
     fl_schema_index_properties(b->schema->arena, node);
     node->defaulted = fl_new_array(b->schema->arena, struct fl_schema_property *, defaulted + 1);
     for (uint32_t i = 0; i < node->property_count; i++) {
@@ -206,7 +207,22 @@ static void build_properties(struct builder *b, struct fl_schema_node *node, con
     }
 }
 
-static void build_additional(struct builder *b, struct fl_schema_node *node, const json_t *openapi,
+/* Only the elements of a map list can be told from those of the old list. */
+static void build_items(struct fl_schema_builder *b, struct fl_schema_node *node,
+                        const json_t *items, const struct fl_schema_path *path)
+{
+    const struct fl_schema_path *uncorrelated = b->uncorrelated;
+
+    if (!json_is_object(items))
+        return;
+    if (node->list_type != FL_LIST_MAP && !b->uncorrelated)
+        b->uncorrelated = path;
+    node->items = build(b, items, FL_PATH_CHILD(path, "items"));
+    b->uncorrelated = uncorrelated;
+    inherit(node, node->items);
+}
+
+static void build_additional(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi,
                              const struct fl_schema_path *path)
 {
     const json_t *additional = json_object_get(openapi, "additionalProperties");
@@ -221,7 +237,7 @@ static void build_additional(struct builder *b, struct fl_schema_node *node, con
 }
 
 /* A property carries its own mark, so that ordinarily one pass over an object counts them. */
-static void set_required(struct builder *b, struct fl_schema_node *node, const json_t *openapi)
+static void set_required(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi)
 {
     const json_t *required = json_object_get(openapi, "required"), *name;
     size_t i;
@@ -240,7 +256,7 @@ static void set_required(struct builder *b, struct fl_schema_node *node, const j
     }
 }
 
-static struct fl_schema_node *build(struct builder *b, const json_t *openapi,
+static struct fl_schema_node *build(struct fl_schema_builder *b, const json_t *openapi,
                                     const struct fl_schema_path *path)
 {
     struct fl_schema_node *node = fl_new(b->schema->arena, struct fl_schema_node);
@@ -264,11 +280,7 @@ static struct fl_schema_node *build(struct builder *b, const json_t *openapi,
     part = json_object_get(openapi, "enum");
     if (json_array_size(part) > 0)
         node->enumeration = frozen_copy(b, part);
-    part = json_object_get(openapi, "items");
-    if (json_is_object(part)) {
-        node->items = build(b, part, FL_PATH_CHILD(path, "items"));
-        inherit(node, node->items);
-    }
+    build_items(b, node, json_object_get(openapi, "items"), path);
     build_properties(b, node, openapi, path);
     build_additional(b, node, openapi, path);
     set_required(b, node, openapi);
@@ -278,6 +290,7 @@ static struct fl_schema_node *build(struct builder *b, const json_t *openapi,
     part = json_object_get(openapi, "not");
     if (json_is_object(part))
         node->none_of = build(b, part, FL_PATH_CHILD(path, "not"));
+    fl_schema_build_rules(b, node, openapi, path);
     return node;
 }
 
@@ -323,7 +336,7 @@ struct fl_schema_node *fl_schema_build(struct fl_schema *schema, const json_t *o
                                        const struct fl_schema_path *path,
                                        struct fl_field_errors *errors)
 {
-    struct builder builder = {schema, errors};
+    struct fl_schema_builder builder = {schema, errors, NULL};
     struct fl_schema_path properties = {path, FL_PATH_FIELD, "properties", 0};
     FL_JSON whole = with_type_meta(openapi);
     FL_JSON object_meta = parse_object_meta();

@@ -130,11 +130,24 @@ void fl_schema_index_properties(struct fl_arena *arena, struct fl_schema_node *n
 #define FL_SCHEMA_DEPTH_MAX 64u
 #define FL_SCHEMA_NODES_MAX 20000u
 
+struct fl_schema_builder {
+    struct fl_schema *schema;
+    struct fl_field_errors *errors;
+    const struct fl_schema_path *uncorrelated; /* below this place there is no oldSelf; NULL: is */
+};
+/* Compiles x-kubernetes-validations. */
+void fl_schema_build_rules(struct fl_schema_builder *builder, struct fl_schema_node *node,
+                           const json_t *openapi, const struct fl_schema_path *path);
+
 bool fl_schema_check_structural(const json_t *openapi, const struct fl_schema_path *path,
                                 struct fl_field_errors *errors);
 struct fl_schema_node *fl_schema_build(struct fl_schema *schema, const json_t *openapi,
                                        const struct fl_schema_path *path,
                                        struct fl_field_errors *errors);
+/* The part of a document that a field path (".spec.name", "['a b']" where brackets may be used)
+ * leads to; NULL where it leads nowhere. `ret_text` (may be NULL) gets it as errors write it. */
+const json_t *fl_schema_find_field(const json_t *schema, const char *path, bool brackets,
+                                   struct fl_buf *ret_text);
 void fl_schema_check_defaults(const struct fl_schema *schema, const struct fl_schema_path *path,
                               struct fl_field_errors *errors);
 /* Prunes a part of an object; `metadata` is the schema's ObjectMeta. */
@@ -150,12 +163,20 @@ void fl_schema_check_lists(const struct fl_schema_node *node, const json_t *valu
                            const struct fl_schema_path *path, struct fl_field_errors *errors);
 void fl_schema_check_embedded(const struct fl_schema_node *node, const json_t *value,
                               const struct fl_schema_path *path, struct fl_field_errors *errors);
-/* `before`: how many errors there were before this object was looked at. */
-void fl_schema_check_rules(const struct fl_schema *schema, const json_t *object, const json_t *old,
-                           size_t before, struct fl_field_errors *errors);
+void fl_schema_check_rules(const struct fl_schema_node *node, const json_t *value,
+                           const json_t *old, struct fl_field_errors *errors);
 bool fl_schema_equal(const struct fl_schema_node *node, const json_t *value, const json_t *old);
-/* The element of `old` with the same list-map keys; NULL: none. */
-const json_t *fl_schema_list_find(const struct fl_schema_node *list, const json_t *old,
-                                  const json_t *element, size_t hint);
+
+/* Finds the elements of a map list's old value by their keys. */
+struct fl_schema_old_list {
+    const struct fl_schema_node *list;
+    const json_t *old;
+    struct fl_schema_old_entry *entries; /* by hash; made for long lists when first needed */
+};
+/* `old` may be NULL or no list: then nothing is found. */
+struct fl_schema_old_list fl_schema_old_list(const struct fl_schema_node *list, const json_t *old);
+const json_t *fl_schema_old_element(struct fl_schema_old_list *list, const json_t *element,
+                                    size_t index);
+void fl_schema_old_list_finish(struct fl_schema_old_list *list);
 
 #endif

@@ -20,7 +20,7 @@ static bool same_key(const struct fl_schema_node *list, const json_t *a, const j
 }
 
 /* Elements ordered by a hash, so that long lists are not compared each with each. */
-struct entry {
+struct fl_schema_old_entry {
     uint64_t hash;
     size_t index;
 };
@@ -90,7 +90,7 @@ static uint64_t hash_element(const struct fl_schema_node *list, const json_t *el
 
 static int compare_entries(const void *a, const void *b)
 {
-    const struct entry *left = a, *right = b;
+    const struct fl_schema_old_entry *left = a, *right = b;
 
     if (left->hash != right->hash)
         return left->hash < right->hash ? -1 : 1;
@@ -113,12 +113,12 @@ static bool same_element(const struct fl_schema_node *list, const json_t *a, con
 static size_t find_repeated(const struct fl_schema_node *list, const json_t *value, size_t *out)
 {
     size_t count = json_array_size(value), found = 0;
-    struct entry few[32], *entries = few;
+    struct fl_schema_old_entry few[32], *entries = few;
 
     if (count > FL_COUNT_OF(few))
         entries = fl_calloc(count, sizeof(*entries));
     for (size_t i = 0; i < count; i++)
-        entries[i] = (struct entry){hash_element(list, json_array_get(value, i)), i};
+        entries[i] = (struct fl_schema_old_entry){hash_element(list, json_array_get(value, i)), i};
     qsort(entries, count, sizeof(*entries), compare_entries);
     for (size_t i = 1; i < count; i++) {
         size_t equals = 0;
@@ -205,39 +205,85 @@ void fl_schema_check_lists(const struct fl_schema_node *node, const json_t *valu
     }
 }
 
-const json_t *fl_schema_list_find(const struct fl_schema_node *list, const json_t *old,
-                                  const json_t *element, size_t hint)
+struct fl_schema_old_list fl_schema_old_list(const struct fl_schema_node *list, const json_t *old)
 {
-    size_t count = json_array_size(old);
-    const json_t *found;
+    bool can_be_found = list->list_type == FL_LIST_MAP && json_is_array(old);
 
-    if (!json_is_object(element) || count == 0)
+    return (struct fl_schema_old_list){list, can_be_found ? old : NULL, NULL};
+}
+
+void fl_schema_old_list_finish(struct fl_schema_old_list *list)
+{
+    free(list->entries);
+    list->entries = NULL;
+}
+
+static const json_t *match_old(const struct fl_schema_old_list *list, const json_t *element,
+                               size_t index)
+{
+    const json_t *old = json_array_get(list->old, index);
+
+    return json_is_object(old) && same_key(list->list, element, old) ? old : NULL;
+}
+
+static void index_old(struct fl_schema_old_list *list, size_t count)
+{
+    list->entries = fl_calloc(count, sizeof(*list->entries));
+    for (size_t i = 0; i < count; i++)
+        list->entries[i] = (struct fl_schema_old_entry){
+            hash_element(list->list, json_array_get(list->old, i)), i};
+    qsort(list->entries, count, sizeof(*list->entries), compare_entries);
+}
+
+/* Elements mostly stay where they were; short lists are looked through, long ones by hash. */
+const json_t *fl_schema_old_element(struct fl_schema_old_list *list, const json_t *element,
+                                    size_t index)
+{
+    size_t count = json_array_size(list->old), low = 0, high = count;
+    const json_t *found;
+    uint64_t hash;
+
+    if (!list->old || !json_is_object(element))
         return NULL;
-    /* Elements mostly stay where they were. */
-    for (size_t i = 0; i < count; i++) {
-        found = json_array_get(old, (hint + i) % count);
-        if (json_is_object(found) && same_key(list, element, found))
-            return found;
+    found = match_old(list, element, index);
+    for (size_t i = 0; !found && count <= 16 && i < count; i++)
+        found = match_old(list, element, i);
+    if (found || count <= 16)
+        return found;
+    if (!list->entries)
+        index_old(list, count);
+    hash = hash_element(list->list, element);
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (list->entries[middle].hash < hash)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return NULL;
+    for (; !found && low < count && list->entries[low].hash == hash; low++)
+        found = match_old(list, element, list->entries[low].index);
+    return found;
 }
 
 static bool equal_lists(const struct fl_schema_node *node, const json_t *value, const json_t *old)
 {
+    struct fl_schema_old_list before = fl_schema_old_list(node, old);
+    bool equal = json_array_size(value) == json_array_size(old);
     const json_t *item;
     size_t i;
 
-    if (json_array_size(value) != json_array_size(old))
-        return false;
-    if (node->list_type != FL_LIST_MAP || !node->items)
+    if (!before.old || !node->items)
         return json_equal(value, old);
     json_array_foreach(value, i, item) {
-        const json_t *before = fl_schema_list_find(node, old, item, i);
+        const json_t *element = equal ? fl_schema_old_element(&before, item, i) : NULL;
 
-        if (!before || !fl_schema_equal(node->items, item, before))
-            return false;
+        equal = element && fl_schema_equal(node->items, item, element);
+        if (!equal)
+            break;
     }
-    return true;
+    fl_schema_old_list_finish(&before);
+    return equal;
 }
 
 bool fl_schema_equal(const struct fl_schema_node *node, const json_t *value, const json_t *old)

@@ -314,14 +314,15 @@ static void check_list(struct run *run, const struct fl_schema_node *node, struc
 
     outcome->matches += 2;
     if (node->items) {
+        struct fl_schema_old_list before = fl_schema_old_list(node, place.old);
+
         json_array_foreach(place.value, i, item) {
-            const json_t *old = place.old && node->list_type == FL_LIST_MAP
-                                    ? fl_schema_list_find(node, place.old, item, i)
-                                    : NULL;
+            const json_t *old = fl_schema_old_element(&before, item, i);
 
             merge(outcome, check(run, node->items,
                                  (struct place){item, old, FL_PATH_AT(place.path, i)}));
         }
+        fl_schema_old_list_finish(&before);
     }
     if (node->min_items >= 0 && count < node->min_items)
         SENTENCE(run, outcome, place, integer_value(run, count),

@@ -236,6 +236,16 @@ void fl_field_error_add_text(struct fl_field_errors *errors, enum fl_field_error
     fl_buf_finish(&message);
 }
 
+void fl_field_error_add_whole(struct fl_field_errors *errors, enum fl_field_error_type type,
+                              const char *path, const char *message)
+{
+    if (is_full(errors))
+        return;
+    errors->items[errors->count++] =
+        (struct fl_field_error){type, fl_arena_strdup(errors->arena, path),
+                                fl_arena_strdup(errors->arena, message)};
+}
+
 static bool is_repeated(const struct fl_field_errors *errors, size_t at)
 {
     for (size_t i = 0; i < at; i++) {
