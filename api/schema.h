@@ -67,5 +67,6 @@ size_t fl_schema_node_list_keys(const struct fl_schema_node *node, const char *c
 bool fl_schema_node_is_atomic(const struct fl_schema_node *node); /* x-kubernetes-map-type: atomic */
 bool fl_schema_node_preserves_unknown(const struct fl_schema_node *node);
 const json_t *fl_schema_node_default(const struct fl_schema_node *node); /* NULL if none */
+const char *fl_schema_node_format(const struct fl_schema_node *node);    /* NULL if none */
 
 #endif
