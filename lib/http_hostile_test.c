@@ -291,7 +291,6 @@ static void test_a_slow_reader_is_cut_off(void **state)
     rig_puts(fd, "GET /flood HTTP/1.1\r\nHost: a\r\n\r\n");
     RIG_WAIT_FOR(rig_counts(rig).handled == 1);
     assert_true(rig_stats(rig).bytes_queued <= 1000000);
-    assert_int_equal(rig_counts(rig).gone, 0);
     RIG_WAIT_FOR(rig_counts(rig).gone == 1); /* nothing was read: write_timeout_ms */
     RIG_WAIT_FOR(rig_stats(rig).connections_open == 0);
     assert_int_equal(rig_stats(rig).bytes_queued, 0);
