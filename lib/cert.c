@@ -63,8 +63,10 @@ static int read_pair(const char *cert_path, const char *key_path, struct pair *r
 {
     FL_CLEANUP(BIO_free_allp) BIO *cert = NULL;
     FL_CLEANUP(BIO_free_allp) BIO *key = NULL;
-    int r = read_pem(cert_path, &cert, err);
+    int r;
 
+    ERR_clear_error(); /* what others left there is not our cause */
+    r = read_pem(cert_path, &cert, err);
     if (r >= 0)
         r = read_pem(key_path, &key, err);
     if (r < 0)
