@@ -236,6 +236,9 @@ struct fl_project_source_git {
     bool has_ref;
     /* Folder within the repository that holds the code. */
     const char *path;
+    /* What the learner loads, as `module:object`. Unset: found by what the repository holds, such
+     * as a `model_manager.py` or the app of a `pyproject.toml`. */
+    const char *entrypoint;
     /* Secret with what a private repository asks for: `username` and `password`, or `identity` (an
      * SSH private key) and `known_hosts`. */
     struct fl_secret_ref credentials_secret;
@@ -980,6 +983,13 @@ struct fl_project_serve {
     /* Who can reach the address. Local: this machine or the orchestrator's own network only.
      * Network: everyone who can reach the node. */
     enum fl_project_serve_expose expose;
+    /* Secret with `tls.crt` and `tls.key` to serve HTTPS with. Unset: plain HTTP. */
+    struct fl_secret_ref tls_secret;
+    bool has_tls_secret;
+    /* Secret whose values are the bearer tokens that clients may show. Unset: no token is asked
+     * for. */
+    struct fl_secret_ref tokens_secret;
+    bool has_tokens_secret;
     /* What is spoken on the port. OpenInference: the Open Inference Protocol, version 2. MLflow:
      * `/invocations` and `/ping`. KServeV1: `/v1/models/NAME:predict`. */
     struct fl_project_serve_protocol_list protocols;
@@ -2048,6 +2058,13 @@ struct fl_inferenceserver_spec {
     /* Who can reach the address. Local: this machine or the orchestrator's own network only.
      * Network: everyone who can reach the node. */
     enum fl_inferenceserver_expose expose;
+    /* Secret with `tls.crt` and `tls.key` to serve HTTPS with. Unset: plain HTTP. */
+    struct fl_secret_ref tls_secret;
+    bool has_tls_secret;
+    /* Secret whose values are the bearer tokens that clients may show. Unset: no token is asked
+     * for. */
+    struct fl_secret_ref tokens_secret;
+    bool has_tokens_secret;
     /* What is spoken on the port. OpenInference: the Open Inference Protocol, version 2. MLflow:
      * `/invocations` and `/ping`. KServeV1: `/v1/models/NAME:predict`. */
     struct fl_inferenceserver_protocol_list protocols;

@@ -20,14 +20,27 @@ void write_embedded_header(const struct model *model, struct fl_buf *buf)
                 "\n#endif\n");
 }
 
-/* A literal in pieces, cut between characters. */
+/* Where a line of the literal ends: behind the end of an object, so that a change in one place does
+ * not move all lines after it; at the latest after CHUNK bytes, between characters. */
+static size_t piece_length(const char *text, size_t len)
+{
+    size_t piece = 0;
+
+    while (piece < len && piece < CHUNK) {
+        piece++;
+        if (piece > 1 && text[piece - 1] == ',' && text[piece - 2] == '}')
+            return piece;
+    }
+    while (piece < len && ((unsigned char)text[piece] & 0xC0) == 0x80)
+        piece++;
+    return piece;
+}
+
 static void put_long_string(struct fl_buf *buf, const char *text, size_t len)
 {
     while (len > 0) {
-        size_t piece = len < CHUNK ? len : CHUNK;
+        size_t piece = piece_length(text, len);
 
-        while (piece < len && ((unsigned char)text[piece] & 0xC0) == 0x80)
-            piece++;
         fl_buf_puts(buf, "    ");
         put_c_string(buf, text, piece);
         fl_buf_puts(buf, len == piece ? ";\n\n" : "\n");
