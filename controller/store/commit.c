@@ -403,15 +403,28 @@ static struct fl_pending *make_pending(struct fl_store *store, const struct fl_s
     return pending;
 }
 
+static void enqueue(struct fl_store *store, struct fl_pending *pending)
+{
+    STAILQ_INSERT_TAIL(&store->queue, pending, link);
+    store->pending++;
+    if (store->driver->ops->blocking) {
+        if (store->committer_waits)
+            pthread_cond_signal(&store->work);
+    } else if (!store->committing) {
+        commit_all(store);
+    }
+}
+
 /* `content` is NULL for a DELETE that leaves the last content. Under the lock. */
 static int accept_write(struct fl_store *store, const struct fl_store_write *write,
-                        const struct fl_content *content, struct fl_pending **ret_pending,
+                        const struct fl_content *content, fl_store_done_fn *done, void *user,
                         struct fl_error *err)
 {
     struct fl_resource *resource = fl_index_resource(store, write->key.resource);
     const char *ns = fl_str_or(write->key.ns, "");
     struct fl_entry *entry = resource ? fl_index_find(resource, ns, write->key.name) : NULL;
     struct fl_object *newest = entry ? fl_entry_newest(entry) : NULL;
+    struct fl_pending *pending;
     struct fl_content last;
     int r;
 
@@ -428,27 +441,17 @@ static int accept_write(struct fl_store *store, const struct fl_store_write *wri
             return r;
         content = &last;
     }
-    *ret_pending = make_pending(store, write, content);
+    pending = make_pending(store, write, content);
+    pending->done = done;
+    pending->user = user;
+    enqueue(store, pending);
     return 0;
-}
-
-static void enqueue(struct fl_store *store, struct fl_pending *pending)
-{
-    STAILQ_INSERT_TAIL(&store->queue, pending, link);
-    store->pending++;
-    if (store->driver->ops->blocking) {
-        if (store->committer_waits)
-            pthread_cond_signal(&store->work);
-    } else if (!store->committing) {
-        commit_all(store);
-    }
 }
 
 int fl_store_write(struct fl_store *store, const struct fl_store_write *write,
                    fl_store_done_fn *done, void *user, struct fl_error *err)
 {
     struct fl_content content = {0};
-    struct fl_pending *pending = NULL;
     struct fl_buf text;
     int r;
 
@@ -467,12 +470,7 @@ int fl_store_write(struct fl_store *store, const struct fl_store_write *write,
     }
     if (r == 0) {
         pthread_mutex_lock(&store->lock);
-        r = accept_write(store, write, write->object ? &content : NULL, &pending, err);
-        if (r == 0) {
-            pending->done = done;
-            pending->user = user;
-            enqueue(store, pending);
-        }
+        r = accept_write(store, write, write->object ? &content : NULL, done, user, err);
         pthread_mutex_unlock(&store->lock);
     }
     fl_buf_finish(&text);

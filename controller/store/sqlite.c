@@ -80,10 +80,17 @@ static int fail(struct sqlite_driver *driver, int rc, const char *doing, struct 
                             driver->path);
     case SQLITE_NOTADB:
         return fl_error_set(err, FL_E_INTERNAL, "%s is not a store: %s", driver->path, text);
-    case SQLITE_CORRUPT:
-        return fl_error_set(err, FL_E_INTERNAL, "%s is damaged: %s", driver->path, text);
-    default:
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_NOMEM:
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
         return fl_error_set(err, FL_E_UNAVAILABLE, "%s %s: %s", doing, driver->path, text);
+    default:
+        /* Our statements are right for our tables, so the tables are not ours any more. */
+        return fl_error_set(err, FL_E_INTERNAL, "%s is damaged: %s", driver->path, text);
     }
 }
 
