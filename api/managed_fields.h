@@ -24,6 +24,8 @@ struct fl_managed_write {
     const char *api_version;        /* "flops.dev/v1alpha1" */
     const char *subresource;        /* "", "status", "scale" */
     const char *time;               /* RFC 3339, for entries that change */
+    bool has_status;                /* the kind has a status subresource: then a write owns fields
+                                       of status through it only, and nothing but status */
 };
 
 /* After a create (live NULL), update or patch: sets `object`'s managedFields from `live`'s and what
@@ -36,7 +38,7 @@ int fl_managed_update(const struct fl_managed_write *write, const json_t *live, 
 struct fl_managed_conflict {
     const char *manager, *api_version; /* arena */
     const char *time, *subresource, *operation;
-    const char *path;                  /* ".spec.rounds" */
+    const char *path; /* ".spec.rounds" */
 };
 
 /* Apply: merges `applied` (the configuration sent, without managedFields) into `live` (NULL where
@@ -45,9 +47,9 @@ struct fl_managed_conflict {
  * owns a field with a different value and `force` is false. *ret_object is new and the caller's,
  * with its managedFields set; where nothing changed it equals `live` (times too). */
 int fl_managed_apply(const struct fl_managed_write *write, const json_t *live,
-                     const json_t *applied, bool force, struct fl_arena *arena,
-                     json_t **ret_object, struct fl_managed_conflict **ret_conflicts,
-                     size_t *ret_conflict_count, struct fl_error *err);
+                     const json_t *applied, bool force, struct fl_arena *arena, json_t **ret_object,
+                     struct fl_managed_conflict **ret_conflicts, size_t *ret_conflict_count,
+                     struct fl_error *err);
 
 /* The message and causes of a conflict, as the API server words them: `Apply failed with 1
  * conflict: conflict with "m" using v1: .spec.x`. */

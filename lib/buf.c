@@ -53,6 +53,9 @@ static bool make_room(struct fl_buf *buf, size_t more)
 
 void fl_buf_reserve(struct fl_buf *buf, size_t more)
 {
+    /* A hint: what the bound forbids is not reserved, and nothing overflowed yet. */
+    if (buf->max && more > buf->max - buf->len)
+        more = buf->max - buf->len;
     if (make_room(buf, more))
         buf->data[buf->len] = '\0';
 }

@@ -3,6 +3,7 @@
 
 #include "lib/str.h"
 
+#include <assert.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -87,8 +88,10 @@ void fl_fake_env_advance(struct fl_fake_env *fake, int64_t ms)
 
 uint64_t fl_random_below(const struct fl_env *env, uint64_t bound)
 {
-    uint64_t limit = UINT64_MAX - UINT64_MAX % bound, value;
+    uint64_t limit, value;
 
+    assert(bound > 0);
+    limit = UINT64_MAX - UINT64_MAX % bound;
     do
         env->random(env->user, &value, sizeof(value));
     while (value >= limit);

@@ -114,6 +114,7 @@ int fl_error_errno(struct fl_error *err, int errnum, const char *fmt, ...)
     char text[128];
     va_list ap;
     size_t used;
+    int n;
 
     if (!err)
         return code_for_errno(errnum);
@@ -122,8 +123,10 @@ int fl_error_errno(struct fl_error *err, int errnum, const char *fmt, ...)
     va_end(ap);
     used = strlen(err->msg);
     /* The GNU form returns the text, not necessarily in the buffer. */
-    (void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s",
-                   strerror_r(errnum, text, sizeof(text)));
+    n = snprintf(err->msg + used, sizeof(err->msg) - used, ": %s",
+                 strerror_r(errnum, text, sizeof(text)));
+    if (n < 0 || used + (size_t)n >= sizeof(err->msg))
+        mark_cut(err->msg, sizeof(err->msg));
     return err->code;
 }
 

@@ -1,4 +1,4 @@
-/* An HTTP/1.1 server on the event loop (libevent bufferevents, OpenSSL).
+/* An HTTP/1.1 server on the event loop (libevent, OpenSSL).
  *
  * Why not evhttp: it keeps whole bodies in memory, answers protocol errors in HTML by itself and
  * cannot bound connections; the API needs a Status object for each error, the data plane streams.

@@ -62,7 +62,7 @@ static void set_path(struct scan *scan, size_t len)
         scan->path.data[len] = '\0';
 }
 
-static void enter_key(struct scan *scan, const char *key, size_t len)
+static void note_key(struct scan *scan, const char *key, size_t len)
 {
     struct level *level = &scan->levels[scan->depth - 1];
 
@@ -74,6 +74,19 @@ static void enter_key(struct scan *scan, const char *key, size_t len)
         scan->duplicate(scan->user, fl_buf_text(&scan->path));
     else
         (void)json_object_setn_new_nocheck(level->seen, key, len, json_true());
+}
+
+/* `key` stands between quotes. Escapes are resolved, for "a" and "\u0061" are one key. */
+static void enter_key(struct scan *scan, const char *key, size_t len)
+{
+    FL_JSON plain = NULL;
+
+    if (memchr(key, '\\', len))
+        plain = json_loadb(key - 1, len + 2, JSON_DECODE_ANY, NULL);
+    if (plain)
+        note_key(scan, json_string_value(plain), json_string_length(plain));
+    else
+        note_key(scan, key, len);
 }
 
 static void enter_element(struct scan *scan)
@@ -95,7 +108,7 @@ static void skip_string(struct scan *scan)
         return;
     if (!scan->duplicate || scan->depth == 0 || scan->levels[scan->depth - 1].is_array)
         return;
-    for (after = scan->at + 1; after < scan->len && strchr(" \t\r\n", scan->text[after]);)
+    for (after = scan->at + 1; after < scan->len && memchr(" \t\r\n", scan->text[after], 4);)
         after++;
     if (after < scan->len && scan->text[after] == ':')
         enter_key(scan, scan->text + start, scan->at - start);
@@ -143,6 +156,55 @@ static int scan_text(const char *text, size_t len, unsigned max_depth,
     return r;
 }
 
+/* The length of the string or number (or other character) at `text`. */
+static size_t token_length(const char *text, size_t len, bool *ret_is_integer)
+{
+    size_t used = 1;
+
+    *ret_is_integer = false;
+    if (*text == '"') {
+        while (used < len && text[used] != '"')
+            used += text[used] == '\\' ? 2 : 1;
+        return used + 1 < len ? used + 1 : len;
+    }
+    if (*text != '-' && (*text < '0' || *text > '9'))
+        return 1;
+    *ret_is_integer = true;
+    for (; used < len && memchr("0123456789.eE+-", text[used], 15); used++)
+        *ret_is_integer = *ret_is_integer && text[used] >= '0' && text[used] <= '9';
+    return used;
+}
+
+static bool fits_int64(const char *digits, size_t len)
+{
+    FL_CLEANUP(fl_freep) char *copy = fl_strndup(digits, len);
+    int64_t ignored;
+
+    return fl_str_to_int64(copy, INT64_MIN, INT64_MAX, &ignored);
+}
+
+/* Reads a text that has an integer beyond 64 bits: as a real, which needs only a fraction behind
+ * it. jansson could read all integers as reals; but then a 3 elsewhere would be none any more. */
+static json_t *load_with_big_integers(const char *text, size_t len, json_error_t *where)
+{
+    struct fl_buf fixed;
+    json_t *value;
+
+    fl_buf_init(&fixed, 0);
+    for (size_t at = 0; at < len;) {
+        bool is_integer;
+        size_t used = token_length(text + at, len - at, &is_integer);
+
+        fl_buf_append(&fixed, text + at, used);
+        if (is_integer && !fits_int64(text + at, used))
+            fl_buf_puts(&fixed, ".0");
+        at += used;
+    }
+    value = json_loadb(fl_buf_text(&fixed), fixed.len, JSON_DECODE_ANY, where);
+    fl_buf_finish(&fixed);
+    return value;
+}
+
 int fl_json_parse(const char *text, size_t len, const struct fl_json_limits *limits,
                   fl_json_duplicate_fn *duplicate, void *user, json_t **ret_value,
                   struct fl_error *err)
@@ -161,8 +223,7 @@ int fl_json_parse(const char *text, size_t len, const struct fl_json_limits *lim
         return r;
     value = json_loadb(text, len, JSON_DECODE_ANY, &where);
     if (!value && json_error_code(&where) == json_error_numeric_overflow)
-        value = json_loadb(text, len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL,
-                           &where);
+        value = load_with_big_integers(text, len, &where);
     if (!value)
         return fl_error_set(err, FL_E_BAD_REQUEST, "line %d, column %d: %s", where.line,
                             where.column, where.text);

@@ -5,6 +5,7 @@
 #include "lib/env.h"
 #include "lib/str.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -120,6 +121,8 @@ static void write_line(int fd, const char *data, size_t len)
     while (len > 0) {
         ssize_t n = write(fd, data, len);
 
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return; /* a log that cannot be written must not stop the work */
         data += n;

@@ -1,10 +1,34 @@
 #include "lib/map.h"
 
+#include <pthread.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Strangers choose keys, so the hash is keyed per process: nobody outside can make keys collide.
+ * Order is not affected, it is that of insertion. */
+static unsigned char hash_key[crypto_shorthash_KEYBYTES];
+
+static void make_hash_key(void)
+{
+    randombytes_buf(hash_key, sizeof(hash_key));
+}
+
+static unsigned hash_bytes(const void *data, size_t len)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    unsigned char hash[crypto_shorthash_BYTES];
+    unsigned low;
+
+    (void)pthread_once(&once, make_hash_key);
+    (void)crypto_shorthash(hash, data, len, hash_key);
+    memcpy(&low, hash, sizeof(low));
+    return low;
+}
+
+#define HASH_FUNCTION(key, len, hash) ((hash) = hash_bytes(key, len))
 /* Out of memory ends the program, as everywhere (lib/mem.h). */
-#define uthash_fatal(msg) abort()
+#define uthash_fatal(msg)   abort()
 #define uthash_malloc(size) fl_malloc(size)
 #include <uthash.h>
 

@@ -95,11 +95,13 @@ struct fl_arena *fl_arena_create(void)
 
 static void run_hooks(struct fl_arena *arena)
 {
-    struct reset_hook *hook = arena->hooks;
+    /* A hook may add another one, which runs next. */
+    while (arena->hooks) {
+        struct reset_hook *hook = arena->hooks;
 
-    arena->hooks = NULL;
-    for (; hook; hook = hook->next)
+        arena->hooks = hook->next;
         hook->fn(hook->user);
+    }
 }
 
 static void free_blocks(struct block *block)

@@ -103,6 +103,15 @@ size_t fl_utf8_count(const char *text, size_t len)
     return count;
 }
 
+size_t fl_utf8_cut(const char *text, size_t len, size_t max)
+{
+    if (len <= max)
+        return len;
+    while (max > 0 && is_continuation(text[max]))
+        max--;
+    return max;
+}
+
 char *fl_str_next(struct fl_arena *arena, const char **rest, char separator)
 {
     const char *start = *rest, *end;
@@ -138,7 +147,7 @@ bool fl_base64_decode(struct fl_arena *arena, const char *text, size_t len, char
     size_t room = len / 4 * 3 + 3, used = 0;
     unsigned char *data = fl_alloc(arena, room + 1);
 
-    if (sodium_base642bin(data, room, text, len, NULL, &used, NULL,
+    if (sodium_base642bin(data, room, text, len, "\r\n", &used, NULL,
                           sodium_base64_VARIANT_ORIGINAL) != 0)
         return false;
     data[used] = '\0';

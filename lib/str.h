@@ -31,6 +31,8 @@ bool fl_str_to_uint64(const char *text, uint64_t max, uint64_t *ret_value);
 size_t fl_utf8_width(const char *text, size_t len);
 bool fl_utf8_valid(const char *text, size_t len);
 size_t fl_utf8_count(const char *text, size_t len); /* characters; a bad byte counts as one */
+/* The most bytes, at most `max`, that do not cut a character. */
+size_t fl_utf8_cut(const char *text, size_t len, size_t max);
 
 /* The next piece of `*rest` up to `separator` (in the arena), or NULL when nothing is left; an
  * empty text has one empty piece. `*rest` becomes NULL after the last. */
@@ -39,8 +41,8 @@ char *fl_str_next(struct fl_arena *arena, const char **rest, char separator);
 /* Lower-case hex of `len` bytes into `out` (2 * len + 1). */
 void fl_hex_encode(const void *data, size_t len, char *out);
 
-/* Standard base64 with padding. encode: in the arena. decode: the padding is required, no spaces;
- * false where invalid; `*ret_data` is in the arena and has a NUL behind it. */
+/* Standard base64 with padding. encode: in the arena. decode: the padding is required, line breaks
+ * are skipped, spaces are not; false where invalid; `*ret_data` is in the arena and has a NUL behind it. */
 char *fl_base64_encode(struct fl_arena *arena, const void *data, size_t len);
 bool fl_base64_decode(struct fl_arena *arena, const char *text, size_t len, char **ret_data,
                       size_t *ret_len);

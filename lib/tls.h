@@ -1,7 +1,8 @@
 /* TLS contexts, and the small certificate authority of a control plane (OpenSSL).
  *
  * TLS 1.2 at least, 1.3 by preference; server contexts may ask for client certificates and verify
- * those that are shown against a CA. Private keys are ECDSA P-256, files are PEM, key files have
+ * those that are shown against a CA. A client whose certificate does not verify is connected all the
+ * same, as nobody: its requests then get a readable 401 instead of a broken handshake. Private keys are ECDSA P-256, files are PEM, key files have
  * mode 0600 and appear atomically. Contexts are immutable once made and shared by threads. */
 #ifndef FL_LIB_TLS_H
 #define FL_LIB_TLS_H
@@ -12,7 +13,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+struct ssl_st;
 struct ssl_ctx_st;
 struct fl_tls;
 
@@ -31,7 +34,8 @@ void fl_tls_destroy(struct fl_tls *tls);
 FL_DEFINE_CLEANUP(struct fl_tls, fl_tls_destroy)
 struct ssl_ctx_st *fl_tls_context(struct fl_tls *tls);
 
-/* Who a verified peer certificate says it is. Bounded: a subject with more is cut. */
+/* Who a verified peer certificate says it is. Bounded: organizations beyond the bounds are left out
+ * (fewer rights, never others); a common name that is too long or has a NUL is not verified. */
 #define FL_TLS_NAME_MAX 256
 #define FL_TLS_GROUPS_MAX 16
 struct fl_tls_peer {
@@ -40,6 +44,11 @@ struct fl_tls_peer {
     char organizations[FL_TLS_GROUPS_MAX][FL_TLS_NAME_MAX];
     size_t organization_count;
 };
+
+/* Of the server's side of a connection; `verified` is false where there is no certificate, it did
+ * not verify, or it has ended since the handshake (a resumed session brings it along). */
+void fl_tls_peer_read(const struct ssl_st *ssl, struct fl_tls_peer *ret_peer);
+bool fl_tls_has_peer(const struct ssl_st *ssl); /* cheap: is there a certificate at all? */
 
 struct fl_cert_request {
     const char *common_name;

@@ -1,0 +1,10 @@
+# Bench programs: x_bench.c beside what they measure, built as $(O)/x_bench, run by hand.
+
+BENCHES := $(patsubst %.c,$(O)/%,$(sort $(shell find $(LAYERS) hack -name '*_bench.c' 2>/dev/null)))
+
+.PHONY: benches
+benches: $(BENCHES) ## build the bench programs (BUILD=release for figures that mean something)
+
+.SECONDEXPANSION:
+$(O)/%_bench: $(O)/%_bench.o $$(archives_from_$$(call layer_of,$$*))
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

@@ -1,0 +1,421 @@
+#define FL_ALLOW_BANNED
+#include "lib/http_client.h"
+
+#include "lib/buf.h"
+#include "lib/str.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define HEADERS_MAX_BYTES  ((size_t)256 * 1024)
+#define DEFAULT_TIMEOUT_MS 60000
+
+struct fl_http_client {
+    char *base_url, *ca_file, *cert_file, *key_file, *authorization, *user_agent;
+    bool insecure, loopback;
+    long connect_timeout_ms;
+    size_t max_response_bytes;
+    CURL *calls;    /* kept, with its connections */
+    CURLSH *shared; /* TLS sessions, for streams too */
+};
+
+/* One exchange. */
+struct exchange {
+    CURL *easy;
+    struct curl_slist *headers;
+    struct fl_buf body, answer_headers;
+    char error_text[CURL_ERROR_SIZE];
+
+    fl_http_line_fn *line; /* of a stream */
+    void *line_user;
+    struct fl_error line_error;
+    int line_result;
+    int64_t quiet_ms, last_byte_ms; /* 0: no bound on silence */
+    bool too_quiet;
+};
+
+FL_DEFINE_CLEANUP(CURL, curl_easy_cleanup)
+
+/* The handle may outlive the exchange, and must not write into it. */
+static void exchange_finish(struct exchange *exchange)
+{
+    if (exchange->easy)
+        curl_easy_reset(exchange->easy);
+    curl_slist_free_all(exchange->headers);
+    fl_buf_finish(&exchange->body);
+    fl_buf_finish(&exchange->answer_headers);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now = {0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static char *copy_or_null(const char *text)
+{
+    return text ? fl_strdup(text) : NULL;
+}
+
+static bool is_loopback(const char *url)
+{
+    static const char *const hosts[] = {"localhost", "127.", "[::1]"};
+    const char *host = strstr(url, "://");
+
+    for (size_t i = 0; host && i < FL_COUNT_OF(hosts); i++)
+        if (fl_str_has_prefix(host + 3, hosts[i]))
+            return true;
+    return false;
+}
+
+static bool has_control(const char *text)
+{
+    for (; text && *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7F)
+            return true;
+    return false;
+}
+
+int fl_http_client_create(const struct fl_http_client_options *options,
+                          struct fl_http_client **ret_client, struct fl_error *err)
+{
+    FL_CLEANUP(fl_http_client_destroyp) struct fl_http_client *client = NULL;
+
+    assert(options->base_url);
+
+    if (has_control(options->bearer_token))
+        return fl_error_set(err, FL_E_BAD_REQUEST, "the token has control characters");
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return fl_error_set(err, FL_E_INTERNAL, "libcurl does not start");
+    client = fl_calloc(1, sizeof(*client));
+    client->base_url = fl_strdup(options->base_url);
+    client->ca_file = copy_or_null(options->ca_file);
+    client->cert_file = copy_or_null(options->cert_file);
+    client->key_file = copy_or_null(options->key_file);
+    client->user_agent = fl_strdup(fl_str_or(options->user_agent, "flops"));
+    if (options->bearer_token)
+        client->authorization = fl_asprintf("Authorization: Bearer %s", options->bearer_token);
+    client->insecure = options->insecure;
+    client->loopback = is_loopback(options->base_url);
+    client->connect_timeout_ms =
+        options->connect_timeout_ms > 0 ? (long)options->connect_timeout_ms : 10000;
+    client->max_response_bytes =
+        options->max_response_bytes ? options->max_response_bytes : (size_t)256 * 1024 * 1024;
+    client->calls = curl_easy_init();
+    client->shared = curl_share_init();
+    if (!client->calls || !client->shared ||
+        curl_share_setopt(client->shared, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) !=
+            CURLSHE_OK)
+        return fl_error_set(err, FL_E_INTERNAL, "libcurl gives no handle");
+    *ret_client = FL_TAKE(client);
+    return 0;
+}
+
+void fl_http_client_destroy(struct fl_http_client *client)
+{
+    if (!client)
+        return;
+    curl_easy_cleanup(client->calls);
+    if (client->shared)
+        (void)curl_share_cleanup(client->shared);
+    free(client->base_url);
+    free(client->ca_file);
+    free(client->cert_file);
+    free(client->key_file);
+    free(client->authorization);
+    free(client->user_agent);
+    free(client);
+}
+
+/* What comes in. */
+
+/* Returning less than was offered makes libcurl end the transfer. */
+static size_t on_body(char *data, size_t size, size_t count, void *user)
+{
+    struct exchange *exchange = user;
+
+    fl_buf_append(&exchange->body, data, size * count);
+    return exchange->body.overflow ? 0 : size * count;
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *user)
+{
+    struct exchange *exchange = user;
+    size_t len = size * count;
+
+    /* A new status line (after 100 Continue) begins anew. */
+    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
+        fl_buf_clear(&exchange->answer_headers);
+        return len;
+    }
+    while (len > 0 && (data[len - 1] == '\n' || data[len - 1] == '\r'))
+        len--;
+    if (len > 0) {
+        fl_buf_append(&exchange->answer_headers, data, len);
+        fl_buf_putc(&exchange->answer_headers, '\n');
+    }
+    return exchange->answer_headers.overflow ? 0 : size * count;
+}
+
+/* Hands out the complete lines of the buffer and keeps the rest. False: the caller has enough. */
+static bool give_lines(struct exchange *exchange)
+{
+    struct fl_buf *buf = &exchange->body;
+    size_t start = 0;
+    char *newline;
+
+    while (start < buf->len && (newline = memchr(buf->data + start, '\n', buf->len - start))) {
+        size_t end = (size_t)(newline - buf->data);
+
+        *newline = '\0';
+        exchange->line_result = exchange->line(exchange->line_user, buf->data + start, end - start,
+                                               &exchange->line_error);
+        if (exchange->line_result != 0)
+            return false;
+        start = end + 1;
+    }
+    if (start > 0) {
+        memmove(buf->data, buf->data + start, buf->len - start);
+        buf->len -= start;
+        buf->data[buf->len] = '\0';
+    }
+    return true;
+}
+
+static size_t on_stream(char *data, size_t size, size_t count, void *user)
+{
+    struct exchange *exchange = user;
+    long status = 0;
+
+    exchange->last_byte_ms = now_ms();
+    if (on_body(data, size, count, exchange) == 0)
+        return 0;
+    (void)curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status == 200 && !give_lines(exchange))
+        return 0;
+    return size * count;
+}
+
+/* Called now and then, also while nothing comes. */
+static int on_progress(void *user, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+                       curl_off_t up)
+{
+    struct exchange *exchange = user;
+
+    (void)down_total;
+    (void)down;
+    (void)up_total;
+    (void)up;
+    if (exchange->quiet_ms == 0 || now_ms() - exchange->last_byte_ms < exchange->quiet_ms)
+        return 0;
+    exchange->too_quiet = true;
+    return 1;
+}
+
+/* What goes out. */
+
+static void add_header(struct exchange *exchange, const char *text)
+{
+    struct curl_slist *more = curl_slist_append(exchange->headers, text);
+
+    if (!more)
+        abort();
+    exchange->headers = more;
+}
+
+static void add_named_header(struct exchange *exchange, const char *name, const char *value)
+{
+    FL_CLEANUP(fl_freep) char *text = fl_asprintf("%s: %s", name, value);
+
+    add_header(exchange, text);
+}
+
+#define SET(easy, option, value) (void)curl_easy_setopt(easy, option, value)
+
+static void set_up_connection(const struct fl_http_client *client, CURL *easy)
+{
+    SET(easy, CURLOPT_NOSIGNAL, 1L);
+    SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(easy, CURLOPT_CONNECTTIMEOUT_MS, client->connect_timeout_ms);
+    SET(easy, CURLOPT_TCP_NODELAY, 1L);
+    SET(easy, CURLOPT_SHARE, client->shared);
+    SET(easy, CURLOPT_USERAGENT, client->user_agent);
+    if (client->loopback) /* whatever proxy the environment names */
+        SET(easy, CURLOPT_PROXY, "");
+    if (client->ca_file) {
+        SET(easy, CURLOPT_CAINFO, client->ca_file);
+        SET(easy, CURLOPT_CAPATH, NULL);
+    }
+    if (client->cert_file) {
+        SET(easy, CURLOPT_SSLCERT, client->cert_file);
+        SET(easy, CURLOPT_SSLKEY, client->key_file);
+    }
+    if (client->insecure) {
+        SET(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        SET(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+}
+
+static void set_up_method(CURL *easy, const struct fl_http_call *call)
+{
+    SET(easy, CURLOPT_HTTPGET, 1L);
+    if (strcmp(call->method, "HEAD") == 0) {
+        SET(easy, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    if (call->body || strcmp(call->method, "POST") == 0 || strcmp(call->method, "PUT") == 0) {
+        SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
+        SET(easy, CURLOPT_POSTFIELDS, call->body ? call->body : "");
+    }
+    SET(easy, CURLOPT_CUSTOMREQUEST, call->method);
+}
+
+static void set_up_headers(const struct fl_http_client *client, struct exchange *exchange,
+                           const struct fl_http_call *call)
+{
+    add_header(exchange, "Expect:"); /* an extra round trip for nothing */
+    if (call->content_type)
+        add_named_header(exchange, "Content-Type", call->content_type);
+    else
+        add_header(exchange, "Content-Type:");
+    if (call->accept)
+        add_named_header(exchange, "Accept", call->accept);
+    if (client->authorization)
+        add_header(exchange, client->authorization);
+    SET(exchange->easy, CURLOPT_HTTPHEADER, exchange->headers);
+}
+
+static int set_up(const struct fl_http_client *client, struct exchange *exchange, CURL *easy,
+                  const struct fl_http_call *call, struct fl_error *err)
+{
+    FL_CLEANUP(fl_freep) char *url = fl_asprintf("%s%s", client->base_url, call->target);
+
+    if (has_control(call->target) || has_control(call->content_type) || has_control(call->accept))
+        return fl_error_set(err, FL_E_BAD_REQUEST, "control character in a request");
+    fl_buf_init(&exchange->body, client->max_response_bytes);
+    fl_buf_init(&exchange->answer_headers, HEADERS_MAX_BYTES);
+    exchange->easy = easy;
+    curl_easy_reset(easy);
+    set_up_connection(client, easy);
+    set_up_method(easy, call);
+    set_up_headers(client, exchange, call);
+    SET(easy, CURLOPT_URL, url);
+    SET(easy, CURLOPT_PATH_AS_IS, 1L);
+    SET(easy, CURLOPT_ERRORBUFFER, exchange->error_text);
+    SET(easy, CURLOPT_WRITEFUNCTION, on_body);
+    SET(easy, CURLOPT_WRITEDATA, exchange);
+    SET(easy, CURLOPT_HEADERFUNCTION, on_header);
+    SET(easy, CURLOPT_HEADERDATA, exchange);
+    return 0;
+}
+
+static int code_for(CURLcode result)
+{
+    switch (result) {
+    case CURLE_OPERATION_TIMEDOUT:
+        return FL_E_TIMEOUT;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return FL_E_BAD_REQUEST;
+    default:
+        return FL_E_UNAVAILABLE;
+    }
+}
+
+static int exchange_error(const struct fl_http_client *client, const struct exchange *exchange,
+                          CURLcode result, struct fl_error *err)
+{
+    const char *text = exchange->error_text;
+
+    if (exchange->body.overflow || exchange->answer_headers.overflow)
+        return fl_error_set(err, FL_E_TOO_LARGE, "%s answered with more than %zu bytes",
+                            client->base_url, client->max_response_bytes);
+    if (exchange->too_quiet)
+        return fl_error_set(err, FL_E_TIMEOUT, "%s: nothing came for %lld ms", client->base_url,
+                            (long long)exchange->quiet_ms);
+    return fl_error_set(err, code_for(result), "%s: %s", client->base_url,
+                        *text ? text : curl_easy_strerror(result));
+}
+
+static int status_of(CURL *easy)
+{
+    long status = 0;
+
+    (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    return (int)status;
+}
+
+int fl_http_call(struct fl_http_client *client, const struct fl_http_call *call, int *ret_status,
+                 struct fl_bytes **ret_body, char **ret_headers, struct fl_error *err)
+{
+    FL_CLEANUP(exchange_finish) struct exchange exchange = {0};
+    CURLcode result;
+    int r;
+
+    assert(call->method && call->target && call->target[0] == '/');
+
+    r = set_up(client, &exchange, client->calls, call, err);
+    if (r < 0)
+        return r;
+    SET(client->calls, CURLOPT_TIMEOUT_MS,
+        (long)(call->timeout_ms > 0 ? call->timeout_ms : DEFAULT_TIMEOUT_MS));
+    result = curl_easy_perform(client->calls);
+    if (result != CURLE_OK)
+        return exchange_error(client, &exchange, result, err);
+    *ret_status = status_of(client->calls);
+    if (ret_body)
+        *ret_body = fl_buf_to_bytes(&exchange.body);
+    if (ret_headers)
+        *ret_headers = fl_buf_steal(&exchange.answer_headers);
+    return 0;
+}
+
+/* The last line may come without its newline. */
+static void give_last_line(struct exchange *exchange)
+{
+    if (exchange->line_result == 0 && exchange->body.len > 0)
+        exchange->line_result = exchange->line(exchange->line_user, exchange->body.data,
+                                               exchange->body.len, &exchange->line_error);
+    fl_buf_clear(&exchange->body);
+}
+
+int fl_http_stream(struct fl_http_client *client, const struct fl_http_call *call,
+                   fl_http_line_fn *line, void *user, int *ret_status, struct fl_bytes **ret_body,
+                   struct fl_error *err)
+{
+    FL_CLEANUP(curl_easy_cleanupp) CURL *easy = curl_easy_init();
+    FL_CLEANUP(exchange_finish)
+    struct exchange exchange = {.line = line, .line_user = user, .quiet_ms = call->timeout_ms};
+    CURLcode result;
+    int r;
+
+    assert(call->method && call->target && call->target[0] == '/' && line);
+
+    if (!easy)
+        return fl_error_set(err, FL_E_INTERNAL, "libcurl gives no handle");
+    r = set_up(client, &exchange, easy, call, err);
+    if (r < 0)
+        return r;
+    exchange.last_byte_ms = now_ms();
+    SET(easy, CURLOPT_WRITEFUNCTION, on_stream);
+    SET(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+    SET(easy, CURLOPT_XFERINFODATA, &exchange);
+    SET(easy, CURLOPT_NOPROGRESS, 0L);
+    result = curl_easy_perform(easy);
+    if (exchange.line_result == 0 && result != CURLE_OK)
+        return exchange_error(client, &exchange, result, err);
+    *ret_status = status_of(easy);
+    if (*ret_status == 200)
+        give_last_line(&exchange);
+    if (exchange.line_result < 0 && err)
+        *err = exchange.line_error;
+    if (exchange.line_result == 0 && ret_body)
+        *ret_body = fl_buf_to_bytes(&exchange.body);
+    return exchange.line_result;
+}
