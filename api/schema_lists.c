@@ -218,6 +218,15 @@ void fl_schema_old_list_finish(struct fl_schema_old_list *list)
     list->entries = NULL;
 }
 
+static bool has_keys(const struct fl_schema_node *list, const json_t *element)
+{
+    for (size_t i = 0; i < list->list_key_count; i++) {
+        if (!json_object_get(element, list->list_keys[i]))
+            return false;
+    }
+    return json_is_object(element);
+}
+
 static const json_t *match_old(const struct fl_schema_old_list *list, const json_t *element,
                                size_t index)
 {
@@ -243,7 +252,7 @@ const json_t *fl_schema_old_element(struct fl_schema_old_list *list, const json_
     const json_t *found;
     uint64_t hash;
 
-    if (!list->old || !json_is_object(element))
+    if (!list->old || !has_keys(list->list, element))
         return NULL;
     found = match_old(list, element, index);
     for (size_t i = 0; !found && count <= 16 && i < count; i++)

@@ -796,8 +796,9 @@ static void check_default(const struct fl_schema *schema, const struct fl_schema
     fl_schema_prune_part(node, copy, false, schema->object_meta, note_unknown, &has_unknown);
     if (has_unknown)
         fl_schema_add(errors, FL_FIELD_INVALID, &at, node->fallback, "must not have unknown fields");
-    fl_schema_check_value(schema, node, node->fallback, NULL, &root, found);
     fl_schema_check_embedded(node, node->fallback, &root, found);
+    if (found->count == 0)
+        fl_schema_check_value(schema, node, node->fallback, NULL, &root, found);
     if (found->count == 0 && node->below_rules)
         fl_schema_check_rules(node, node->fallback, NULL, found);
     for (size_t i = 0; i < found->count; i++) {

@@ -131,11 +131,27 @@ static void complain_type(struct run *run, struct outcome *outcome, struct place
                             wanted, got);
 }
 
+/* Where a format stands and the value is no text, it is the format that was missed. */
+static bool misses_format(struct run *run, const struct fl_schema_node *node, struct place place,
+                          struct outcome *outcome)
+{
+    if (!node->format || json_is_string(place.value) || json_is_array(place.value) ||
+        json_is_null(place.value) || (node->type_name && has_type(node, place.value)))
+        return false;
+    complain_type(run, outcome, place, node->format_name,
+                  json_is_integer(place.value) ? "int64"
+                  : json_is_real(place.value)  ? "float64"
+                                               : "");
+    return true;
+}
+
 static void check_type(struct run *run, const struct fl_schema_node *node, struct place place,
                        struct outcome *outcome)
 {
     bool is_null = json_is_null(place.value);
 
+    if (misses_format(run, node, place, outcome))
+        return;
     if (node->type_name && (is_null ? !node->nullable : !has_type(node, place.value)))
         complain_type(run, outcome, place, node->type_name, type_word(place.value));
     else if (node->type_name || is_null || node->format)

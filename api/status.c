@@ -137,8 +137,8 @@ static void put_json(struct fl_buf *buf, const json_t *value)
 
 void fl_field_value_write(struct fl_buf *buf, const json_t *value)
 {
-    if (!value || json_is_null(value))
-        fl_buf_puts(buf, "null");
+    if (!value || json_is_null(value)) /* Go turns nil into this string, and quotes it */
+        fl_buf_puts(buf, "\"null\"");
     else if (json_is_string(value))
         quote(buf, json_string_value(value), json_string_length(value));
     else if (json_is_real(value))

@@ -62,7 +62,7 @@ void fl_field_error_add_text(struct fl_field_errors *errors, enum fl_field_error
 void fl_field_error_add_whole(struct fl_field_errors *errors, enum fl_field_error_type type,
                               const char *path, const char *message);
 const char *fl_field_error_reason(enum fl_field_error_type type);
-/* Appends a value as such a message quotes it; NULL is null. */
+/* Appends a value as such a message quotes it; NULL is "null". */
 void fl_field_value_write(struct fl_buf *buf, const json_t *value);
 
 /* "path: message", or "[a, b]" for several. Arena. */
