@@ -272,6 +272,8 @@ static int compare_conflict_entries(const void *a, const void *b)
         return left->is_apply ? -1 : 1;
     if (c == 0)
         c = strcmp(left->api_version, right->api_version);
+    if (c == 0 && !left->subresource[0] != !right->subresource[0])
+        return left->subresource[0] ? -1 : 1;
     return c ? c : strcmp(left->subresource, right->subresource);
 }
 
@@ -340,16 +342,17 @@ static size_t annotations_bytes(const json_t *annotations)
 }
 
 /* Keeps the annotation in step, so that client-side apply can take over again. */
-static void rewrite_last_applied(struct fl_arena *arena, json_t *object, const json_t *applied)
+static void rewrite_last_applied(json_t *object, const json_t *applied)
 {
+    FL_CLEANUP(fl_buf_finish) struct fl_buf text = {0};
     FL_JSON copy = json_deep_copy(applied);
     json_t *annotations = json_object_get(json_object_get(object, "metadata"), "annotations");
-    const char *text;
 
     (void)json_object_del(json_object_get(json_object_get(copy, "metadata"), "annotations"),
                           LAST_APPLIED);
-    text = fl_arena_printf(arena, "%s\n", fl_json_to_string(arena, copy));
-    fl_json_set_str(annotations, LAST_APPLIED, text);
+    fl_value_write(&text, copy);
+    fl_buf_putc(&text, '\n');
+    fl_json_set_str(annotations, LAST_APPLIED, fl_buf_text(&text));
     if (annotations_bytes(annotations) > MAX_ANNOTATIONS_BYTES)
         (void)json_object_del(annotations, LAST_APPLIED);
 }
@@ -468,7 +471,7 @@ int fl_managed_apply(const struct fl_managed_write *write, const json_t *live,
     keep_unchanged(&ownership.entries, &before);
     write_entries(&ownership, merged, false);
     if (strcmp(write->manager, KUBECTL) == 0 && last_applied_of(merged))
-        rewrite_last_applied(scratch, merged, applied);
+        rewrite_last_applied(merged, applied);
     *ret_object = FL_TAKE(merged);
     return 0;
 }

@@ -897,10 +897,19 @@ static int check_value(struct fl_arena *arena, struct fl_typed type, const json_
     enum shape shape = shape_of(type, value);
     const char *name;
     json_t *member;
+    size_t i;
     int r = 0;
 
     if (shape == SHAPE_LIST && json_is_array(value) && list_type(type) != FL_LIST_ATOMIC)
         return check_list(arena, type, value, path, err);
+    json_array_foreach(value, i, member) {
+        struct fl_element element = {.kind = FL_ELEMENT_INDEX, .index = (int64_t)i};
+
+        if (r == 0 && (json_is_object(member) || json_is_array(member)))
+            r = check_below(arena, item_type(type), &element, member, path, err);
+    }
+    if (r < 0)
+        return r;
     if (shape != SHAPE_MAP || !json_is_object(value))
         return 0;
     json_object_foreach ((json_t *)value, name, member) {
