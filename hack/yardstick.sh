@@ -1,5 +1,5 @@
 #!/bin/bash
-# yardstick.sh build            builds the real kube-apiserver into build/tools (long: a large Go program)
+# yardstick.sh build            builds the real kube-apiserver and etcd into build/tools (large Go programs: minutes)
 # yardstick.sh start DIR PORT   starts etcd and kube-apiserver with their data in DIR, on loopback ports
 #                               PORT (API, TLS), PORT+1 and PORT+2 (etcd); prints DIR/kubeconfig when ready
 # yardstick.sh stop DIR         stops them; DIR is kept
@@ -16,7 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 tools=$here/../build/tools
 KUBE_APISERVER=${KUBE_APISERVER:-$tools/kube-apiserver}
 KUBE_COLLECTOR=${KUBE_COLLECTOR:-$tools/kube-collector}
-ETCD=${ETCD:-etcd}
+ETCD=${ETCD:-$tools/etcd}
 ready_timeout_s=90
 
 die() { echo "yardstick: $*" >&2; exit 1; }
@@ -29,7 +29,8 @@ build() {
     go build -p "${JOBS:-2}" -trimpath -o "$tools/kube-apiserver" \
         -ldflags="-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=32" ./apiserver
     go build -p "${JOBS:-2}" -trimpath -o "$tools/kube-collector" -ldflags="-s -w" ./collector
-    ls "$tools/kube-apiserver" "$tools/kube-collector"
+    (cd etcd && go build -p "${JOBS:-2}" -trimpath -o "$tools/etcd" -ldflags="-s -w" .)
+    ls "$tools/etcd" "$tools/kube-apiserver" "$tools/kube-collector"
 }
 
 make_certificates() {
