@@ -102,7 +102,7 @@ start() {
         --token-auth-file "$d/tokens" --authorization-mode RBAC --anonymous-auth=false \
         --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$d/sa.pub" \
         --service-account-signing-key-file "$d/sa.key" --service-cluster-ip-range 10.0.0.0/24 \
-        --disable-admission-plugins ServiceAccount --endpoint-reconciler-type none ${KUBE_APISERVER_FLAGS:-} \
+        --disable-admission-plugins ServiceAccount --endpoint-reconciler-type none \
         >"$d/kube-apiserver.log" 2>&1 </dev/null &
     echo $! > "$d/kube-apiserver.pid"
     wait_ready "$d" "$port"
