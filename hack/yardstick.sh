@@ -77,7 +77,7 @@ wait_ready() {
 }
 
 start() {
-    local d=$1 port=$2
+    local d=$1 port=$2 begin
     mkdir -p "$d"
     d=$(cd "$d" && pwd)
     [ -x "$KUBE_APISERVER" ] || die "no kube-apiserver: run '$0 build'"
@@ -90,6 +90,7 @@ start() {
     write_kubeconfig "$d/kubeconfig-cert" "$port" "$d/ca.crt" \
         "client-certificate: $d/admin.crt, client-key: $d/admin.key"
 
+    begin=$EPOCHREALTIME
     "$ETCD" --data-dir "$d/etcd" --log-level=warn \
         --listen-client-urls "http://127.0.0.1:$((port + 1))" --advertise-client-urls "http://127.0.0.1:$((port + 1))" \
         --listen-peer-urls "http://127.0.0.1:$((port + 2))" --initial-advertise-peer-urls "http://127.0.0.1:$((port + 2))" \
@@ -106,6 +107,7 @@ start() {
         >"$d/kube-apiserver.log" 2>&1 </dev/null &
     echo $! > "$d/kube-apiserver.pid"
     wait_ready "$d" "$port"
+    awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.0f\n", (b - a) * 1000 }' > "$d/start_ms"
     if [ "${COLLECTOR:-yes}" = yes ]; then
         "$KUBE_COLLECTOR" --kubeconfig "$d/kubeconfig" >"$d/kube-collector.log" 2>&1 </dev/null &
         echo $! > "$d/kube-collector.pid"
