@@ -226,6 +226,7 @@ table() {
 }
 
 [ $# -gt 0 ] || set -- flops kube
+load=$(cut -d" " -f1 /proc/loadavg)
 command -v curl >/dev/null || die "curl is needed"
 mkdir -p "$DIR"
 : >"$log"
@@ -240,6 +241,6 @@ for each in "$@"; do
     esac
     judge "$each"
 done
-echo "$(nproc) processors; $("$tool" disk --dir "$DIR" --count 200 | sed 's/ n=.*p50/: fdatasync of 1 KiB p50/')"
+echo "$(nproc) processors, load average before: $load; $("$tool" disk --dir "$DIR" --count 200 | sed 's/ n=.*p50/: fdatasync of 1 KiB p50/')"
 table
 echo "details: $log"
