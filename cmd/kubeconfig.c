@@ -76,7 +76,7 @@ static int read_server(struct fl_arena *arena, const struct fl_bytes *admin, con
 static int print(const struct kubeconfig_options *options, struct fl_arena *arena,
                  struct fl_error *err)
 {
-    const char *path = fl_arena_printf(arena, "%s/kubeconfig", options->data_dir), *server;
+    const char *path = fl_arena_printf(arena, "%s/kubeconfig", options->data_dir), *server = NULL;
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *admin = NULL;
     struct fl_env env = fl_env_real(NULL);
     char *text;

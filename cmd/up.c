@@ -219,6 +219,7 @@ static int open_tls(struct up *up, struct fl_error *err)
 
 static int start_server(struct up *up, struct fl_error *err)
 {
+    const char *definitions[FL_EMBEDDED_CRD_COUNT];
     struct fl_apiserver_options options = {
         .env = &up->env,
         .loop = up->loop,
@@ -231,10 +232,12 @@ static int start_server(struct up *up, struct fl_error *err)
                           ? NULL
                           : fl_arena_printf(up->arena, "%s/audit.log", up->options.data_dir),
         .version = fl_version(),
-        .definitions = fl_crds_embedded,
-        .definition_count = fl_crds_embedded_count,
+        .definitions = definitions,
+        .definition_count = FL_EMBEDDED_CRD_COUNT,
     };
 
+    for (size_t i = 0; i < FL_EMBEDDED_CRD_COUNT; i++)
+        definitions[i] = fl_embedded_crds[i].json;
     return fl_apiserver_create(&options, &up->server, err);
 }
 

@@ -509,6 +509,15 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
     fl_http_conn_readable(user);
 }
 
+/* A stream's reader has taken all there was: its writer may go on. */
+static void tell_drained(struct fl_http_conn *conn)
+{
+    const struct fl_http_request *request = conn->request;
+
+    if (conn->state == FL_HTTP_STREAMING && conn->queued == 0 && request->drained)
+        request->drained(request->drained_user);
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *user)
 {
     struct fl_http_conn *conn = user;
@@ -522,6 +531,7 @@ static void on_writable(evutil_socket_t fd, short what, void *user)
         return;
     }
     fl_http_out_flush(conn);
+    tell_drained(conn);
     fl_http_conn_settle(conn);
     if (conn->state != FL_HTTP_CLOSED && conn->ssl && conn->reading)
         fl_http_conn_readable(conn); /* where a read had to write first */

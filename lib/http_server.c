@@ -598,6 +598,12 @@ void fl_http_stream_body(struct fl_http_request *request, fl_http_data_fn *data,
     request->data_user = user;
 }
 
+void fl_http_on_drained(struct fl_http_request *request, fl_loop_fn *drained, void *user)
+{
+    request->drained = drained;
+    request->drained_user = user;
+}
+
 void fl_http_on_gone(struct fl_http_request *request, fl_loop_fn *gone, void *user)
 {
     request->gone = gone;

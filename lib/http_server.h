@@ -106,6 +106,9 @@ void fl_http_stream_body(struct fl_http_request *request, fl_http_data_fn *data,
  * answer did. NULL takes it back. After it the request must not be touched. */
 void fl_http_on_gone(struct fl_http_request *request, fl_loop_fn *gone, void *user);
 
+/* `drained(user)` runs each time a stream's queue, once filled, has been sent. */
+void fl_http_on_drained(struct fl_http_request *request, fl_loop_fn *drained, void *user);
+
 /* Answers. Headers set before are sent with whichever form follows; Content-Length, Date,
  * Connection are the server's. A HEAD gets headers only; 204 and 304 have no body. */
 void fl_http_set_header(struct fl_http_request *request, const char *name, const char *value);

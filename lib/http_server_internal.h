@@ -81,6 +81,8 @@ struct fl_http_request {
 
     fl_loop_fn *gone;
     void *gone_user;
+    fl_loop_fn *drained;
+    void *drained_user;
     struct fl_http_reply_header *headers;
     bool beginning; /* inside options.begin */
     bool handed;    /* the handler was called: somebody may hold the request */

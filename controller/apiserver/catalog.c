@@ -12,7 +12,7 @@ static void served_destroy(void *value)
 {
     struct fl_served *served = value;
 
-    fl_table_columns_destroy(served->columns);
+    fl_table_columns_destroy(served->own_columns);
     fl_resource_unref(served->resource);
     free(served);
 }
@@ -64,11 +64,15 @@ static int add(struct fl_catalog *catalog, struct fl_resource *resource, bool te
 
     served->resource = fl_resource_ref(resource);
     served->terminating = terminating;
-    r = fl_table_columns_create(resource->columns_name, resource->printer_columns,
-                                &served->columns, err);
-    if (r < 0) {
-        served_destroy(served);
-        return r;
+    if (resource->builtin) {
+        served->columns = fl_table_columns_builtin(resource->group, resource->kind);
+    } else {
+        r = fl_table_columns_create(resource->printer_columns, &served->own_columns, err);
+        if (r < 0) {
+            served_destroy(served);
+            return r;
+        }
+        served->columns = served->own_columns;
     }
     fl_map_put(catalog->served,
                make_key(key, resource->group, resource->version, resource->plural), served);

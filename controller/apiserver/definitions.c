@@ -3,6 +3,7 @@
 
 #include "api/crd.h"
 #include "api/managed_fields.h"
+#include "lib/log.h"
 
 #define STORAGE "customresourcedefinitions.apiextensions.k8s.io"
 #define FINALIZER "customresourcecleanup.apiextensions.k8s.io"

@@ -17,7 +17,8 @@
 /* What the server serves (resources.c). */
 struct fl_served {
     struct fl_resource *resource;
-    struct fl_table_columns *columns;
+    const struct fl_table_columns *columns;
+    struct fl_table_columns *own_columns; /* of a definition; NULL for built-in kinds */
     bool terminating; /* its definition is being deleted: no new objects */
 };
 
@@ -103,7 +104,8 @@ struct fl_request {
     size_t param_count;
     /* from the headers */
     enum fl_view view;
-    const char *table_version; /* "v1" or "v1beta1" */
+    bool table_v1beta1; /* of meta.k8s.io: what old clients ask for */
+    enum fl_table_include include;
     bool pretty, yaml;
     bool warned;
     bool is_write;
@@ -144,6 +146,10 @@ void fl_respond_done(struct fl_request *request, int status); /* metrics and aud
 void fl_write_object(struct fl_buf *buf, const struct fl_resource *resource,
                      const struct fl_object *object);
 json_t *fl_read_object(const struct fl_resource *resource, const struct fl_object *object);
+/* The Table of some objects as the client wants it. New. */
+json_t *fl_make_table(const struct fl_request *request, const json_t *const *objects, size_t count,
+                      struct fl_table_options *options);
+json_t *fl_make_partial(const json_t *object);
 /* "application/json" and the like, for a view. */
 const char *fl_content_type(const struct fl_request *request);
 

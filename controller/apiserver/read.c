@@ -444,16 +444,19 @@ static json_t *list_meta(struct fl_request *request, const struct fl_list *list)
 static void respond_table(struct fl_request *request, const struct fl_list *list)
 {
     const json_t **values = fl_new_array(request->arena, const json_t *, list->count);
+    const char *token = page_continue(request, list);
+    struct fl_table_options options = {
+        .resource_version = fl_arena_printf(request->arena, "%llu",
+                                            (unsigned long long)list->revision),
+        .continue_token = *token ? token : NULL,
+        .remaining = list->more ? (int64_t)list->remaining : 0,
+    };
     FL_JSON table = NULL;
 
     for (size_t i = 0; i < list->count; i++)
         values[i] = fl_json_in_arena(request->arena,
                                      fl_read_object(request->resource, list->objects[i]));
-    table = fl_table_create(request->served->columns, values, list->count,
-                            fl_table_include_from_name(fl_request_param(request, "includeObject")),
-                            fl_realtime_us(request->server->env));
-    (void)json_object_set_new(table, "metadata", list_meta(request, list));
-    fl_table_set_version(table, request->table_version);
+    table = fl_make_table(request, values, list->count, &options);
     fl_respond_json(request, 200, table);
 }
 
@@ -466,10 +469,7 @@ static void respond_items(struct fl_request *request, const struct fl_list *list
         FL_JSON value = fl_read_object(request->resource, list->objects[i]);
 
         (void)json_array_append_new(
-            items, partial ? json_pack("{s:s, s:s, s:O}", "kind", "PartialObjectMetadata",
-                                       "apiVersion", "meta.k8s.io/v1", "metadata",
-                                       json_object_get(value, "metadata"))
-                           : json_incref(value));
+            items, partial ? fl_make_partial(value) : json_incref(value));
     }
     answer = json_pack("{s:s, s:s, s:o, s:O}", "apiVersion",
                        partial ? "meta.k8s.io/v1" : request->resource->api_version, "kind",

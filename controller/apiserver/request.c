@@ -191,13 +191,12 @@ static bool take_clause(struct fl_request *request, const char *clause)
         !(type_len == 13 && strncmp(clause, "application/*", 13) == 0))
         return false;
     request->yaml = yaml;
-    request->table_version = "v1";
     if (as_len == 0) {
         request->view = FL_VIEW_OBJECT;
     } else if (as_len == 5 && strncmp(as, "Table", 5) == 0) {
         request->view = FL_VIEW_TABLE;
         if (version_len == 7 && strncmp(version, "v1beta1", 7) == 0)
-            request->table_version = "v1beta1";
+            request->table_v1beta1 = true;
     } else if (strncmp(as, "PartialObjectMetadata", 21) == 0) {
         request->view = FL_VIEW_PARTIAL;
     } else {
@@ -320,7 +319,6 @@ static struct fl_request *request_create(struct fl_apiserver *server, struct fl_
     request->audit_id = id;
     request->group = request->version = request->plural = "";
     request->ns = request->name = request->subresource = "";
-    request->table_version = "v1";
     fl_http_set_header(http, "Audit-Id", id);
     fl_http_set_header(http, "Cache-Control", "no-cache, private");
     return request;
@@ -456,6 +454,10 @@ static int understand(struct fl_request *request, bool *ret_is_resource, struct 
         r = negotiate(request, err);
     if (r < 0)
         return r;
+    if (!fl_table_include_parse(fl_str_or(fl_request_param(request, "includeObject"), ""),
+                                &request->include))
+        return fl_error_set(err, FL_E_BAD_REQUEST,
+                            "includeObject must be one of None, Metadata, Object");
     request->pretty = wants_pretty(request);
     *ret_is_resource = read_resource_path(request, &segments, &watch);
     request->verb = *ret_is_resource

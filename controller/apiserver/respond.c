@@ -123,23 +123,28 @@ void fl_write_object(struct fl_buf *buf, const struct fl_resource *resource,
     fl_json_write(buf, value);
 }
 
-static json_t *partial_metadata(const json_t *object)
+json_t *fl_make_partial(const json_t *object)
 {
     return json_pack("{s:s, s:s, s:O}", "kind", "PartialObjectMetadata", "apiVersion",
                      "meta.k8s.io/v1", "metadata", json_object_get(object, "metadata"));
 }
 
+json_t *fl_make_table(const struct fl_request *request, const json_t *const *objects, size_t count,
+                      struct fl_table_options *options)
+{
+    options->include = request->include;
+    options->v1beta1 = request->table_v1beta1;
+    options->now_us = fl_realtime_us(request->server->env);
+    return fl_table_create(request->served->columns, objects, count, options);
+}
+
 static json_t *table_of_one(const struct fl_request *request, const json_t *object)
 {
-    enum fl_table_include include =
-        fl_table_include_from_name(fl_request_param(request, "includeObject"));
-    json_t *table = fl_table_create(request->served->columns, &object, 1, include,
-                                    fl_realtime_us(request->server->env));
-    json_t *meta = fl_json_ensure_object(table, "metadata");
+    struct fl_table_options options = {
+        .resource_version = fl_json_str(object, "metadata.resourceVersion"),
+    };
 
-    fl_json_set_str(meta, "resourceVersion", fl_json_str(object, "metadata.resourceVersion"));
-    fl_table_set_version(table, request->table_version);
-    return table;
+    return fl_make_table(request, &object, 1, &options);
 }
 
 /* Is this an object of the resource (and not a Scale, a Status …) that a view can show? */
@@ -155,7 +160,7 @@ void fl_respond_value(struct fl_request *request, int status, const json_t *obje
 
     if (has_view(request, object))
         shown = request->view == FL_VIEW_TABLE ? table_of_one(request, object)
-                                               : partial_metadata(object);
+                                               : fl_make_partial(object);
     fl_respond_json(request, status, shown ? shown : object);
 }
 

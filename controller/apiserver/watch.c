@@ -56,21 +56,23 @@ static void watcher_end(struct fl_watcher *watcher)
 
 /* Frames */
 
+/* Only the first frame of a watch describes the columns. */
 static json_t *event_table(struct fl_watcher *watcher, const json_t *object)
 {
-    const struct fl_request *request = watcher->request;
-    enum fl_table_include include =
-        fl_table_include_from_name(fl_request_param(request, "includeObject"));
-    json_t *table = fl_table_create(request->served->columns, &object, object ? 1 : 0, include,
-                                    fl_realtime_us(request->server->env));
-    const char *revision = fl_json_str(object, "metadata.resourceVersion");
+    struct fl_table_options options = {
+        .no_headers = watcher->table_started,
+        .resource_version = fl_json_str(object, "metadata.resourceVersion"),
+    };
 
-    if (watcher->table_started)
-        (void)json_object_set_new(table, "columnDefinitions", json_null());
     watcher->table_started = true;
-    fl_json_set_str(fl_json_ensure_object(table, "metadata"), "resourceVersion", revision);
-    fl_table_set_version(table, request->table_version);
-    return table;
+    return fl_make_table(watcher->request, &object, 1, &options);
+}
+
+static json_t *bookmark_table(const struct fl_watcher *watcher, const char *revision)
+{
+    struct fl_table_options options = {.no_headers = true, .resource_version = revision};
+
+    return fl_make_table(watcher->request, NULL, 0, &options);
 }
 
 static struct fl_bytes *frame_of_value(const char *type, const json_t *value)
@@ -113,8 +115,7 @@ static struct fl_bytes *frame_of_object(struct fl_watcher *watcher, const char *
     if (watcher->request->view == FL_VIEW_TABLE)
         shown = event_table(watcher, value);
     else if (watcher->request->view == FL_VIEW_PARTIAL)
-        shown = json_pack("{s:s, s:s, s:O}", "kind", "PartialObjectMetadata", "apiVersion",
-                          "meta.k8s.io/v1", "metadata", json_object_get(value, "metadata"));
+        shown = fl_make_partial(value);
     return frame_of_value(type, shown ? shown : value);
 }
 
@@ -137,9 +138,7 @@ static bool send_bookmark(struct fl_watcher *watcher, bool initial_end)
 
     (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)revision);
     if (request->view == FL_VIEW_TABLE)
-        value = json_pack("{s:s, s:s+, s:{s:s}, s:n, s:[]}", "kind", "Table", "apiVersion",
-                          "meta.k8s.io/", request->table_version, "metadata", "resourceVersion",
-                          text, "columnDefinitions", "rows");
+        value = bookmark_table(watcher, text);
     else
         value = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", request->resource->api_version,
                           "kind", request->resource->kind, "metadata", "resourceVersion", text);
@@ -422,7 +421,7 @@ void fl_handle_watch(struct fl_request *request)
     struct fl_watcher *watcher = fl_new(request->arena, struct fl_watcher);
     struct fl_error err = {0};
     struct start start;
-    int64_t timeout_ms;
+    int64_t timeout_ms = 0;
     int r;
 
     watcher->request = request;

@@ -808,7 +808,7 @@ static int refuse_force(struct edit *edit)
 
 void fl_handle_patch(struct fl_request *request)
 {
-    enum patch_type type;
+    enum patch_type type = PATCH_JSON;
     struct edit edit;
     int r;
 
