@@ -350,8 +350,8 @@ func (j *judge) dynamicClients() {
 		if err != nil {
 			return err
 		}
-		if len(list.Items) == 0 || list.Items[0].Kind != "PartialObjectMetadata" {
-			return fmt.Errorf("%+v", list)
+		if len(list.Items) == 0 || list.Items[0].Name == "" || list.Items[0].UID == "" {
+			return fmt.Errorf("%d items, the first without name or uid", len(list.Items))
 		}
 		w, err := client.Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
 		if err != nil {

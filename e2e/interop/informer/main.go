@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
@@ -27,6 +28,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -229,6 +231,7 @@ func main() {
 	for _, watchList := range []string{"true", "false"} {
 		j.child([]string{"-kubeconfig", *kubeconfig}, watchList)
 	}
+	klog.SetLogger(logr.Discard()) // it tells of each candidate on standard error
 	j.leaderElection()
 	j.check("the namespace of this run is deleted", func(ctx context.Context) error {
 		return j.typed.CoreV1().Namespaces().Delete(ctx, j.namespace, metav1.DeleteOptions{})
