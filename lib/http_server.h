@@ -70,7 +70,7 @@ struct fl_http_server_options {
 
 int fl_http_server_create(const struct fl_http_server_options *options,
                           struct fl_http_server **ret_server, struct fl_error *err);
-/* Closes all connections at once. */
+/* Closes all connections at once (`gone` is told); no request is valid after it. */
 void fl_http_server_destroy(struct fl_http_server *server);
 uint16_t fl_http_server_port(const struct fl_http_server *server);
 /* Stops accepting; answers under way finish (`Connection: close`), streams are ended by their

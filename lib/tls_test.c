@@ -203,6 +203,12 @@ static void test_a_ca_is_never_half_overwritten(void **state)
     assert_int_equal(rename("o.key", "ca.key"), 0);
     assert_int_equal(fl_ca_ensure(env, "ca.crt", "ca.key", "test CA", 864000, &err), FL_E_INVALID);
     assert_true(unchanged("ca.crt", &ca));
+    /* the key alone: a crash between the two files; what it signed stays good */
+    assert_int_equal(rename("x.key", "ca.key") + unlink("ca.crt"), 0);
+    assert_int_equal(fl_ca_ensure(env, "ca.crt", "ca.key", "test CA", 864000, &err), 0);
+    assert_false(unchanged("ca.crt", &ca));
+    assert_int_equal(verify("ca.crt", "s.crt", X509_PURPOSE_SSL_SERVER), X509_V_OK);
+    assert_int_equal(rename("ca.key", "x.key"), 0);
     /* whole again, and at its end */
     assert_int_equal(rename("x.key", "ca.key"), 0);
     assert_int_equal(fl_ca_ensure(env, "ca.crt", "ca.key", "test CA", 864000, &err), 0);
