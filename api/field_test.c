@@ -2,6 +2,7 @@
 
 #include "api/gen/crds_embedded.h"
 #include "api/gen/flops_types.h"
+#include "api/schema.h"
 #include "lib/str.h"
 #include "lib/yaml.h"
 
@@ -425,9 +426,79 @@ static void examples_decode_and_come_back(void **state)
 
     (void)state;
     assert_int_equal(glob("crds/testdata/*/valid-*.yaml", 0, NULL, &files), 0);
-    assert_true(files.gl_pathc >= 20);
+    assert_int_equal(glob("crds/testdata/*/status-*.yaml", GLOB_APPEND, NULL, &files), 0);
+    assert_true(files.gl_pathc >= 40);
     for (size_t i = 0; i < files.gl_pathc; i++)
         check_example(files.gl_pathv[i]);
+    globfree(&files);
+}
+
+static struct fl_schema *schema_of(const struct fl_kind_type *type, struct fl_field_errors *errors)
+{
+    struct fl_error err = {0};
+    struct fl_schema *schema = NULL;
+
+    for (size_t i = 0; i < FL_EMBEDDED_CRD_COUNT && !schema; i++) {
+        FL_JSON crd = NULL;
+        const json_t *version;
+
+        assert_int_equal(fl_json_parse(fl_embedded_crds[i].json, fl_embedded_crds[i].len, NULL,
+                                       NULL, NULL, &crd, NULL),
+                         0);
+        version = json_array_get(fl_json_path(crd, "spec.versions"), 0);
+        if (strcmp(fl_json_str(crd, "spec.names.kind"), type->kind) == 0 &&
+            fl_schema_compile(fl_json_path(version, "schema.openAPIV3Schema"), "schema", &schema,
+                              errors, &err) < 0)
+            fail_msg("%s: %s", type->kind, err.msg);
+    }
+    assert_non_null(schema);
+    return schema;
+}
+
+static void count_path(void *user, const char *path)
+{
+    (void)path;
+    (*(size_t *)user)++;
+}
+
+/* Our defaults are the schema's, and what we encode is valid and known to it. */
+static void check_against_schema(const char *file)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    FL_CLEANUP(fl_schema_unrefp) struct fl_schema *schema = NULL;
+    FL_JSON json = read_file(file);
+    FL_JSON encoded = NULL;
+    const struct fl_kind_type *type = fl_kind_type_find(fl_json_str(json, "kind"));
+    struct fl_field_errors errors;
+    void *object, *defaulted;
+    size_t pruned = 0;
+
+    fl_field_errors_init(&errors, arena);
+    schema = schema_of(type, &errors);
+    assert_int_equal(fl_object_decode(type, json, arena, &object, NULL), 0);
+    fl_schema_default(schema, json);
+    assert_int_equal(fl_object_decode(type, json, arena, &defaulted, NULL), 0);
+    if (!fl_object_equal(type, object, defaulted))
+        fail_msg("%s: the tables have other defaults than the schema", file);
+
+    encoded = fl_object_encode(type, object);
+    assert_contains(file, encoded, json);
+    fl_schema_prune(schema, encoded, count_path, &pruned);
+    assert_int_equal(pruned, 0);
+    fl_schema_validate(schema, encoded, NULL, &errors);
+    if (errors.count)
+        fail_msg("%s: %s", file, fl_field_errors_text(&errors));
+}
+
+static void tables_agree_with_the_schemas(void **state)
+{
+    glob_t files;
+
+    (void)state;
+    assert_int_equal(glob("crds/testdata/*/valid-*.yaml", 0, NULL, &files), 0);
+    assert_int_equal(glob("crds/testdata/*/status-*.yaml", GLOB_APPEND, NULL, &files), 0);
+    for (size_t i = 0; i < files.gl_pathc; i++)
+        check_against_schema(files.gl_pathv[i]);
     globfree(&files);
 }
 
@@ -535,6 +606,7 @@ int main(void)
         cmocka_unit_test(equality_sees_each_field),
         cmocka_unit_test(parses_durations),
         cmocka_unit_test(examples_decode_and_come_back),
+        cmocka_unit_test(tables_agree_with_the_schemas),
         cmocka_unit_test(a_project_is_a_struct),
         cmocka_unit_test(errors_of_kinds_name_the_path),
         cmocka_unit_test(every_kind_has_a_new_object),
