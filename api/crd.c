@@ -53,22 +53,32 @@ static void default_names(json_t *names)
     }
 }
 
+static void add_stored_version(json_t *crd, json_t *status)
+{
+    const json_t *storage = fl_crd_storage_version(crd), *name;
+    json_t *stored = json_object_get(status, "storedVersions");
+    size_t i;
+
+    if (!json_is_array(stored)) {
+        stored = json_array();
+        (void)json_object_set_new(status, "storedVersions", stored);
+    }
+    json_array_foreach(stored, i, name) {
+        if (fl_streq(json_string_value(name), text(storage, "name")))
+            return;
+    }
+    if (storage)
+        (void)json_array_append_new(stored, json_string(text(storage, "name")));
+}
+
 void fl_crd_default(json_t *crd)
 {
-    json_t *spec = fl_json_ensure_object(crd, "spec"), *status;
-    const json_t *storage;
+    json_t *spec = fl_json_ensure_object(crd, "spec");
 
     default_names(fl_json_ensure_object(spec, "names"));
     if (!get(spec, "conversion"))
         fl_json_set_str(fl_json_ensure_object(spec, "conversion"), "strategy", "None");
-    storage = fl_crd_storage_version(crd);
-    status = fl_json_ensure_object(crd, "status");
-    if (json_array_size(get(status, "storedVersions")) == 0 && storage) {
-        json_t *stored = json_array();
-
-        (void)json_array_append_new(stored, json_string(text(storage, "name")));
-        (void)json_object_set_new(status, "storedVersions", stored);
-    }
+    add_stored_version(crd, fl_json_ensure_object(crd, "status"));
 }
 
 /* Versions. */
@@ -181,7 +191,7 @@ static const char *label_problem(struct check *c, const char *label)
 
     if (matches && len <= 63)
         return NULL;
-    return fl_arena_printf(c->errors->arena, "%s%s%s", len > 63 ? "must be no more than 63 bytes" : "",
+    return fl_arena_printf(c->errors->arena, "%s%s%s", len > 63 ? "must be no more than 63 characters" : "",
                            len > 63 && !matches ? "," : "", matches ? "" : label_words);
 }
 
@@ -191,7 +201,7 @@ static const char *subdomain_problem(struct check *c, const char *name)
 
     if (matches && fits)
         return NULL;
-    return fl_arena_printf(c->errors->arena, "%s%s%s", fits ? "" : "must be no more than 253 bytes",
+    return fl_arena_printf(c->errors->arena, "%s%s%s", fits ? "" : "must be no more than 253 characters",
                            !fits && !matches ? "," : "", matches ? "" : subdomain_words);
 }
 
@@ -307,6 +317,10 @@ static void check_conversion(struct check *c, const struct fl_schema_path *spec)
     if (get(conversion, "webhook") && !fl_streq(strategy, "Webhook"))
         complain(c, FL_FIELD_FORBIDDEN, &path, "webhookClientConfig", NULL,
                  "should not be set when strategy is not set to Webhook");
+    if (json_array_size(fl_json_path(conversion, "webhook.conversionReviewVersions")) > 0 &&
+        !fl_streq(strategy, "Webhook"))
+        complain(c, FL_FIELD_FORBIDDEN, &path, "conversionReviewVersions", NULL,
+                 "should not be set when strategy is not set to Webhook");
 }
 
 /* Versions: columns, subresources, selectable fields, schema. */
@@ -387,6 +401,13 @@ static void check_selectable_field(struct check *c, const json_t *version, const
         complain(c, FL_FIELD_REQUIRED, path, "jsonPath", NULL, "");
         return;
     }
+    if (*given != '.' && *given != '[') {
+        complain(c, FL_FIELD_INVALID, path, "jsonPath", value,
+                 fl_arena_printf(c->errors->arena,
+                                 "is an invalid path: expected [ or . but got: %.*s",
+                                 (int)strcspn(given, ".[]"), given));
+        return;
+    }
     found = fl_schema_find_field(fl_json_path(version, "schema.openAPIV3Schema"), given, false,
                                  NULL);
     if (!found) {
@@ -417,13 +438,17 @@ static void check_selectable_fields(struct check *c, const json_t *version,
     const json_t *fields = get(version, "selectableFields");
     size_t count = json_array_size(fields);
     FL_JSON actual = json_integer((json_int_t)count);
+    FL_JSON empty = json_string("");
 
-    if (count > SELECTABLE_FIELDS_MAX) {
-        fl_schema_add(c->errors, FL_FIELD_TOO_MANY, path, actual, "must have at most %u items",
-                      SELECTABLE_FIELDS_MAX);
+    if (count > 0 && !fl_json_path(version, "schema.openAPIV3Schema")) {
+        complain(c, FL_FIELD_INVALID, path, NULL, empty,
+                 "selectableFields may only be set when validations.schema is included");
         return;
     }
-    for (size_t i = 0; i < count; i++)
+    if (count > SELECTABLE_FIELDS_MAX)
+        fl_schema_add(c->errors, FL_FIELD_TOO_MANY, path, actual, "must have at most %u items",
+                      SELECTABLE_FIELDS_MAX);
+    for (size_t i = 0; i < count && i < FL_FIELD_ERRORS_MAX; i++)
         check_selectable_field(c, version, fields, i, FL_PATH_AT(path, i));
 }
 
@@ -440,6 +465,12 @@ static void check_root_keywords(struct check *c, const json_t *openapi,
     const char *key;
     json_t *value;
 
+    if (*text(openapi, "type") && !fl_streq(text(openapi, "type"), "object")) {
+        complain(c, FL_FIELD_INVALID, path, "type", get(openapi, "type"),
+                 "only \"object\" is allowed as the type at the root of the schema if the status "
+                 "subresource is enabled");
+        return;
+    }
     json_object_foreach((json_t *)openapi, key, value) {
         size_t i = 0;
 
@@ -634,7 +665,8 @@ void fl_crd_validate(const json_t *crd, const json_t *old, struct fl_field_error
 
     if (!check_shapes(&check, crd))
         return;
-    check_metadata(&check, crd);
+    if (!old) /* on an update the name is what it was */
+        check_metadata(&check, crd);
     check_group(&check, &spec);
     check_scope(&check, &spec);
     check_versions(&check, &spec);
@@ -680,24 +712,6 @@ static void set_condition(json_t *conditions, const char *type, bool holds, cons
     }
     fl_json_set_str(condition, "reason", reason);
     fl_json_set_str(condition, "message", message);
-}
-
-static void add_stored_version(json_t *crd, json_t *status)
-{
-    const json_t *storage = fl_crd_storage_version(crd), *name;
-    json_t *stored = json_object_get(status, "storedVersions");
-    size_t i;
-
-    if (!json_is_array(stored)) {
-        stored = json_array();
-        (void)json_object_set_new(status, "storedVersions", stored);
-    }
-    json_array_foreach(stored, i, name) {
-        if (fl_streq(json_string_value(name), text(storage, "name")))
-            return;
-    }
-    if (storage)
-        (void)json_array_append_new(stored, json_string(text(storage, "name")));
 }
 
 bool fl_crd_is_established(const json_t *crd)

@@ -16,7 +16,8 @@
  * too. `unknown` (may be NULL) gets the path of each. */
 void fl_crd_prune(json_t *crd, fl_schema_path_fn *unknown, void *user);
 
-/* names.singular, names.listKind, conversion, and status.storedVersions of a new object. */
+/* names.singular, names.listKind, conversion, and the storage version in status.storedVersions; on
+ * updates too. */
 void fl_crd_default(json_t *crd);
 
 /* Adds what is wrong to `errors`, in the words of the real server; nothing added means valid. `old`

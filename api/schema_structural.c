@@ -66,6 +66,11 @@ static bool is_type(const json_t *schema, const char *type)
     return fl_streq(text(schema, "type"), type);
 }
 
+static json_t *json_text(struct checker *c, const char *value)
+{
+    return fl_json_in_arena(c->errors->arena, json_string(value));
+}
+
 /* The shape of the keywords, so that nothing below meets a number where a list should be. */
 
 enum shape { TEXT, FLAG, NUMBER, COUNT, LIST, TEXTS, MAP, SCHEMA, SCHEMAS, SCHEMA_MAP, SCHEMA_OR_FLAG };
@@ -290,7 +295,7 @@ static void check_map_list(struct checker *c, const json_t *schema,
         return;
     }
     if (!is_type(items, "object")) {
-        complain(c, FL_FIELD_INVALID, &at, "type", get(items, "type") ? get(items, "type") : NULL,
+        complain(c, FL_FIELD_INVALID, &at, "type", json_text(c, text(items, "type")),
                  "must be object if parent array's x-kubernetes-list-type is map");
         return;
     }
@@ -563,7 +568,7 @@ static void check_type_meta(struct checker *c, const json_t *schema, enum level 
 
         if (property && !is_type(property, i < 2 ? "string" : "object"))
             complain(c, FL_FIELD_INVALID, &at, "type",
-                     fl_json_in_arena(c->errors->arena, json_string(text(property, "type"))),
+                     json_text(c, text(property, "type")),
                      i < 2 ? "must be string" : "must be object");
         if (property && i == 2 && level == LEVEL_ROOT)
             check_root_metadata(c, property, &at);

@@ -11,7 +11,6 @@
 
 /* What one cause may quote of the value it complains about. */
 #define VALUE_TEXT_MAX ((size_t)1024)
-#define JSON_TEXT_MAX ((size_t)256)
 
 static const struct {
     const char *reason, *words;
@@ -117,21 +116,72 @@ static void go_real(struct fl_buf *buf, double value)
         fl_buf_printf(buf, "%.*f", digits - 1 > exponent ? digits - 1 - exponent : 0, value);
 }
 
-static void put_json(struct fl_buf *buf, const json_t *value)
+/* %#v: the value as Go source, which is how an API server of today writes maps and lists. */
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void go_source(struct fl_buf *buf, const json_t *value, unsigned depth);
+
+static void go_map(struct fl_buf *buf, const json_t *object, unsigned depth)
+{
+    size_t count = json_object_size(object), i = 0;
+    const char **keys = fl_calloc(count, sizeof(*keys)), *key;
+    json_t *member;
+
+    json_object_foreach((json_t *)object, key, member)
+        keys[i++] = key;
+    qsort(keys, count, sizeof(*keys), compare_keys);
+    fl_buf_puts(buf, "map[string]interface {}{");
+    for (i = 0; i < count && !buf->overflow; i++) {
+        if (i)
+            fl_buf_puts(buf, ", ");
+        quote(buf, keys[i], strlen(keys[i]));
+        fl_buf_putc(buf, ':');
+        go_source(buf, json_object_get(object, keys[i]), depth + 1);
+    }
+    fl_buf_putc(buf, '}');
+    free(keys);
+}
+
+static void go_source(struct fl_buf *buf, const json_t *value, unsigned depth)
+{
+    size_t i;
+
+    if (depth > FL_JSON_MAX_DEPTH || buf->overflow)
+        return;
+    if (json_is_object(value)) {
+        go_map(buf, value, depth);
+    } else if (json_is_array(value)) {
+        fl_buf_puts(buf, "[]interface {}{");
+        for (i = 0; i < json_array_size(value) && !buf->overflow; i++) {
+            if (i)
+                fl_buf_puts(buf, ", ");
+            go_source(buf, json_array_get(value, i), depth + 1);
+        }
+        fl_buf_putc(buf, '}');
+    } else if (json_is_null(value)) {
+        fl_buf_puts(buf, "interface {}(nil)");
+    } else {
+        fl_field_value_write(buf, value);
+    }
+}
+
+/* Cut where it grows too long; what is cut ends at a character. */
+static void put_source(struct fl_buf *buf, const json_t *value)
 {
     struct fl_buf text;
-    size_t cut = JSON_TEXT_MAX;
+    size_t cut;
 
-    fl_buf_init(&text, 0);
-    fl_json_write(&text, value);
-    if (text.len <= JSON_TEXT_MAX) {
-        fl_buf_append(buf, text.data, text.len);
-    } else {
-        while (cut > 0 && ((unsigned char)text.data[cut] & 0xc0) == 0x80)
-            cut--;
-        fl_buf_append(buf, text.data, cut);
+    fl_buf_init(&text, 2 * VALUE_TEXT_MAX);
+    go_source(&text, value, 0);
+    cut = text.len < VALUE_TEXT_MAX ? text.len : VALUE_TEXT_MAX;
+    while (cut < text.len && cut > 0 && ((unsigned char)text.data[cut] & 0xc0) == 0x80)
+        cut--;
+    fl_buf_append(buf, fl_buf_text(&text), cut);
+    if (text.overflow || cut < text.len)
         fl_buf_puts(buf, "...");
-    }
     fl_buf_finish(&text);
 }
 
@@ -143,8 +193,10 @@ void fl_field_value_write(struct fl_buf *buf, const json_t *value)
         quote(buf, json_string_value(value), json_string_length(value));
     else if (json_is_real(value))
         go_real(buf, json_real_value(value));
+    else if (json_is_object(value) || json_is_array(value))
+        put_source(buf, value);
     else
-        put_json(buf, value);
+        fl_json_write(buf, value);
 }
 
 /* Messages. */

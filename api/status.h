@@ -48,9 +48,10 @@ struct fl_field_errors {
 void fl_field_errors_init(struct fl_field_errors *errors, struct fl_arena *arena);
 
 /* Adds an error whose message is made as Go's field.Error makes it: for INVALID, DUPLICATE and
- * TYPE_INVALID "Invalid value: VALUE: detail" (strings quoted, objects and arrays as JSON cut at
- * 256 bytes), for NOT_SUPPORTED "Unsupported value: VALUE: supported values: …" with the detail
- * giving the list, otherwise "Words: detail" or just the words. `value` may be NULL. */
+ * TYPE_INVALID "Invalid value: VALUE: detail" (strings quoted, objects and arrays as Go source,
+ * `map[string]interface {}{"name":"a"}`, values cut at 1 KiB), for NOT_SUPPORTED "Unsupported
+ * value: VALUE: supported values: …" with the detail giving the list, otherwise "Words: detail" or
+ * just the words; for CONFLICT the detail alone. `value` may be NULL (quoted as "null"). */
 void fl_field_error_add(struct fl_field_errors *errors, enum fl_field_error_type type,
                         const char *path, const json_t *value, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
