@@ -211,7 +211,7 @@ static json_t *prune(const struct ownership *ownership, json_t *merged,
     struct fl_fields merged_named = named_fields(ownership, merged);
     struct fl_fields owned = {0}, kept, removed;
 
-    fl_typed_remove(arena, ownership->root, trial, &last_named);
+    fl_typed_remove(arena, ownership->root, trial, &last_named, false);
     for (size_t i = 0; i < ownership->entries.count; i++)
         owned = fl_fields_union(arena, &owned, &ownership->entries.items[i].set);
     owned = fl_typed_with_named(arena, ownership->root, &owned);
@@ -220,12 +220,12 @@ static json_t *prune(const struct ownership *ownership, json_t *merged,
     removed = fl_fields_difference(arena, &merged_named, &kept);
     json_decref(trial);
     trial = json_deep_copy(merged);
-    fl_typed_remove(arena, ownership->root, trial, &removed);
+    fl_typed_remove(arena, ownership->root, trial, &removed, false);
     kept = named_fields(ownership, trial);
     removed = fl_fields_difference(arena, &merged_named, &kept);
     removed = fl_fields_intersection(arena, &removed, &last_named);
     if (!fl_fields_is_empty(&removed))
-        fl_typed_remove(arena, ownership->root, merged, &removed);
+        fl_typed_remove(arena, ownership->root, merged, &removed, true);
     return merged;
 }
 

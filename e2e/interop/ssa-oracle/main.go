@@ -159,6 +159,33 @@ func (c *counts) meet(result object) {
 	}
 }
 
+// keepEmpty puts our empty objects and lists where the library has null: it leaves null where pruning
+// emptied something, which no schema of a custom resource would accept.
+func keepEmpty(theirs, ours any) any {
+	switch v := theirs.(type) {
+	case nil:
+		if o, ok := ours.(object); ok && len(o) == 0 {
+			return o
+		}
+		if l, ok := ours.([]any); ok && len(l) == 0 {
+			return l
+		}
+	case object:
+		o, _ := ours.(object)
+		for k := range v {
+			v[k] = keepEmpty(v[k], o[k])
+		}
+	case []any:
+		l, _ := ours.([]any)
+		for i := range v {
+			if i < len(l) {
+				v[i] = keepEmpty(v[i], l[i])
+			}
+		}
+	}
+	return theirs
+}
+
 // compare returns what differs, or "".
 func compare(ours object, theirs object, theirError error) string {
 	message, failed := ours["message"].(string)
@@ -180,7 +207,7 @@ func compare(ours object, theirs object, theirError error) string {
 	if !reflect.DeepEqual(managedFields(mine), managedFields(theirs)) {
 		return "managedFields"
 	}
-	if !reflect.DeepEqual(mine, theirs) {
+	if !reflect.DeepEqual(mine, keepEmpty(theirs, mine)) {
 		return "object"
 	}
 	return ""

@@ -18,6 +18,7 @@ type world struct {
 	managers  []string
 	configs   map[string]object // what each manager applied last
 	live      object
+	crowd     bool // many managers with a field of their own each
 	unique    bool // no doubled items: an applier may not send them
 }
 
@@ -35,6 +36,12 @@ func newWorld(r *rand.Rand) *world {
 	w.library = newLibrary(w.schema, w.hasStatus)
 	for i := 0; i < 2+w.Intn(14); i++ {
 		w.managers = append(w.managers, fmt.Sprintf("m%d", i))
+	}
+	if w.Intn(6) == 0 {
+		w.crowd = true
+		for i := 0; i < 12; i++ {
+			w.managers = append(w.managers, fmt.Sprintf("n%d", i))
+		}
 	}
 	if w.Intn(3) == 0 {
 		w.managers = append(w.managers, "kubectl")
@@ -336,8 +343,17 @@ func (w *world) nextUpdate(s *step) {
 		return
 	}
 	s.sent = clone(w.live).(object)
-	w.mutate(s.sent, w.config(true))
 	meta := s.sent["metadata"].(object)
+	if w.crowd && w.Intn(10) > 0 {
+		annotations, ok := meta["annotations"].(object)
+		if !ok {
+			annotations = object{}
+			meta["annotations"] = annotations
+		}
+		annotations[s.manager] = words[w.Intn(3)]
+		return
+	}
+	w.mutate(s.sent, w.config(true))
 	switch w.Intn(40) {
 	case 0:
 		meta["managedFields"] = []any{}
@@ -403,10 +419,11 @@ func (w *world) nextApply(s *step) {
 
 func (w *world) next() *step {
 	s := &step{live: w.live, manager: w.managers[w.Intn(len(w.managers))]}
-	if w.live != nil && w.schema["properties"].(object)["status"] != nil && w.Intn(4) == 0 {
+	if w.live != nil && !w.crowd &&
+		w.schema["properties"].(object)["status"] != nil && w.Intn(4) == 0 {
 		s.subresource = "status"
 	}
-	if w.Intn(2) == 0 {
+	if w.Intn(2) == 0 || (w.crowd && w.Intn(3) > 0) {
 		w.nextUpdate(s)
 	} else {
 		w.nextApply(s)
