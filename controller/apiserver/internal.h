@@ -190,6 +190,8 @@ int fl_delete_object(struct fl_apiserver *server, const struct fl_resource *reso
 /* Before validation, on create and update (old NULL on create). */
 void fl_kind_default(struct fl_apiserver *server, const struct fl_resource *resource,
                      json_t *object, const json_t *old);
+/* Whether bytes in data are no base64, and where. */
+bool fl_kind_bad_base64(const struct fl_resource *resource, const json_t *object, size_t *ret_at);
 /* Beyond the schema. */
 void fl_kind_validate(struct fl_apiserver *server, const struct fl_resource *resource,
                       const json_t *object, const json_t *old, struct fl_field_errors *errors);

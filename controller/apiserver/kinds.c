@@ -3,6 +3,8 @@
 
 #include "api/crd.h"
 
+#include <ctype.h>
+
 #define SECRET_MAX_BYTES ((size_t)1024 * 1024)
 
 bool fl_apiserver_seals(const char *resource)
@@ -112,6 +114,39 @@ static void default_secret(json_t *object)
     (void)json_object_del(object, "stringData");
 }
 
+static size_t base64_prefix(const char *text, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len && (isalnum((unsigned char)text[at]) || text[at] == '+' || text[at] == '/'))
+        at++;
+    if (len % 4 == 0 && len - at <= 2 && strspn(text + at, "=") == len - at)
+        return len;
+    return at;
+}
+
+bool fl_kind_bad_base64(const struct fl_resource *resource, const json_t *object, size_t *ret_at)
+{
+    const char *member = strcmp(resource->storage, "secrets") == 0      ? "data"
+                         : strcmp(resource->storage, "configmaps") == 0 ? "binaryData"
+                                                                        : NULL;
+    const char *key;
+    json_t *value;
+
+    if (!member)
+        return false;
+    json_object_foreach(json_object_get(object, member), key, value) {
+        size_t len = json_string_length(value);
+
+        if (!json_is_string(value))
+            continue; /* the schema says so */
+        *ret_at = base64_prefix(json_string_value(value), len);
+        if (*ret_at < len)
+            return true;
+    }
+    return false;
+}
+
 static void check_secret(const json_t *object, const json_t *old, struct fl_field_errors *errors)
 {
     static const struct {
@@ -128,6 +163,9 @@ static void check_secret(const json_t *object, const json_t *old, struct fl_fiel
     check_data_keys(object, "data", errors, &total);
     check_size(total, errors);
     check_immutable(object, old, errors);
+    if (old && !fl_streq(type, fl_json_str(old, "type")))
+        fl_field_error_add(errors, FL_FIELD_INVALID, "type", json_object_get(object, "type"),
+                           "field is immutable");
     for (size_t i = 0; i < FL_COUNT_OF(needed); i++)
         if (fl_streq(type, needed[i].type) &&
             !json_object_get(json_object_get(object, "data"), needed[i].key))

@@ -450,8 +450,6 @@ static int understand(struct fl_request *request, bool *ret_is_resource, struct 
     r = parse_params(request, err);
     if (r == 0)
         r = split_path(request, &segments, err);
-    if (r == 0)
-        r = negotiate(request, err);
     if (r < 0)
         return r;
     if (!fl_table_include_parse(fl_str_or(fl_request_param(request, "includeObject"), ""),
@@ -460,6 +458,10 @@ static int understand(struct fl_request *request, bool *ret_is_resource, struct 
                             "includeObject must be one of None, Metadata, Object");
     request->pretty = wants_pretty(request);
     *ret_is_resource = read_resource_path(request, &segments, &watch);
+    if (*ret_is_resource) /* documents have types of their own */
+        r = negotiate(request, err);
+    if (r < 0)
+        return r;
     request->verb = *ret_is_resource
                         ? resource_verb(request, watch || fl_request_flag(request, "watch"))
                         : lower_method(request);

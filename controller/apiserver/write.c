@@ -24,6 +24,7 @@ struct edit {
     json_t *live;                  /* its content */
     json_t *object;                /* the new content */
     bool applied;                  /* its managedFields are right already */
+    bool patch_failed;
     struct fl_buf complaints;      /* of strict decoding */
     struct fl_field_errors errors;
     struct fl_error err;
@@ -39,6 +40,14 @@ static void edit_finish(struct edit *edit)
 
 static void respond_edit_failure(struct edit *edit)
 {
+    const char *name = fl_json_str(edit->object, "metadata.name");
+
+    if (!*edit->request->name && name)
+        edit->request->name = fl_arena_strdup(edit->request->arena, name);
+    if (edit->patch_failed) { /* about the patch, not about the object */
+        fl_respond_error(edit->request, &edit->err, &(struct fl_status_details){0});
+        return;
+    }
     fl_respond_failure(edit->request, &edit->err, edit->errors.count ? &edit->errors : NULL);
 }
 
@@ -232,6 +241,19 @@ static int field_failure(struct edit *edit)
     return fl_field_errors_to_error(
         &edit->errors, edit->resource->kind, edit->resource->group,
         fl_str_or(fl_json_str(edit->object, "metadata.name"), edit->request->name), &edit->err);
+}
+
+/* What a typed client could not even have decoded. */
+static int check_decodable(struct edit *edit)
+{
+    size_t at;
+
+    if (!edit->resource->builtin || !fl_kind_bad_base64(edit->resource, edit->object, &at))
+        return 0;
+    return fl_error_set(&edit->err, FL_E_BAD_REQUEST,
+                        "%s in version \"%s\" cannot be handled as a %s: illegal base64 data at "
+                        "input byte %zu",
+                        edit->resource->kind, edit->resource->version, edit->resource->kind, at);
 }
 
 /* Cut to what is known; what is not is complained about. */
@@ -453,6 +475,8 @@ static int create_object(struct edit *edit)
     cut_to_schema(edit);
     r = refuse_complaints(edit, false);
     if (r == 0)
+        r = check_decodable(edit);
+    if (r == 0)
         r = check_namespace(edit);
     if (r == 0)
         r = check_definition(edit);
@@ -532,6 +556,8 @@ static int update_object(struct edit *edit, bool patch)
         return r;
     cut_to_schema(edit);
     r = refuse_complaints(edit, patch);
+    if (r == 0)
+        r = check_decodable(edit);
     if (r == 0)
         r = field_failure(edit);
     if (r == 0)
@@ -645,15 +671,15 @@ static int patch_value(struct edit *edit, enum patch_type type, const json_t *or
 
     if (r < 0)
         return r;
-    switch (type) {
-    case PATCH_JSON:
-        return fl_patch_json(original, patch, OBJECT_MAX_BYTES, ret_value, &edit->err);
-    case PATCH_MERGE:
-        return fl_patch_merge(original, patch, ret_value, &edit->err);
-    default:
-        return fl_patch_strategic(original, patch, edit->resource->strategic_lists,
-                                  edit->resource->strategic_list_count, ret_value, &edit->err);
-    }
+    if (type == PATCH_JSON)
+        r = fl_patch_json(original, patch, OBJECT_MAX_BYTES, ret_value, &edit->err);
+    else if (type == PATCH_MERGE)
+        r = fl_patch_merge(original, patch, ret_value, &edit->err);
+    else
+        r = fl_patch_strategic(original, patch, edit->resource->strategic_lists,
+                               edit->resource->strategic_list_count, ret_value, &edit->err);
+    edit->patch_failed = r < 0;
+    return r;
 }
 
 static int patch_object(struct edit *edit, enum patch_type type)
