@@ -365,10 +365,6 @@ struct cel_value fl_cel_timestamp_text(struct cel_eval *eval, const struct cel_v
 /* cel_convert */
 
 struct cel_value fl_cel_to_string(struct cel_eval *eval, const struct cel_value *value);
-/* As Go's %g prints: the fewest digits that read back the same. */
-#define CEL_DOUBLE_TEXT 40
-void fl_cel_double_text(double value, char out[CEL_DOUBLE_TEXT]);
-
 /* cel_regex */
 
 /* What RE2 does not know is refused. `flags` is 0 or PCRE2's. The caller frees. */
