@@ -167,8 +167,7 @@ static struct cel_value to_double(struct cel_eval *eval, const struct cel_value 
         return cel_double((double)value->uinteger);
     case CEL_STRING:
         if (!parse_real(fl_cel_strdup(eval, value), &parsed))
-            return fl_cel_error(eval, "strconv.ParseFloat: parsing \"%.100s\": invalid syntax",
-                                fl_cel_strdup(eval, value));
+            return no_conversion(eval, value, "double");
         return cel_double(parsed);
     default:
         return no_conversion(eval, value, "double");
@@ -191,7 +190,7 @@ static struct cel_value to_bool(struct cel_eval *eval, const struct cel_value *a
         if (!strcmp(text, words[i]))
             return cel_bool(i < FL_COUNT_OF(words) / 2);
     }
-    return fl_cel_error(eval, "strconv.ParseBool: parsing \"%.100s\": invalid syntax", text);
+    return no_conversion(eval, &args[0], "bool");
 }
 
 static struct cel_value to_bytes(struct cel_eval *eval, const struct cel_value *args, size_t count)
@@ -215,8 +214,7 @@ static struct cel_value to_duration(struct cel_eval *eval, const struct cel_valu
     if (args[0].kind != CEL_STRING)
         return no_conversion(eval, &args[0], "google.protobuf.Duration");
     if (!fl_cel_duration_parse(args[0].text.data, args[0].text.len, &nanos))
-        return fl_cel_error(eval, "time: invalid duration \"%.100s\"",
-                            fl_cel_strdup(eval, &args[0]));
+        return no_conversion(eval, &args[0], "google.protobuf.Duration");
     return cel_duration(nanos);
 }
 
@@ -230,15 +228,14 @@ static struct cel_value to_timestamp(struct cel_eval *eval, const struct cel_val
         return args[0];
     if (args[0].kind == CEL_INT) {
         if (args[0].integer > INT64_C(1) << 40 || args[0].integer < -(INT64_C(1) << 40) ||
-            !fl_cel_timestamp_make(args[0].integer, 0, &value))
+            !fl_cel_timestamp_make(args[0].integer, 0, 0, &value))
             return fl_cel_error(eval, "timestamp overflow");
         return value;
     }
     if (args[0].kind != CEL_STRING)
         return no_conversion(eval, &args[0], "google.protobuf.Timestamp");
     if (!fl_cel_timestamp_parse(args[0].text.data, args[0].text.len, &value))
-        return fl_cel_error(eval, "parsing time \"%.100s\": not an RFC 3339 time",
-                            fl_cel_strdup(eval, &args[0]));
+        return no_conversion(eval, &args[0], "google.protobuf.Timestamp");
     return value;
 }
 

@@ -155,7 +155,7 @@ static void test_bounds(void **state)
     assert_int_equal(*print(arena, fl_buf_text(&text), &options), '?');
     fl_buf_clear(&text);
     fl_buf_puts(&text, "{.list");
-    for (int i = 0; i < 300; i++)
+    for (int i = 0; i < 150; i++)
         fl_buf_puts(&text, "['name','v','list']..['labels','name']");
     fl_buf_puts(&text, "}");
     assert_int_not_equal(*print(arena, fl_buf_text(&text), &options), '?');
