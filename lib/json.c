@@ -234,9 +234,29 @@ int fl_json_parse(const char *text, size_t len, const struct fl_json_limits *lim
 /* Writing. jansson's own dump sorts and prints reals, but not in the shortest form that Go and
  * JavaScript print; canonical text is ours. */
 
-static int compare_keys(const void *a, const void *b)
+#define FEW_MEMBERS 32
+
+struct pair {
+    const char *key;
+    const json_t *value;
+};
+
+static int compare_pairs(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    return strcmp(((const struct pair *)a)->key, ((const struct pair *)b)->key);
+}
+
+/* Members are few and mostly in order already: what we store was written by us. */
+static void sort_few(struct pair *pairs, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct pair pair = pairs[i];
+        size_t k = i;
+
+        for (; k > 0 && strcmp(pairs[k - 1].key, pair.key) > 0; k--)
+            pairs[k] = pairs[k - 1];
+        pairs[k] = pair;
+    }
 }
 
 static void write_real(struct fl_buf *buf, double value)
@@ -271,31 +291,42 @@ static void new_line(const struct writer *writer, int depth)
 
 static void write_value(const struct writer *writer, const json_t *value, int depth);
 
+static void write_member(const struct writer *writer, const struct pair *pair, int depth)
+{
+    new_line(writer, depth);
+    fl_buf_json_string(writer->buf, pair->key, strlen(pair->key));
+    fl_buf_putc(writer->buf, ':');
+    if (writer->indent >= 0)
+        fl_buf_putc(writer->buf, ' ');
+    write_value(writer, pair->value, depth);
+}
+
 static void write_object(const struct writer *writer, const json_t *value, int depth)
 {
-    const char *few[32], **keys = few, *key;
-    size_t count = json_object_size(value), i = 0;
+    struct pair few[FEW_MEMBERS], *pairs = few;
+    size_t size = json_object_size(value), count = 0;
+    const char *key;
     json_t *member;
 
-    if (count > FL_COUNT_OF(few))
-        keys = fl_calloc(count, sizeof(*keys));
+    if (size > FEW_MEMBERS)
+        pairs = fl_calloc(size, sizeof(*pairs));
     json_object_foreach((json_t *)value, key, member)
-        keys[i++] = key;
-    qsort(keys, count, sizeof(*keys), compare_keys);
+        pairs[count++] = (struct pair){key, member};
+    if (count > FEW_MEMBERS)
+        qsort(pairs, count, sizeof(*pairs), compare_pairs);
+    else
+        sort_few(pairs, count);
     fl_buf_putc(writer->buf, '{');
-    for (i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (i)
             fl_buf_putc(writer->buf, ',');
-        new_line(writer, depth + 1);
-        fl_buf_json_string(writer->buf, keys[i], strlen(keys[i]));
-        fl_buf_puts(writer->buf, writer->indent < 0 ? ":" : ": ");
-        write_value(writer, json_object_get(value, keys[i]), depth + 1);
+        write_member(writer, &pairs[i], depth + 1);
     }
     if (count)
         new_line(writer, depth);
     fl_buf_putc(writer->buf, '}');
-    if (keys != few)
-        free(keys);
+    if (pairs != few)
+        free(pairs);
 }
 
 static void write_array(const struct writer *writer, const json_t *value, int depth)
