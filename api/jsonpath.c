@@ -190,7 +190,7 @@ static int passes(struct walk *walk, const struct jsonpath_step *step, const jso
                   bool *ret_passes)
 {
     struct values here = {&item, 1, 1}, left = {0}, right = {0};
-    int order, r = eval_steps(walk, &step->left, &here, &left);
+    int order = 0, r = eval_steps(walk, &step->left, &here, &left);
 
     *ret_passes = false;
     if (step->compare == JSONPATH_EXISTS) {

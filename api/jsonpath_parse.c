@@ -313,8 +313,8 @@ static int parse_filter(struct parser *parser, struct jsonpath_steps *steps)
     struct jsonpath_steps left = {0}, right = {0};
     enum jsonpath_compare compare = JSONPATH_EXISTS;
     struct jsonpath_step *step;
-    const char *text;
-    size_t len, split = 0, sign;
+    const char *text = NULL;
+    size_t len = 0, split = 0, sign;
     int r = read_filter(parser, &text, &len);
 
     if (r < 0)

@@ -129,9 +129,19 @@ void fl_apiserver_run_soon(struct fl_apiserver *server)
 
 /* Start and end */
 
+/* What a first start wrote is nobody's history: watches begin behind it. */
+static int forget_first_writes(struct fl_apiserver *server, uint64_t revision_before,
+                               struct fl_error *err)
+{
+    if (revision_before > 0)
+        return 0;
+    return fl_store_compact(server->store, fl_store_revision(server->store), err);
+}
+
 static int start_parts(struct fl_apiserver *server, const struct fl_apiserver_options *options,
                        struct fl_error *err)
 {
+    uint64_t revision_before = fl_store_revision(server->store);
     int r;
 
     server->catalog = fl_catalog_create(server->store);
@@ -150,6 +160,8 @@ static int start_parts(struct fl_apiserver *server, const struct fl_apiserver_op
         r = fl_namespaces_bootstrap(server, err);
     if (r == 0)
         r = fl_definitions_install(server, options->definitions, options->definition_count, err);
+    if (r == 0)
+        r = forget_first_writes(server, revision_before, err);
     if (r == 0)
         r = fl_definitions_load(server, err);
     if (r < 0)

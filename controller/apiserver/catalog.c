@@ -177,9 +177,12 @@ struct fl_served *fl_catalog_find_storage(struct fl_catalog *catalog, const char
 {
     void *cursor = NULL, *value;
 
-    while (fl_map_next(catalog->served, &cursor, NULL, &value))
-        if (strcmp(((struct fl_served *)value)->resource->storage, storage) == 0)
+    while (fl_map_next(catalog->served, &cursor, NULL, &value)) {
+        const struct fl_resource *resource = ((struct fl_served *)value)->resource;
+
+        if (!resource->converted && strcmp(resource->storage, storage) == 0)
             return value;
+    }
     return NULL;
 }
 

@@ -213,15 +213,42 @@ static void default_event(json_t *object)
     set_micro_time(object, "series", "lastObservedTime");
 }
 
-static void check_event(const json_t *object, struct fl_field_errors *errors)
+/* Does something to an object in the form it is stored in, and brings it back. */
+static void as_stored(const struct fl_resource *resource, json_t *object, void (*fn)(json_t *object))
 {
-    const char *ns = fl_json_str(object, "involvedObject.namespace");
+    fl_resource_to_stored(resource, object);
+    fn(object);
+    fl_resource_from_stored(resource, object);
+}
+
+/* The newer form demands what the older one only allows. */
+static void check_new_event(const json_t *object, struct fl_field_errors *errors)
+{
+    static const char *const needed[] = {"eventTime", "reportingController", "reportingInstance",
+                                         "action", "reason"};
+    const char *type = fl_str_or(fl_json_str(object, "type"), "");
+
+    for (size_t i = 0; i < FL_COUNT_OF(needed); i++)
+        if (!*fl_str_or(fl_json_str(object, needed[i]), ""))
+            fl_field_error_add(errors, FL_FIELD_REQUIRED, needed[i], NULL, "%s", "");
+    if (strcmp(type, "Normal") != 0 && strcmp(type, "Warning") != 0)
+        fl_field_error_add_text(errors, FL_FIELD_INVALID, "type",
+                                fl_arena_printf(errors->arena, "\"%s\"", type),
+                                "has invalid value: %s", type);
+}
+
+static void check_event(const struct fl_resource *resource, const json_t *object,
+                        struct fl_field_errors *errors)
+{
+    const char *ns = fl_json_str(object, resource->converted ? "regarding.namespace"
+                                                             : "involvedObject.namespace");
     const char *own = fl_json_str(object, "metadata.namespace");
 
+    if (resource->converted)
+        check_new_event(object, errors);
     if (ns && *ns ? !fl_streq(ns, own) : !fl_streq(own, "default"))
         fl_field_error_add(errors, FL_FIELD_INVALID, "involvedObject.namespace",
-                           fl_json_path(object, "involvedObject.namespace"),
-                           "does not match event.namespace");
+                           NULL, "does not match event.namespace");
 }
 
 static void default_lease(json_t *object)
@@ -245,7 +272,7 @@ void fl_kind_default(struct fl_apiserver *server, const struct fl_resource *reso
     else if (is(resource, "secrets"))
         default_secret(object);
     else if (is(resource, "events"))
-        default_event(object);
+        as_stored(resource, object, default_event);
     else if (is(resource, "leases.coordination.k8s.io"))
         default_lease(object);
     else if (is(resource, "customresourcedefinitions.apiextensions.k8s.io"))
@@ -263,7 +290,7 @@ void fl_kind_validate(struct fl_apiserver *server, const struct fl_resource *res
     else if (is(resource, "secrets"))
         check_secret(object, old, errors);
     else if (is(resource, "events"))
-        check_event(object, errors);
+        check_event(resource, object, errors);
     else if (is(resource, "customresourcedefinitions.apiextensions.k8s.io"))
         fl_crd_validate(object, old, errors);
 }

@@ -134,7 +134,7 @@ static void finish_one(struct fl_apiserver *server, const char *name)
     for (size_t i = 0; i < versions; i++) {
         for (size_t k = 0; k < all[i].count; k++) {
             const struct fl_resource *kind = all[i].items[k]->resource;
-            size_t left = kind->traits.namespaced && fl_resource_allows(kind, FL_VERB_DELETE)
+            size_t left = kind->traits.namespaced && !kind->converted && fl_resource_allows(kind, FL_VERB_DELETE)
                               ? delete_all(server, kind, name)
                               : 0;
 

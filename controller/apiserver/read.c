@@ -72,10 +72,24 @@ struct field_source {
     char number[32];
 };
 
+/* Field selectors of events, which are stored in the core group's form. */
+static const char *stored_field(const char *key, char *buf, size_t size)
+{
+    if (strcmp(key, "source") == 0)
+        return "source.component";
+    if (strcmp(key, "reportingController") == 0)
+        return "reportingComponent";
+    if (!fl_str_has_prefix(key, "regarding."))
+        return key;
+    (void)snprintf(buf, size, "involvedObject.%s", key + strlen("regarding."));
+    return buf;
+}
+
 static const char *get_field(void *user, const char *key)
 {
     struct field_source *source = user;
     const json_t *value;
+    char renamed[64];
 
     if (strcmp(key, "metadata.name") == 0)
         return source->object->name;
@@ -83,8 +97,7 @@ static const char *get_field(void *user, const char *key)
         return source->object->ns;
     if (!source->content)
         source->content = fl_object_parse(source->object);
-    value = fl_json_path(source->content,
-                         strcmp(key, "source") == 0 ? "source.component" : key);
+    value = fl_json_path(source->content, stored_field(key, renamed, sizeof(renamed)));
     if (json_is_boolean(value))
         return json_is_true(value) ? "true" : "false";
     if (json_is_integer(value)) {

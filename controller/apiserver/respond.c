@@ -106,7 +106,7 @@ json_t *fl_read_object(const struct fl_resource *resource, const struct fl_objec
 {
     json_t *value = fl_object_parse(object);
 
-    fl_json_set_str(value, "apiVersion", resource->api_version);
+    fl_resource_from_stored(resource, value);
     return value;
 }
 

@@ -406,6 +406,8 @@ static int hand_to_store(struct edit *edit, const struct fl_store_write *write, 
         .resource = fl_resource_ref(edit->resource),
         .status = status,
     };
+    if (write->object)
+        fl_resource_to_stored(edit->resource, write->object);
     r = fl_store_write(edit->server->store, write, on_durable, pending, &edit->err);
     if (r < 0) {
         fl_resource_unref(pending->resource);

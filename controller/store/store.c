@@ -236,7 +236,7 @@ int fl_store_compact(struct fl_store *store, uint64_t revision, struct fl_error 
                          "revision %" PRIu64 " is in the future, now is %" PRIu64, revision,
                          store->revision);
     } else {
-        fl_history_forget_up_to(store, revision);
+        settle_history(store, revision);
         fl_commit_tend(store);
     }
     pthread_mutex_unlock(&store->lock);

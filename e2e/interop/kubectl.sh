@@ -422,7 +422,8 @@ widget.$GROUP/g3"
     works get --raw "$R/g1"
     says '^\{"apiVersion":"interop.flops.dev/v1","kind":"Widget"'
     works get --raw "$R/g1/scale"
-    says '"kind":"Scale","apiVersion":"autoscaling/v1"'
+    says '"kind":"Scale"'
+    says '"apiVersion":"autoscaling/v1"'
 }
 
 section_watch() {
