@@ -222,7 +222,7 @@ section_namespaces() {
     works create namespace "$other"
     widget held 'size: 1' 'finalizers: [judge.flops.dev/hold]' | kube create -n "$other" -f - >/dev/null || problem "cannot fill the namespace"
     works delete ns "$other" --wait=false
-    eventually 15 test "$(field ns "$other" '{.status.phase}')" = Terminating
+    eventually 15 field_is ns "$other" '{.status.phase}' Terminating
     refused create configmap late -n "$other"
     complains 'forbidden: unable to create new content in namespace .* because it is being terminated'
     works patch widget held -n "$other" --type=json -p '[{"op":"remove","path":"/metadata/finalizers"}]'
@@ -435,12 +435,12 @@ section_watch() {
     works patch widget w1 --type=merge -p '{"spec":{"size":11}}'
     works delete widget w2
     eventually 10 file_has "$work/watch" '^w1 +11 '
-    eventually 10 test "$(grep -c '^w2 ' "$work/watch")" -eq 2
+    eventually 10 has_lines "$work/watch" '^w2 ' 2
     same "$(grep -c NAME "$work/watch")" 1
     end_background
     it "--output-watch-events names them"
     in_background "$work/events" get widgets -l sec=watch --watch-only --output-watch-events
-    sleep 1
+    watch_begun "$work/events"
     have w3 'size: 3' 'labels: {sec: watch}'
     works label widget w3 extra=1
     works delete widget w3
@@ -450,10 +450,10 @@ section_watch() {
     end_background
     it "an object that leaves the selection is seen to go, one that enters to come"
     in_background "$work/events" get widgets -l sec=watch,in --watch-only --output-watch-events -o name
-    sleep 1
+    watch_begun "$work/events"
     works label widget w1 in=yes
     works label widget w1 in-
-    eventually 10 test "$(grep -c "widget.$GROUP/w1" "$work/events")" -ge 2
+    eventually 10 has_lines "$work/events" "widget.$GROUP/w1" 2
     end_background
     it "-w -o json gives whole objects, one name only"
     in_background "$work/one" get widget w1 -w -o 'jsonpath={.spec.size}{"\n"}'
@@ -911,7 +911,7 @@ section_wait() {
     it "wait for a condition that comes"
     have wt2 'size: 1' 'labels: {sec: wait}'
     in_background "$work/wait" wait --for=condition=Ready widget/wt2 --timeout=20s
-    sleep 1
+    watch_begun "$work/wait"
     set_status wt2 "$(ready False)"
     sleep 0.3
     set_status wt2 "$(ready True)"
@@ -930,7 +930,7 @@ section_wait() {
     if since 24; then
         it "wait for a field"
         in_background "$work/wait" wait '--for=jsonpath={.spec.size}=7' widget/wt1 --timeout=20s
-        sleep 1
+        watch_begun "$work/wait"
         works patch widget wt1 --type=merge -p '{"spec":{"size":7}}'
         wait "$background" || problem "wait failed: $(cat "$work/wait.err")"
         works wait '--for=jsonpath={.status.conditions[0].reason}=Judged' widget/wt1 --timeout=5s
@@ -939,13 +939,13 @@ section_wait() {
     fi
     it "wait for deletion"
     in_background "$work/wait" wait --for=delete widget/wt1 --timeout=20s
-    sleep 1
+    watch_begun "$work/wait"
     works delete widget wt1
     wait "$background" || problem "wait failed: $(cat "$work/wait.err")"
     if since 31; then
         it "wait for creation"
         in_background "$work/wait" wait --for=create widget/wt9 --timeout=20s
-        sleep 1
+        watch_begun "$work/wait"
         have wt9 'size: 1'
         wait "$background" || problem "wait failed: $(cat "$work/wait.err")"
     else
@@ -1003,7 +1003,7 @@ section_delete() {
     owned fg-child fg true
     works patch widget fg-child --type=merge -p '{"metadata":{"finalizers":["judge.flops.dev/hold"]}}'
     works delete widget fg --cascade=foreground --wait=false
-    eventually 10 test -n "$(field widget fg '{.metadata.deletionTimestamp}')"
+    eventually 10 has_deletion_timestamp fg
     same "$(field widget fg '{.metadata.finalizers}')" '["foregroundDeletion"]'
     eventually 20 has_deletion_timestamp fg-child
     works get widget fg
@@ -1350,21 +1350,51 @@ section_flops() {
         skip "FLProject" "this server does not serve it"
         return
     fi
-    it "an FLProject is created, shown, explained and refused when wrong"
+    local kind short
+    it "our kinds are in discovery, with short names, and explained"
+    works api-resources --api-group=flops.dev
+    while read -r kind short; do
+        says "^[a-z]+ +$short +(flops.dev/v1alpha1 +)?(true|false) +$kind\$"
+    done <<<"FLProject flp
+FLRound flr
+InferenceServer infs
+ImageBuild ib
+Workload wl
+ModelVersion mv
+GitSync gs
+Orchestrator orch"
+    for kind in flprojects flrounds inferenceservers imagebuilds workloads modelversions gitsyncs orchestrators \
+        edgeclusters edgenodes; do
+        works explain "$kind.spec"
+        works explain "$kind" --recursive
+        says 'status'
+        works get "$kind"
+    done
     works explain flp.spec.training.rounds
+    says 'rounds'
+    it "an FLProject is created, shown, patched, deleted"
     works apply -f "$here/testdata/flproject.yaml"
     says 'flproject.flops.dev/judge created'
+    works apply -f "$here/testdata/flproject.yaml"
+    says 'flproject.flops.dev/judge unchanged'
     works get flp judge
-    says '^NAME '
+    says '^NAME +.*AGE$'
+    says '^judge '
     works get flops -o name
     says 'flproject.flops.dev/judge'
+    works get flp judge -o 'jsonpath={.spec.training.mode}'
+    prints Sync
     works describe flp judge
+    says '^Kind: +FLProject'
     works patch flp judge --type=merge -p '{"spec":{"suspend":true}}'
     same "$(field flp judge '{.spec.suspend} {.metadata.generation}')" 'true 2'
+    it "an FLProject that is wrong is refused with the path"
     refused patch flp judge --type=merge -p '{"spec":{"training":{"rounds":-1}}}'
     complains 'spec.training.rounds: Invalid value: -1'
     refused patch flp judge --type=merge -p '{"spec":{"training":{"mode":"Odd"}}}'
     complains 'spec.training.mode: Unsupported value: "Odd"'
+    sed 's/rounds: 3/roundz: 3/' "$here/testdata/flproject.yaml" | refused apply -f -
+    complains 'unknown field "(spec.training.)?roundz"'
     works delete flp judge
 }
 

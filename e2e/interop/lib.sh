@@ -7,7 +7,8 @@
 #   says RE / says_not RE     a line of its standard output does / does not match
 #   complains RE / complains_not RE   the same for standard error
 #   prints TEXT          standard output is exactly TEXT
-#   eventually S CMD…    CMD becomes true within S seconds
+#   eventually S CMD…    CMD becomes true within S seconds; it is run again each time, so give it a
+#                        function and words, not a $(…) that was looked up before
 #   skip "TEXT" "WHY"    a test this kubectl cannot take: said, never silent
 #
 # works, refused and ends_with read the manifest on standard input when the arguments say "-f -".
@@ -96,17 +97,22 @@ field() { kube get "$1" "$2" -o "jsonpath=$3" 2>&1; }
 gone() {
     ! kube get "$1" "$2" >"$work/gone" 2>&1 && grep -q NotFound "$work/gone"
 }
+field_is() { [ "$(field "$1" "$2" "$3")" = "$4" ]; }
+has_lines() { [ "$(grep -Ec -- "$2" "$1")" -ge "$3" ]; } # FILE RE N
 file_has() { grep -Eq -- "$2" "$1"; }
 
 # in_background FILE ARGS…: starts kubectl with its output in FILE; its process id in $background.
+# It tells its requests on standard error, by which watch_begun knows that the server has answered.
 in_background() {
     local file=$1
     shift
     HOME=$work TMPDIR=$work timeout "$command_timeout_s" "$KUBECTL" --kubeconfig="$KUBECONFIG_FILE" \
-        --cache-dir="$work/cache" -n "$NS" "$@" >"$file" 2>"$file.err" </dev/null &
+        --cache-dir="$work/cache" -n "$NS" -v=6 "$@" >"$file" 2>"$file.err" </dev/null &
     background=$!
     last="$* (in the background)"
 }
+
+watch_begun() { eventually 20 file_has "$1.err" 'watch=true.*200 OK'; }
 
 end_background() {
     kill "$background" 2>/dev/null || true

@@ -1,5 +1,5 @@
-/* apibench MODE --server HOST:PORT [options]: loads a Kubernetes-style API server and prints one line
- * of figures as "mode key=value ...".
+/* apibench MODE --server HOST:PORT [options]: loads a Kubernetes-style API server and prints one
+ * line of figures as "mode key=value ...".
  *
  *   create   POST objects                                   --count N or --seconds S, --parallel P
  *   get      GET one object after another                   --seconds S, --parallel P, --objects N
@@ -8,11 +8,12 @@
  *   ready    waits until /readyz answers 200                --seconds S (limit)
  *   disk     fdatasync of 1 KiB writes in --dir             --count N
  *
- * It is made to cost little, since it runs on the cores it measures: blocking sockets and a thread for
- * each request in flight, one thread and epoll for the watchers, nothing of a body looked at but what
- * is counted.  Connections are kept alive; each has its own TLS session.  Any answer that is not
- * success counts as an error, and a run with errors fails.  Times are of the client: from the first
- * byte written to the last byte read.  With --pid the processor time of the server is given too. */
+ * It is made to cost little, since it runs on the cores it measures: blocking sockets and a thread
+ * for each request in flight, one thread and epoll for the watchers, nothing of a body looked at
+ * but what is counted.  Connections are kept alive; each has its own TLS session.  Any answer that
+ * is not success counts as an error, and a run with errors fails.  Times are of the client: from
+ * the first byte written to the last byte read.  With --pid the processor time of the server is
+ * given too. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -96,7 +97,8 @@ static void *allocate(size_t bytes)
     return p;
 }
 
-/* ---- connections -------------------------------------------------------------------------------- */
+/* ---- connections --------------------------------------------------------------------------------
+ */
 
 struct conn {
     int fd;
@@ -317,7 +319,8 @@ static bool exchange(struct conn *c, const char *request, size_t bytes, struct r
     return true;
 }
 
-/* ---- what is measured --------------------------------------------------------------------------- */
+/* ---- what is measured ---------------------------------------------------------------------------
+ */
 
 struct samples {
     uint32_t *us;
@@ -370,7 +373,8 @@ static double server_cpu_s(void)
             fatal("no process %d", (int)opt.pids[i]);
         fclose(f);
         p = strrchr(text, ')');
-        if (!p || sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        if (!p || sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+                         &system) != 2)
             fatal("cannot read %s", name);
         sum += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
     }
@@ -405,7 +409,8 @@ static void print_cpu(size_t operations)
     printf(" tool_cpu_us=%.1f", (own_cpu_s() - cpu_before.own_s) * per);
 }
 
-/* ---- create and get ------------------------------------------------------------------------------ */
+/* ---- create and get
+ * ------------------------------------------------------------------------------ */
 
 struct worker {
     pthread_t thread;
@@ -435,21 +440,23 @@ static size_t format_create(char *out, size_t size, long number, uint64_t stamp)
     char head[512], *body = allocate((size_t)opt.size_bytes + 1);
     int n, pad, m;
 
-    n = snprintf(head, sizeof head,
-                 "{\"apiVersion\":\"%s\",\"kind\":\"%s\",\"metadata\":{\"name\":\"%s-%06ld\","
-                 "\"labels\":{\"app\":\"bench\"}},\"spec\":{\"size\":5,\"color\":\"Red\",\"replicas\":2,"
-                 "\"settings\":{\"t0\":\"%020" PRIu64 "\",\"pad\":\"",
-                 opt.api_version, opt.kind, opt.prefix, number, stamp);
+    n = snprintf(
+        head, sizeof head,
+        "{\"apiVersion\":\"%s\",\"kind\":\"%s\",\"metadata\":{\"name\":\"%s-%06ld\","
+        "\"labels\":{\"app\":\"bench\"}},\"spec\":{\"size\":5,\"color\":\"Red\",\"replicas\":2,"
+        "\"settings\":{\"t0\":\"%020" PRIu64 "\",\"pad\":\"",
+        opt.api_version, opt.kind, opt.prefix, number, stamp);
     pad = opt.size_bytes - n - 4;
     if (pad < 0)
         fatal("--size is too small, %d bytes are the least", n + 4);
     memcpy(body, head, (size_t)n);
     memset(body + n, 'x', (size_t)pad);
     memcpy(body + n + pad, "\"}}}", 4);
-    m = snprintf(out, size,
-                 "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: apibench\r\nAccept: application/json\r\n"
-                 "Content-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
-                 opt.path, opt.host, opt.size_bytes, credentials, body);
+    m = snprintf(
+        out, size,
+        "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: apibench\r\nAccept: application/json\r\n"
+        "Content-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
+        opt.path, opt.host, opt.size_bytes, credentials, body);
     free(body);
     if (m < 0 || (size_t)m >= size)
         fatal("request too long");
@@ -581,7 +588,8 @@ static int run_list(void)
     return 0;
 }
 
-/* ---- watch fan-out ------------------------------------------------------------------------------- */
+/* ---- watch fan-out
+ * ------------------------------------------------------------------------------- */
 
 /* Takes a watch apart as it comes: chunk sizes, then frames, one a line. */
 struct watcher {
@@ -788,8 +796,8 @@ static int run_watch(void)
         fprintf(stderr, "apibench: %ld creates failed, the first: %s\n", creator.errors,
                 creator.first_error);
     start = atomic_load(&first_create_ns);
-    printf("watch watchers=%d creates=%d events=%zu lost=%zu connect_s=%.3f rate=%.1f", opt.watchers,
-           opt.count, lags.n, expected - lags.n, connect_s,
+    printf("watch watchers=%d creates=%d events=%zu lost=%zu connect_s=%.3f rate=%.1f",
+           opt.watchers, opt.count, lags.n, expected - lags.n, connect_s,
            lags.n ? (double)lags.n * 1e9 / (double)(last_event_ns - start) : 0);
     print_samples(&lags);
     print_cpu(lags.n);
@@ -797,7 +805,8 @@ static int run_watch(void)
     return creator.errors || bad_frames || lags.n != expected;
 }
 
-/* ---- ready and disk ------------------------------------------------------------------------------ */
+/* ---- ready and disk
+ * ------------------------------------------------------------------------------ */
 
 static int run_ready(void)
 {
@@ -844,7 +853,8 @@ static int run_disk(void)
     return 0;
 }
 
-/* ---- command line -------------------------------------------------------------------------------- */
+/* ---- command line
+ * -------------------------------------------------------------------------------- */
 
 static void set_up(void)
 {
@@ -895,12 +905,24 @@ static void parse_pids(char *text)
 static void parse(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"server", 1, NULL, 's'},      {"ca", 1, NULL, 'a'},       {"token", 1, NULL, 't'},
-        {"cert", 1, NULL, 'c'},        {"key", 1, NULL, 'k'},      {"path", 1, NULL, 'u'},
-        {"api-version", 1, NULL, 'v'}, {"kind", 1, NULL, 'K'},     {"prefix", 1, NULL, 'x'},
-        {"count", 1, NULL, 'n'},       {"parallel", 1, NULL, 'p'}, {"objects", 1, NULL, 'o'},
-        {"watchers", 1, NULL, 'w'},    {"pace-ms", 1, NULL, 'P'},  {"size", 1, NULL, 'z'},
-        {"seconds", 1, NULL, 'd'},     {"pid", 1, NULL, 'i'},      {"dir", 1, NULL, 'D'},
+        {"server", 1, NULL, 's'},
+        {"ca", 1, NULL, 'a'},
+        {"token", 1, NULL, 't'},
+        {"cert", 1, NULL, 'c'},
+        {"key", 1, NULL, 'k'},
+        {"path", 1, NULL, 'u'},
+        {"api-version", 1, NULL, 'v'},
+        {"kind", 1, NULL, 'K'},
+        {"prefix", 1, NULL, 'x'},
+        {"count", 1, NULL, 'n'},
+        {"parallel", 1, NULL, 'p'},
+        {"objects", 1, NULL, 'o'},
+        {"watchers", 1, NULL, 'w'},
+        {"pace-ms", 1, NULL, 'P'},
+        {"size", 1, NULL, 'z'},
+        {"seconds", 1, NULL, 'd'},
+        {"pid", 1, NULL, 'i'},
+        {"dir", 1, NULL, 'D'},
         {0},
     };
     char *colon;
@@ -916,24 +938,59 @@ static void parse(int argc, char **argv)
                 opt.port = colon + 1;
             }
             break;
-        case 'a': opt.ca = optarg; break;
-        case 't': opt.token = optarg; break;
-        case 'c': opt.cert = optarg; break;
-        case 'k': opt.key = optarg; break;
-        case 'u': opt.path = optarg; break;
-        case 'v': opt.api_version = optarg; break;
-        case 'K': opt.kind = optarg; break;
-        case 'x': opt.prefix = optarg; break;
-        case 'D': opt.dir = optarg; break;
-        case 'n': opt.count = number("count", optarg, 1, 10000000); break;
-        case 'p': opt.parallel = number("parallel", optarg, 1, MAX_PARALLEL); break;
-        case 'o': opt.objects = number("objects", optarg, 0, 10000000); break;
-        case 'w': opt.watchers = number("watchers", optarg, 1, MAX_WATCHERS); break;
-        case 'P': opt.pace_ms = number("pace-ms", optarg, 0, 60000); break;
-        case 'z': opt.size_bytes = number("size", optarg, 100, MAX_BODY_BYTES); break;
-        case 'd': opt.seconds = number("seconds", optarg, 1, 3600); break;
-        case 'i': parse_pids(optarg); break;
-        default: exit(2);
+        case 'a':
+            opt.ca = optarg;
+            break;
+        case 't':
+            opt.token = optarg;
+            break;
+        case 'c':
+            opt.cert = optarg;
+            break;
+        case 'k':
+            opt.key = optarg;
+            break;
+        case 'u':
+            opt.path = optarg;
+            break;
+        case 'v':
+            opt.api_version = optarg;
+            break;
+        case 'K':
+            opt.kind = optarg;
+            break;
+        case 'x':
+            opt.prefix = optarg;
+            break;
+        case 'D':
+            opt.dir = optarg;
+            break;
+        case 'n':
+            opt.count = number("count", optarg, 1, 10000000);
+            break;
+        case 'p':
+            opt.parallel = number("parallel", optarg, 1, MAX_PARALLEL);
+            break;
+        case 'o':
+            opt.objects = number("objects", optarg, 0, 10000000);
+            break;
+        case 'w':
+            opt.watchers = number("watchers", optarg, 1, MAX_WATCHERS);
+            break;
+        case 'P':
+            opt.pace_ms = number("pace-ms", optarg, 0, 60000);
+            break;
+        case 'z':
+            opt.size_bytes = number("size", optarg, 100, MAX_BODY_BYTES);
+            break;
+        case 'd':
+            opt.seconds = number("seconds", optarg, 1, 3600);
+            break;
+        case 'i':
+            parse_pids(optarg);
+            break;
+        default:
+            exit(2);
         }
     }
 }
@@ -943,7 +1000,8 @@ int main(int argc, char **argv)
     const char *mode = argc > 1 ? argv[1] : "";
 
     if (argc < 2 || *mode == '-')
-        fatal("usage: apibench create|get|list|watch|ready|disk [options], see the head of its source");
+        fatal("usage: apibench create|get|list|watch|ready|disk [options], see the head of its "
+              "source");
     parse(argc - 1, argv + 1);
     if (strcmp(mode, "disk") == 0)
         return opt.count > 0 ? run_disk() : (fatal("disk needs --count"), 1);
