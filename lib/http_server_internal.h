@@ -189,6 +189,7 @@ void fl_http_out_copy(struct fl_http_conn *conn, const char *data, size_t len);
 void fl_http_out_bytes(struct fl_http_conn *conn, struct fl_bytes *bytes);
 void fl_http_out_heap(struct fl_http_conn *conn, char *heap, size_t len);
 void fl_http_out_flush(struct fl_http_conn *conn);
+void fl_http_out_push(struct fl_http_conn *conn); /* flush, unless it is known to be of no use */
 void fl_http_out_drop(struct fl_http_conn *conn);
 
 /* http_reply.c */
