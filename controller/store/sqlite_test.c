@@ -272,11 +272,41 @@ static void test_disk_full(void **state)
         fl_object_unref(FL_TAKE(object));
         for (; stored > 0; stored--) {
             (void)snprintf(name, sizeof(name), "n%d", stored - 1);
-            (void)delete (f->store, "ns", name);
+            (void)erase(f->store, "ns", name);
         }
         fixture_close(f);
         remove_files(f->path);
     }
+}
+
+/* The log is full and cannot be emptied either, because the file itself may not grow. */
+static void test_disk_full_at_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    FL_CLEANUP(fl_freep) char *text = fl_calloc(1, 200001);
+    char name[32];
+    int stored = 0;
+    int64_t r;
+
+    memset(text, 'x', 200000);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    fixture_open(f);
+    let_files_grow_to(6000000);
+    do {
+        (void)snprintf(name, sizeof(name), "n%d", stored);
+        r = put(f->store, FL_STORE_CREATE, PROJECTS, "ns", name, text, 0);
+        stored += r > 0;
+    } while (r > 0);
+    let_files_grow_to(RLIM_INFINITY);
+    assert_int_equal(r, FL_E_UNAVAILABLE);
+    /* More than the log alone could hold: it was emptied once, and then no more. */
+    assert_true(stored > 35);
+    (void)create(f->store, "ns", name, text);
+    for (int i = 0; i < 30; i++)
+        (void)update(f->store, "ns", name, text);
+    fixture_close(f);
+    fixture_open(f);
+    assert_int_equal(fl_store_count(f->store, PROJECTS), stored + 1);
 }
 
 /* The committer compacts in its spare time; what it did not come to, a closed store forgets. */
@@ -304,7 +334,7 @@ static void test_compaction_removes_rows(void **state)
     fixture_open(f);
     (void)create(f->store, "ns", "a", "0");
     (void)create(f->store, "ns", "gone", "0");
-    (void)delete (f->store, "ns", "gone");
+    (void)erase(f->store, "ns", "gone");
     for (int i = 0; i < 400; i++) {
         last = update(f->store, "ns", "a", "1");
         if (i == 300)
@@ -362,10 +392,9 @@ static void test_sealed_content_is_unreadable(void **state)
 /* The row's own sum is no obstacle to one who can write the file: it is a plain CRC-32. */
 static void sum_row(sqlite3_context *context, int count, sqlite3_value **values)
 {
-    uint64_t numbers[4] = {(uint64_t)sqlite3_value_int64(values[0]),
-                           (uint64_t)sqlite3_value_int64(values[1]),
-                           (uint64_t)sqlite3_value_int64(values[2]),
-                           (uint64_t)sqlite3_value_int64(values[3])};
+    uint64_t numbers[4] = {
+        (uint64_t)sqlite3_value_int64(values[0]), (uint64_t)sqlite3_value_int64(values[1]),
+        (uint64_t)sqlite3_value_int64(values[2]), (uint64_t)sqlite3_value_int64(values[3])};
     unsigned char bytes[32];
     uLong sum;
 
@@ -387,9 +416,9 @@ static void rewrite_sums(struct fixture *f)
     sqlite3 *db;
 
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_create_function(db, "row_sum", 8, SQLITE_UTF8, NULL, sum_row, NULL,
-                                             NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_create_function(db, "row_sum", 8, SQLITE_UTF8, NULL, sum_row, NULL, NULL),
+        SQLITE_OK);
     assert_int_equal(sqlite3_exec(db,
                                   "UPDATE record SET sum = row_sum(revision, previous, op,"
                                   " time_us, resource, ns, name, data)",
@@ -461,6 +490,7 @@ int main(void)
         TEST(test_refuses_garbage),
         TEST(test_notices_damage),
         TEST(test_disk_full),
+        TEST(test_disk_full_at_checkpoint),
         TEST(test_compaction_removes_rows),
         TEST(test_sealed_content_is_unreadable),
         TEST(test_sealed_rows_cannot_be_swapped),

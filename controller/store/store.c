@@ -10,11 +10,11 @@
 #include <string.h>
 
 #define DEFAULT_HISTORY_EVENTS 20000
-#define DEFAULT_HISTORY_BYTES ((size_t)16 * 1024 * 1024)
-#define DEFAULT_HISTORY_MS ((int64_t)5 * 60 * 1000)
-#define DEFAULT_OBJECT_BYTES ((size_t)3 * 512 * 1024)
+#define DEFAULT_HISTORY_BYTES  ((size_t)16 * 1024 * 1024)
+#define DEFAULT_HISTORY_MS     ((int64_t)5 * 60 * 1000)
+#define DEFAULT_OBJECT_BYTES   ((size_t)3 * 512 * 1024)
 #define DEFAULT_PENDING_WRITES 4096
-#define SEAL_KEY_BYTES crypto_aead_xchacha20poly1305_ietf_KEYBYTES
+#define SEAL_KEY_BYTES         crypto_aead_xchacha20poly1305_ietf_KEYBYTES
 
 static void set_options(struct fl_store *store, const struct fl_store_options *options)
 {

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PROJECTS "flprojects.flops.dev"
@@ -94,9 +95,10 @@ static void *create_some(void *user)
     return NULL;
 }
 
+static unsigned series;
+
 static void bench_creates(struct fl_store *store, unsigned in_flight, size_t total)
 {
-    static unsigned series;
     struct worker workers[64];
     struct fl_store_stats before = fl_store_stats(store), after;
     double start = now_s(), took;
@@ -114,6 +116,54 @@ static void bench_creates(struct fl_store *store, unsigned in_flight, size_t tot
     printf("creates, %2u in flight: %8.0f/s (%.1f writes a commit)\n", in_flight,
            (double)(after.writes - before.writes) / took,
            (double)(after.writes - before.writes) / (double)(after.commits - before.commits));
+}
+
+static void *update_some(void *user)
+{
+    struct worker *worker = user;
+    unsigned seed = worker->number;
+    char name[64];
+
+    for (size_t i = 0; i < worker->count; i++) {
+        (void)snprintf(name, sizeof(name), "project-%u-%d-%d", worker->series, rand_r(&seed) % 8,
+                       rand_r(&seed) % 500);
+        FL_JSON object = make_object(name, 1700);
+        struct fl_store_write write = {FL_STORE_UPDATE, {PROJECTS, "default", name}, object, 0};
+        struct fl_error err;
+
+        if (fl_store_write_wait(worker->store, &write, NULL, &err) < 0)
+            die("update", &err);
+    }
+    return NULL;
+}
+
+/* Updates with a short history: each commit leaves something to compact. */
+static void bench_updates(const char *path, size_t total)
+{
+    const struct fl_store_options options = {
+        .env = &env, .driver = "sqlite", .path = path, .max_history_events = 1000};
+    struct worker workers[8];
+    struct fl_store *store;
+    struct fl_error err;
+    struct stat status;
+    double start;
+
+    if (fl_store_open(&options, &store, &err) < 0)
+        die("open", &err);
+    bench_creates(store, 8, 4000);
+    start = now_s();
+    for (unsigned i = 0; i < 8; i++) {
+        workers[i] = (struct worker){0, store, total / 8, series, i};
+        if (pthread_create(&workers[i].thread, NULL, update_some, &workers[i]) != 0)
+            abort();
+    }
+    for (unsigned i = 0; i < 8; i++)
+        (void)pthread_join(workers[i].thread, NULL);
+    printf("updates,  8 in flight, compacting: %.0f/s", (double)total / (now_s() - start));
+    fl_store_close(store);
+    if (stat(path, &status) == 0)
+        printf(", the file has %.1f MB for %.1f MB of objects\n", (double)status.st_size / 1e6,
+               4000 * 2e-3);
 }
 
 static void bench_disk(const char *directory)
@@ -240,6 +290,8 @@ int main(int argc, char **argv)
     bench_creates(store, 8, 24000);
     bench_creates(store, 64, 64000);
     fl_store_close(store);
+    remove_store(path);
+    bench_updates(path, 40000);
     remove_store(path);
     printf("without a disk:\n");
     store = open_store("memory", NULL);

@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define THREADS 4
-#define KEYS 6
+#define THREADS  4
+#define KEYS     6
 #define TEXT_MAX 4000
 #define ACKS_MAX 200000
 
@@ -199,8 +199,7 @@ static void replay(struct state *state, const struct fl_event *event)
 
 static void assert_acknowledged(const struct ack *ack, const struct fl_event *event)
 {
-    static const enum fl_event_type types[] = {FL_EVENT_ADDED, FL_EVENT_MODIFIED,
-                                               FL_EVENT_DELETED};
+    static const enum fl_event_type types[] = {FL_EVENT_ADDED, FL_EVENT_MODIFIED, FL_EVENT_DELETED};
     FL_JSON value = fl_object_parse(event->object);
     char prefix[32];
 

@@ -1,7 +1,7 @@
 /* Power cuts. A file system of the test's own stands between SQLite and the disk and knows what was
- * synced. While threads write, the power is cut at random moments: what was synced is there, of what
- * was not, any sectors may be. The store that opens on that has everything that was acknowledged
- * before the cut, and is exactly what the running one was at that revision.
+ * synced. While threads write, the power is cut at random moments: what was synced is there, of
+ * what was not, any sectors may be. The store that opens on that has everything that was
+ * acknowledged before the cut, and is exactly what the running one was at that revision.
  *
  * FLOPS_CRASH_ROUNDS sets how often (50), FLOPS_CRASH_SEED what comes out of chance. */
 #include "controller/store/store_testing.h"
@@ -14,9 +14,9 @@
 #include <string.h>
 #include <time.h>
 
-#define SECTOR 512
-#define WRITERS 3
-#define KEYS 40
+#define SECTOR   512
+#define WRITERS  3
+#define KEYS     40
 #define TEXT_MAX 5000
 
 /* One write or truncation that no sync has followed yet. */
@@ -244,8 +244,7 @@ static void cut_power(struct disk *disk, unsigned *seed, struct disk *ret_left)
             apply(ret_left, change, 0, 0);
         for (size_t at = 0; at < change->len; at += SECTOR)
             if (rand_r(seed) % 4)
-                apply(ret_left, change, at,
-                      at + SECTOR < change->len ? at + SECTOR : change->len);
+                apply(ret_left, change, at, at + SECTOR < change->len ? at + SECTOR : change->len);
     }
 }
 
