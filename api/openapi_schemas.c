@@ -570,16 +570,19 @@ static void mark_strategic_lists(const struct fl_resource *resource, json_t *sch
     }
 }
 
-static json_t *selectable_fields(const struct fl_resource *resource)
+static void add_selectable_fields(const struct fl_resource *resource, json_t *schema)
 {
-    json_t *list = json_array();
+    json_t *list;
 
+    if (resource->builtin || resource->selectable.count == 0)
+        return;
+    list = json_array();
+    json_object_set_new(schema, "x-kubernetes-selectable-fields", list);
     for (size_t i = 0; i < resource->selectable.count; i++) {
         const char *path = resource->selectable.items[i];
 
         json_array_append_new(list, json_pack("{s:s}", "fieldPath", *path == '.' ? path + 1 : path));
     }
-    return list;
 }
 
 static json_t *kind_schema(enum fl_openapi_dialect dialect, const struct fl_openapi_kind *kind)
@@ -598,8 +601,7 @@ static json_t *kind_schema(enum fl_openapi_dialect dialect, const struct fl_open
     }
     json_object_set_new(made, "x-kubernetes-group-version-kind",
                         json_pack("[o]", fl_openapi_gvk(resource, resource->kind)));
-    if (!resource->builtin && resource->selectable.count > 0)
-        json_object_set_new(made, "x-kubernetes-selectable-fields", selectable_fields(resource));
+    add_selectable_fields(resource, made);
     return made;
 }
 
@@ -607,8 +609,7 @@ static json_t *list_schema(enum fl_openapi_dialect dialect, struct fl_arena *are
                            const struct fl_resource *resource)
 {
     const char *item = fl_openapi_definition_name(arena, resource, resource->kind);
-
-    return json_pack(
+    json_t *made = json_pack(
         "{s:s, s:s, s:[s], s:{s:o, s:o, s:o, s:{s:s, s:s, s:o}}, s:[o]}", "type", "object",
         "description", fl_arena_printf(arena, "A list of objects of kind %s.", resource->kind),
         "required", "items", "properties", "apiVersion", text_member(API_VERSION_TEXT), "kind",
@@ -617,6 +618,9 @@ static json_t *list_schema(enum fl_openapi_dialect dialect, struct fl_arena *are
         "items", "type", "array", "description", "The objects.", "items",
         fl_openapi_ref(dialect, item), "x-kubernetes-group-version-kind",
         fl_openapi_gvk(resource, resource->list_kind));
+
+    add_selectable_fields(resource, made);
+    return made;
 }
 
 json_t *fl_openapi_definitions(enum fl_openapi_dialect dialect, const struct fl_openapi_kind *kinds,
