@@ -45,7 +45,10 @@ static void respond_edit_failure(struct edit *edit)
     if (!*edit->request->name && name)
         edit->request->name = fl_arena_strdup(edit->request->arena, name);
     if (edit->patch_failed) { /* about the patch, not about the object */
-        fl_respond_error(edit->request, &edit->err, &(struct fl_status_details){0});
+        fl_respond_error(edit->request, &edit->err,
+                         &(struct fl_status_details){
+                             .causes = edit->errors.count ? &edit->errors : NULL,
+                         });
         return;
     }
     fl_respond_failure(edit->request, &edit->err, edit->errors.count ? &edit->errors : NULL);
@@ -155,11 +158,12 @@ static int refuse_complaints(struct edit *edit, bool patch)
 {
     if (!edit->complaints.len)
         return 0;
-    if (patch)
-        return fl_error_set(&edit->err, FL_E_INVALID,
-                            " \"\" is invalid: patch: Invalid value: \"%s \\\"%s\\\"\": strict "
-                            "decoding error: %s",
-                            edit->resource->kind, edit->request->name, edit->complaints.data);
+    if (patch) {
+        edit->patch_failed = true;
+        fl_field_error_add(&edit->errors, FL_FIELD_INVALID, "patch", edit->object,
+                           "strict decoding error: %s", edit->complaints.data);
+        return fl_field_errors_to_error(&edit->errors, "", "", "", &edit->err);
+    }
     return fl_error_set(&edit->err, FL_E_BAD_REQUEST,
                         "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %s",
                         edit->resource->kind, edit->resource->version, edit->resource->kind,

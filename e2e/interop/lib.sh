@@ -98,6 +98,7 @@ gone() {
     ! kube get "$1" "$2" >"$work/gone" 2>&1 && grep -q NotFound "$work/gone"
 }
 field_is() { [ "$(field "$1" "$2" "$3")" = "$4" ]; }
+absent() { ! kube get "$1" "$2" -o name; }
 has_lines() { [ "$(grep -Ec -- "$2" "$1")" -ge "$3" ]; } # FILE RE N
 file_has() { grep -Eq -- "$2" "$1"; }
 
