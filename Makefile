@@ -74,29 +74,34 @@ bin/flops: $(O)/flops
 	@ln -sf ../$(O)/flops bin/flops
 
 $(O)/flops: $(call objects,cmd) $(archives_from_cmd)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo "  LINK    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 define layer_archive
 $(O)/$(1).a: $(call objects,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	@echo "  AR      $$@"
+	@$(AR) rcs $$@ $$^
 endef
 $(foreach layer,$(LAYERS),$(eval $(call layer_archive,$(layer))))
 
 $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC      $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(O)/cmd/version.o: CPPFLAGS += -DFL_VERSION='"$(VERSION)"'
 
 .SECONDEXPANSION:
 $(O)/%_test: $(O)/%_test.o $$(archives_from_$$(call layer_of,$$*))
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	@echo "  LINK    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 $(O)/%_fuzz: $(O)/%_fuzz.o $(if $(filter fuzz,$(BUILD)),,$(O)/hack/fuzz_main.o) \
              $$(archives_from_$$(call layer_of,$$*))
-	$(CC) $(LDFLAGS) $(if $(filter fuzz,$(BUILD)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)
+	@echo "  LINK    $@"
+	@$(CC) $(LDFLAGS) $(if $(filter fuzz,$(BUILD)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 

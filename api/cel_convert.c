@@ -15,73 +15,6 @@ static struct cel_value no_conversion(struct cel_eval *eval, const struct cel_va
                         to);
 }
 
-/* Puts the exponent back as Go writes it: at least two digits. */
-static void put_mantissa(char *out, const char *digits, size_t count, int exponent, bool negative)
-{
-    char *at = out;
-
-    if (negative)
-        *at++ = '-';
-    *at++ = digits[0];
-    if (count > 1) {
-        *at++ = '.';
-        memcpy(at, digits + 1, count - 1);
-        at += count - 1;
-    }
-    (void)snprintf(at, 8, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent) % 1000);
-}
-
-static void put_plain(char *out, const char *digits, size_t count, int exponent, bool negative)
-{
-    char *at = out;
-
-    if (negative)
-        *at++ = '-';
-    if (exponent < 0) {
-        *at++ = '0';
-        *at++ = '.';
-        for (int i = -1; i > exponent; i--)
-            *at++ = '0';
-    }
-    for (size_t i = 0; i < count; i++) {
-        *at++ = digits[i];
-        if (exponent >= 0 && i == (size_t)exponent && i + 1 < count)
-            *at++ = '.';
-    }
-    for (int i = (int)count; i <= exponent; i++)
-        *at++ = '0';
-    *at = '\0';
-}
-
-void fl_cel_double_text(double value, char out[CEL_DOUBLE_TEXT])
-{
-    char text[40], digits[20];
-    size_t count = 0;
-    int exponent;
-
-    if (isnan(value) || isinf(value)) {
-        (void)snprintf(out, CEL_DOUBLE_TEXT, "%s",
-                       isnan(value) ? "NaN"
-                       : value > 0  ? "+Inf"
-                                    : "-Inf");
-        return;
-    }
-    for (int precision = 0; precision < 17; precision++) {
-        (void)snprintf(text, sizeof(text), "%.*e", precision, fabs(value));
-        if (strtod(text, NULL) == fabs(value))
-            break;
-    }
-    for (const char *c = text; *c != 'e'; c++) {
-        if (*c != '.' && count < sizeof(digits))
-            digits[count++] = *c;
-    }
-    exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
-    if (exponent < -4 || exponent >= 6)
-        put_mantissa(out, digits, count, exponent, signbit(value));
-    else
-        put_plain(out, digits, count, exponent, signbit(value));
-}
-
 static struct cel_value net_text(struct cel_eval *eval, const struct cel_value *value)
 {
     char text[INET6_ADDRSTRLEN] = "";
@@ -95,7 +28,7 @@ static struct cel_value net_text(struct cel_eval *eval, const struct cel_value *
 
 struct cel_value fl_cel_to_string(struct cel_eval *eval, const struct cel_value *value)
 {
-    char real[CEL_DOUBLE_TEXT];
+    char real[FL_DOUBLE_TEXT_SIZE];
 
     switch (value->kind) {
     case CEL_STRING:
@@ -108,7 +41,7 @@ struct cel_value fl_cel_to_string(struct cel_eval *eval, const struct cel_value 
         return fl_cel_cstring(
             fl_arena_printf(eval->arena, "%llu", (unsigned long long)value->uinteger));
     case CEL_DOUBLE:
-        fl_cel_double_text(value->real, real);
+        fl_str_from_double(value->real, real);
         return fl_cel_cstring(fl_arena_strdup(eval->arena, real));
     case CEL_BYTES:
         if (!fl_utf8_valid(value->text.data, value->text.len) ||
@@ -234,8 +167,7 @@ static struct cel_value to_double(struct cel_eval *eval, const struct cel_value 
         return cel_double((double)value->uinteger);
     case CEL_STRING:
         if (!parse_real(fl_cel_strdup(eval, value), &parsed))
-            return fl_cel_error(eval, "strconv.ParseFloat: parsing \"%.100s\": invalid syntax",
-                                fl_cel_strdup(eval, value));
+            return no_conversion(eval, value, "double");
         return cel_double(parsed);
     default:
         return no_conversion(eval, value, "double");
@@ -258,7 +190,7 @@ static struct cel_value to_bool(struct cel_eval *eval, const struct cel_value *a
         if (!strcmp(text, words[i]))
             return cel_bool(i < FL_COUNT_OF(words) / 2);
     }
-    return fl_cel_error(eval, "strconv.ParseBool: parsing \"%.100s\": invalid syntax", text);
+    return no_conversion(eval, &args[0], "bool");
 }
 
 static struct cel_value to_bytes(struct cel_eval *eval, const struct cel_value *args, size_t count)
@@ -282,8 +214,7 @@ static struct cel_value to_duration(struct cel_eval *eval, const struct cel_valu
     if (args[0].kind != CEL_STRING)
         return no_conversion(eval, &args[0], "google.protobuf.Duration");
     if (!fl_cel_duration_parse(args[0].text.data, args[0].text.len, &nanos))
-        return fl_cel_error(eval, "time: invalid duration \"%.100s\"",
-                            fl_cel_strdup(eval, &args[0]));
+        return no_conversion(eval, &args[0], "google.protobuf.Duration");
     return cel_duration(nanos);
 }
 
@@ -297,15 +228,14 @@ static struct cel_value to_timestamp(struct cel_eval *eval, const struct cel_val
         return args[0];
     if (args[0].kind == CEL_INT) {
         if (args[0].integer > INT64_C(1) << 40 || args[0].integer < -(INT64_C(1) << 40) ||
-            !fl_cel_timestamp_make(args[0].integer, 0, &value))
+            !fl_cel_timestamp_make(args[0].integer, 0, 0, &value))
             return fl_cel_error(eval, "timestamp overflow");
         return value;
     }
     if (args[0].kind != CEL_STRING)
         return no_conversion(eval, &args[0], "google.protobuf.Timestamp");
     if (!fl_cel_timestamp_parse(args[0].text.data, args[0].text.len, &value))
-        return fl_cel_error(eval, "parsing time \"%.100s\": not an RFC 3339 time",
-                            fl_cel_strdup(eval, &args[0]));
+        return no_conversion(eval, &args[0], "google.protobuf.Timestamp");
     return value;
 }
 

@@ -128,9 +128,8 @@ static struct cel_value eval_has(struct cel_eval *eval, const struct cel_node *n
             return cel_bool(false);
         base = *base.inner;
     }
-    if (base.kind != CEL_MAP)
-        return fl_cel_no_overload();
-    return cel_bool(fl_cel_field(eval, &base, node->name, &value));
+    /* nothing else has fields: not an error, as in cel-go */
+    return cel_bool(base.kind == CEL_MAP && fl_cel_field(eval, &base, node->name, &value));
 }
 
 static struct cel_value eval_index(struct cel_eval *eval, const struct cel_node *node)
@@ -174,7 +173,9 @@ struct map_builder {
     size_t count, cap;
 };
 
-static struct cel_value put_pair(struct cel_eval *eval, struct map_builder *map,
+/* A key that is there already takes the new value in a literal, as in cel-go, and is an error in a
+ * macro. */
+static struct cel_value put_pair(struct cel_eval *eval, struct map_builder *map, bool literal,
                                  const struct cel_value *key, const struct cel_value *value)
 {
     if (key->kind != CEL_BOOL && key->kind != CEL_INT && key->kind != CEL_UINT &&
@@ -183,8 +184,12 @@ static struct cel_value put_pair(struct cel_eval *eval, struct map_builder *map,
     if (!fl_cel_charge(eval, 1 + map->count / 10))
         return fl_cel_too_costly();
     for (size_t i = 0; i < map->count; i++) {
-        if (fl_cel_equal(eval, &map->pairs[i].key, key))
+        if (!fl_cel_equal(eval, &map->pairs[i].key, key))
+            continue;
+        if (!literal)
             return fl_cel_error(eval, "insert failed: key already exists");
+        map->pairs[i].value = *value;
+        return cel_null();
     }
     if (map->count == map->cap) {
         size_t cap = map->cap ? map->cap * 2 : 8;
@@ -227,7 +232,7 @@ static struct cel_value eval_map(struct cel_eval *eval, const struct cel_node *n
                 continue;
             value = *value.inner;
         }
-        put = put_pair(eval, &map, &key, &value);
+        put = put_pair(eval, &map, true, &key, &value);
         if (put.kind == CEL_ERROR)
             return put;
     }
@@ -305,7 +310,7 @@ static void add_entry(struct cel_eval *eval, struct iteration *it, const struct 
     }
     pairs = fl_cel_pairs(eval, entry);
     for (size_t i = 0; i < entry->many.count; i++) {
-        struct cel_value put = put_pair(eval, &it->map, &pairs[i].key, &pairs[i].value);
+        struct cel_value put = put_pair(eval, &it->map, false, &pairs[i].key, &pairs[i].value);
 
         if (put.kind == CEL_ERROR)
             keep_error(it, put);
@@ -333,7 +338,7 @@ static void collect(struct cel_eval *eval, struct iteration *it)
     } else if (node->macro == CEL_TRANSFORM_LIST) {
         fl_cel_push(eval, &it->items, &value);
     } else if (node->macro == CEL_TRANSFORM_MAP) {
-        struct cel_value put = put_pair(eval, &it->map, &eval->slots[node->slot], &value);
+        struct cel_value put = put_pair(eval, &it->map, false, &eval->slots[node->slot], &value);
 
         if (put.kind == CEL_ERROR)
             keep_error(it, put);

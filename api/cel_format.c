@@ -228,7 +228,7 @@ static void put_fixed(struct formatter *f, int precision, double value)
     size_t digits;
 
     (void)snprintf(text, sizeof(text), "%.*f", precision, fabs(value));
-    if (signbit(value) && !isnan(value))
+    if (value < 0)
         put(f, "-", 1);
     if (isnan(value) || isinf(value)) {
         put(f, isnan(value) ? "NaN" : "\xE2\x88\x9E", 3);

@@ -67,6 +67,7 @@ struct cel_value {
         struct {
             int64_t seconds;
             int32_t nanos;
+            int32_t offset_minutes; /* as it was written; for its text only */
         } time;
         struct {
             union {
@@ -358,17 +359,14 @@ struct cel_value fl_cel_keyed_add(struct cel_eval *eval, const struct cel_value 
 #define CEL_NANOS INT64_C(1000000000)
 bool fl_cel_duration_parse(const char *text, size_t len, int64_t *ret_nanoseconds);
 bool fl_cel_timestamp_parse(const char *text, size_t len, struct cel_value *ret_value);
-bool fl_cel_timestamp_make(int64_t seconds, int64_t nanos, struct cel_value *ret_value);
+bool fl_cel_timestamp_make(int64_t seconds, int64_t nanos, int offset_minutes,
+                           struct cel_value *ret_value);
 struct cel_value fl_cel_duration_text(struct cel_eval *eval, int64_t nanoseconds);
 struct cel_value fl_cel_timestamp_text(struct cel_eval *eval, const struct cel_value *time);
 
 /* cel_convert */
 
 struct cel_value fl_cel_to_string(struct cel_eval *eval, const struct cel_value *value);
-/* As Go's %g prints: the fewest digits that read back the same. */
-#define CEL_DOUBLE_TEXT 40
-void fl_cel_double_text(double value, char out[CEL_DOUBLE_TEXT]);
-
 /* cel_regex */
 
 /* What RE2 does not know is refused. `flags` is 0 or PCRE2's. The caller frees. */

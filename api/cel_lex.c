@@ -90,6 +90,7 @@ static int lex_number(struct cel_lexer *lexer, struct cel_token *token, struct f
     memcpy(copy, lexer->text + start, lexer->at - start);
     copy[lexer->at - start] = '\0';
 
+    token->text = "a number";
     errno = 0;
     if (real) {
         token->type = CEL_T_DOUBLE;

@@ -324,7 +324,8 @@ static struct cel_value shift_time(struct cel_eval *eval, const struct cel_value
     struct cel_value value;
     int64_t total = time->time.nanos + sign * (nanos % CEL_NANOS);
 
-    if (!fl_cel_timestamp_make(time->time.seconds + sign * (nanos / CEL_NANOS), total, &value))
+    if (!fl_cel_timestamp_make(time->time.seconds + sign * (nanos / CEL_NANOS), total,
+                               time->time.offset_minutes, &value))
         return fl_cel_error(eval, "timestamp overflow");
     return value;
 }
@@ -336,7 +337,7 @@ static struct cel_value time_difference(struct cel_eval *eval, const struct cel_
 
     if (__builtin_mul_overflow(a->time.seconds - b->time.seconds, CEL_NANOS, &nanos) ||
         __builtin_add_overflow(nanos, (int64_t)a->time.nanos - b->time.nanos, &nanos))
-        return fl_cel_error(eval, "duration overflow");
+        return fl_cel_error(eval, "integer overflow");
     return cel_duration(nanos);
 }
 
@@ -358,7 +359,7 @@ static struct cel_value add(struct cel_eval *eval, const struct cel_value *a,
     if (a->kind != CEL_DURATION)
         return fl_cel_no_overload();
     if (__builtin_add_overflow(a->integer, b->integer, &nanos))
-        return fl_cel_error(eval, "duration overflow");
+        return fl_cel_error(eval, "integer overflow");
     return cel_duration(nanos);
 }
 
@@ -374,7 +375,7 @@ static struct cel_value subtract(struct cel_eval *eval, const struct cel_value *
     if (a->kind != CEL_DURATION || b->kind != CEL_DURATION)
         return fl_cel_no_overload();
     if (__builtin_sub_overflow(a->integer, b->integer, &nanos))
-        return fl_cel_error(eval, "duration overflow");
+        return fl_cel_error(eval, "integer overflow");
     return cel_duration(nanos);
 }
 

@@ -45,7 +45,7 @@ static int expect(struct parser *parser, const char *punctuation)
 
     if (r == 0)
         return FAIL(parser, parser->token.position, "expected '%s', got '%.40s'", punctuation,
-                    parser->token.text ? parser->token.text : "a number");
+                    parser->token.text);
     return r < 0 ? r : 0;
 }
 
@@ -274,8 +274,7 @@ static int parse_name(struct parser *parser, bool leading_dot, struct cel_node *
     int r;
 
     if (parser->token.type != CEL_T_NAME || is_reserved(parser->token.text))
-        return FAIL(parser, parser->token.position, "'%.40s' is no name",
-                    parser->token.text ? parser->token.text : "a number");
+        return FAIL(parser, parser->token.position, "'%.40s' is no name", parser->token.text);
     node->op = CEL_NAME;
     node->name = parser->token.text;
     node->leading_dot = leading_dot;
@@ -584,6 +583,6 @@ int fl_cel_parse(struct fl_cel *program, size_t len, struct fl_error *err)
         r = parse_expression(&parser, &program->root);
     if (r >= 0 && parser.token.type != CEL_T_END)
         r = FAIL(&parser, parser.token.position, "expected end of expression, got '%.40s'",
-                 parser.token.text ? parser.token.text : "a number");
+                 parser.token.text);
     return r < 0 ? r : 0;
 }

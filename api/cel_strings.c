@@ -107,9 +107,11 @@ static struct cel_value index_of(struct cel_eval *eval, const struct cel_value *
     if (count > 2) {
         if (args[1].text.len == 0)
             return args[2];
-        from = args[2].integer < 0 ? SIZE_MAX : offset_of(&args[0], args[2].integer);
-        if (from >= args[0].text.len)
+        if (args[2].integer < 0)
             return out_of_range(eval, args[2].integer);
+        from = offset_of(&args[0], args[2].integer);
+        if (from >= args[0].text.len)
+            return cel_int(-1);
     }
     found = find_bytes(&args[0], &args[1], from);
     return cel_int(found == SIZE_MAX ? -1 : (int64_t)fl_utf8_count(args[0].text.data, found));
@@ -129,9 +131,11 @@ static struct cel_value last_index_of(struct cel_eval *eval, const struct cel_va
     if (count > 2) {
         if (args[1].text.len == 0)
             return args[2];
-        from = args[2].integer < 0 ? SIZE_MAX : offset_of(&args[0], args[2].integer);
-        if (from >= args[0].text.len)
+        if (args[2].integer < 0)
             return out_of_range(eval, args[2].integer);
+        from = offset_of(&args[0], args[2].integer);
+        if (from >= args[0].text.len)
+            return cel_int(-1);
     }
     found = find_last(&args[0], &args[1], from);
     return cel_int(found == SIZE_MAX ? -1 : (int64_t)fl_utf8_count(args[0].text.data, found));

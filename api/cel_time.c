@@ -88,7 +88,8 @@ bool fl_cel_duration_parse(const char *text, size_t len, int64_t *ret_nanosecond
     return true;
 }
 
-bool fl_cel_timestamp_make(int64_t seconds, int64_t nanos, struct cel_value *ret_value)
+bool fl_cel_timestamp_make(int64_t seconds, int64_t nanos, int offset_minutes,
+                           struct cel_value *ret_value)
 {
     seconds += nanos / CEL_NANOS;
     nanos %= CEL_NANOS;
@@ -98,7 +99,8 @@ bool fl_cel_timestamp_make(int64_t seconds, int64_t nanos, struct cel_value *ret
     }
     if (seconds < MIN_SECONDS || seconds > MAX_SECONDS)
         return false;
-    *ret_value = (struct cel_value){.kind = CEL_TIMESTAMP, .time = {seconds, (int32_t)nanos}};
+    *ret_value = (struct cel_value){.kind = CEL_TIMESTAMP,
+                                    .time = {seconds, (int32_t)nanos, offset_minutes}};
     return true;
 }
 
@@ -177,7 +179,8 @@ bool fl_cel_timestamp_parse(const char *text, size_t len, struct cel_value *ret_
         return false;
     tm.tm_year = year - 1900;
     tm.tm_mon = month - 1;
-    return fl_cel_timestamp_make((int64_t)timegm(&tm) - offset * INT64_C(60), nanos, ret_value);
+    return fl_cel_timestamp_make((int64_t)timegm(&tm) - offset * INT64_C(60), nanos, offset,
+                                 ret_value);
 }
 
 /* ".5" of 500000000, without zeros at the end; "" of 0. */
@@ -206,13 +209,18 @@ struct cel_value fl_cel_duration_text(struct cel_eval *eval, int64_t nanoseconds
 
 struct cel_value fl_cel_timestamp_text(struct cel_eval *eval, const struct cel_value *time)
 {
-    time_t seconds = time->time.seconds;
+    int offset = time->time.offset_minutes, size = offset < 0 ? -offset : offset;
+    time_t seconds = time->time.seconds + offset * INT64_C(60);
+    char zone[8] = "Z";
     struct tm tm;
 
     (void)gmtime_r(&seconds, &tm);
+    if (offset)
+        (void)snprintf(zone, sizeof(zone), "%c%02d:%02d", offset < 0 ? '-' : '+', size / 60 % 100,
+                       size % 60);
     return fl_cel_cstring(fl_arena_printf(
-        eval->arena, "%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year + 1900, tm.tm_mon + 1,
-        tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction_text(eval, time->time.nanos)));
+        eval->arena, "%04d-%02d-%02dT%02d:%02d:%02d%s%s", tm.tm_year + 1900, tm.tm_mon + 1,
+        tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction_text(eval, time->time.nanos), zone));
 }
 
 /* Getters. Of a timestamp in UTC or in the offset that is given ("+02:00"). */

@@ -211,7 +211,7 @@ static json_t *prune(const struct ownership *ownership, json_t *merged,
     struct fl_fields merged_named = named_fields(ownership, merged);
     struct fl_fields owned = {0}, kept, removed;
 
-    fl_typed_remove(arena, ownership->root, trial, &last_named);
+    fl_typed_remove(arena, ownership->root, trial, &last_named, false);
     for (size_t i = 0; i < ownership->entries.count; i++)
         owned = fl_fields_union(arena, &owned, &ownership->entries.items[i].set);
     owned = fl_typed_with_named(arena, ownership->root, &owned);
@@ -220,12 +220,12 @@ static json_t *prune(const struct ownership *ownership, json_t *merged,
     removed = fl_fields_difference(arena, &merged_named, &kept);
     json_decref(trial);
     trial = json_deep_copy(merged);
-    fl_typed_remove(arena, ownership->root, trial, &removed);
+    fl_typed_remove(arena, ownership->root, trial, &removed, false);
     kept = named_fields(ownership, trial);
     removed = fl_fields_difference(arena, &merged_named, &kept);
     removed = fl_fields_intersection(arena, &removed, &last_named);
     if (!fl_fields_is_empty(&removed))
-        fl_typed_remove(arena, ownership->root, merged, &removed);
+        fl_typed_remove(arena, ownership->root, merged, &removed, true);
     return merged;
 }
 
@@ -272,6 +272,8 @@ static int compare_conflict_entries(const void *a, const void *b)
         return left->is_apply ? -1 : 1;
     if (c == 0)
         c = strcmp(left->api_version, right->api_version);
+    if (c == 0 && !left->subresource[0] != !right->subresource[0])
+        return left->subresource[0] ? -1 : 1;
     return c ? c : strcmp(left->subresource, right->subresource);
 }
 
@@ -340,16 +342,17 @@ static size_t annotations_bytes(const json_t *annotations)
 }
 
 /* Keeps the annotation in step, so that client-side apply can take over again. */
-static void rewrite_last_applied(struct fl_arena *arena, json_t *object, const json_t *applied)
+static void rewrite_last_applied(json_t *object, const json_t *applied)
 {
+    FL_CLEANUP(fl_buf_finish) struct fl_buf text = {0};
     FL_JSON copy = json_deep_copy(applied);
     json_t *annotations = json_object_get(json_object_get(object, "metadata"), "annotations");
-    const char *text;
 
     (void)json_object_del(json_object_get(json_object_get(copy, "metadata"), "annotations"),
                           LAST_APPLIED);
-    text = fl_arena_printf(arena, "%s\n", fl_json_to_string(arena, copy));
-    fl_json_set_str(annotations, LAST_APPLIED, text);
+    fl_value_write(&text, copy);
+    fl_buf_putc(&text, '\n');
+    fl_json_set_str(annotations, LAST_APPLIED, fl_buf_text(&text));
     if (annotations_bytes(annotations) > MAX_ANNOTATIONS_BYTES)
         (void)json_object_del(annotations, LAST_APPLIED);
 }
@@ -468,7 +471,7 @@ int fl_managed_apply(const struct fl_managed_write *write, const json_t *live,
     keep_unchanged(&ownership.entries, &before);
     write_entries(&ownership, merged, false);
     if (strcmp(write->manager, KUBECTL) == 0 && last_applied_of(merged))
-        rewrite_last_applied(scratch, merged, applied);
+        rewrite_last_applied(merged, applied);
     *ret_object = FL_TAKE(merged);
     return 0;
 }

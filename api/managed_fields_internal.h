@@ -78,6 +78,8 @@ void fl_element_print(struct fl_buf *buf, const struct fl_element *element);
 /* Total order on JSON values, and equality: numbers compare by value, whatever their form. */
 int fl_value_compare(const json_t *a, const json_t *b);
 bool fl_value_equal(const json_t *a, const json_t *b);
+/* Canonical text as Go writes it: it escapes what could end a script in a web page. */
+void fl_value_write(struct fl_buf *buf, const json_t *value);
 
 bool fl_fields_is_empty(const struct fl_fields *set); /* no marked path in it */
 bool fl_fields_equal(const struct fl_fields *a, const struct fl_fields *b);
@@ -166,9 +168,10 @@ struct fl_fields fl_typed_compare(struct fl_arena *arena, struct fl_typed type,
 /* `live` with what `applied` says; new. */
 json_t *fl_typed_merge(struct fl_arena *arena, struct fl_typed type, const json_t *live,
                        const json_t *applied);
-/* Removes the paths of the set, and what lies below them, in place. */
+/* Removes the paths of the set, and what lies below them, in place. An object or list left empty
+ * becomes null unless `keep_empty`. */
 void fl_typed_remove(struct fl_arena *arena, struct fl_typed type, json_t *value,
-                     const struct fl_fields *set);
+                     const struct fl_fields *set, bool keep_empty);
 /* The set with the declared fields on the way to its paths. */
 struct fl_fields fl_typed_with_named(struct fl_arena *arena, struct fl_typed type,
                                      const struct fl_fields *set);

@@ -626,8 +626,7 @@ int fl_fields_from_json(struct fl_arena *arena, const json_t *fields, struct fl_
 
 /* Writing */
 
-/* JSON text as Go writes it: it escapes what could end a script in a web page. */
-static void write_value(struct fl_buf *buf, const json_t *value)
+void fl_value_write(struct fl_buf *buf, const json_t *value)
 {
     size_t start = buf->len;
     FL_CLEANUP(fl_freep) char *plain = NULL;
@@ -664,13 +663,13 @@ static void write_element(struct fl_buf *buf, const struct fl_element *element)
                 fl_buf_putc(buf, ',');
             fl_buf_json_string(buf, element->keys[i].name, strlen(element->keys[i].name));
             fl_buf_putc(buf, ':');
-            write_value(buf, element->keys[i].value);
+            fl_value_write(buf, element->keys[i].value);
         }
         fl_buf_putc(buf, '}');
         break;
     case FL_ELEMENT_VALUE:
         fl_buf_append(buf, "v:", 2);
-        write_value(buf, element->value);
+        fl_value_write(buf, element->value);
         break;
     default:
         fl_buf_printf(buf, "i:%lld", (long long)element->index);

@@ -665,12 +665,18 @@ json_t *fl_typed_merge(struct fl_arena *arena, struct fl_typed type, const json_
                       json_is_object(applied) ? applied : NULL);
 }
 
-/* Removing */
+/* Removing. A container that loses all it had counts as gone: it becomes null, which still says
+ * that it was there, or stays as an empty one where the result is for people to see. */
 
-static bool remove_below(struct fl_arena *arena, struct fl_typed type, json_t *value,
+struct removal {
+    struct fl_arena *arena;
+    bool keep_empty;
+};
+
+static bool remove_below(const struct removal *removal, struct fl_typed type, json_t *value,
                          const struct fl_fields *set);
 
-static bool remove_members(struct fl_arena *arena, struct fl_typed type, json_t *value,
+static bool remove_members(const struct removal *removal, struct fl_typed type, json_t *value,
                            const struct fl_fields *set)
 {
     for (size_t i = 0; i < set->count; i++) {
@@ -684,14 +690,15 @@ static bool remove_members(struct fl_arena *arena, struct fl_typed type, json_t 
         if (member && node->marks)
             (void)json_object_del(value, node->element.name);
         else if (member && !fl_fields_is_empty(&node->children) &&
-                 !remove_below(arena, member_type(type, node->element.name, &is_declared), member,
-                               &node->children))
+                 !remove_below(removal, member_type(type, node->element.name, &is_declared), member,
+                               &node->children) &&
+                 !removal->keep_empty)
             (void)json_object_set_new_nocheck(value, node->element.name, json_null());
     }
     return json_object_size(value) > 0;
 }
 
-static bool remove_items(struct fl_arena *arena, struct fl_typed type, json_t *value,
+static bool remove_items(const struct removal *removal, struct fl_typed type, json_t *value,
                          const struct fl_fields *set)
 {
     FL_JSON kept = json_array();
@@ -702,12 +709,12 @@ static bool remove_items(struct fl_arena *arena, struct fl_typed type, json_t *v
         const struct fl_field_node *node = NULL;
         struct fl_element element;
 
-        if (item_element(arena, type, item, &element))
+        if (item_element(removal->arena, type, item, &element))
             node = fl_fields_find(set, &element);
         if (node && node->marks)
             continue;
         if (node && !fl_fields_is_empty(&node->children) &&
-            !remove_below(arena, item_type(type), item, &node->children))
+            !remove_below(removal, item_type(type), item, &node->children) && !removal->keep_empty)
             (void)json_array_append_new(kept, json_null());
         else
             (void)json_array_append(kept, item);
@@ -718,7 +725,7 @@ static bool remove_items(struct fl_arena *arena, struct fl_typed type, json_t *v
 }
 
 /* False where nothing of the value is left. */
-static bool remove_below(struct fl_arena *arena, struct fl_typed type, json_t *value,
+static bool remove_below(const struct removal *removal, struct fl_typed type, json_t *value,
                          const struct fl_fields *set)
 {
     enum shape shape = shape_of(type, value);
@@ -727,15 +734,15 @@ static bool remove_below(struct fl_arena *arena, struct fl_typed type, json_t *v
         return true;
     if (shape == SHAPE_LIST)
         return json_array_size(value) > 0 && list_type(type) != FL_LIST_ATOMIC &&
-               remove_items(arena, type, value, set);
+               remove_items(removal, type, value, set);
     return json_object_size(value) > 0 && !is_atomic_map(type) &&
-           remove_members(arena, type, value, set);
+           remove_members(removal, type, value, set);
 }
 
 void fl_typed_remove(struct fl_arena *arena, struct fl_typed type, json_t *value,
-                     const struct fl_fields *set)
+                     const struct fl_fields *set, bool keep_empty)
 {
-    (void)remove_below(arena, type, value, set);
+    (void)remove_below(&(struct removal){arena, keep_empty}, type, value, set);
 }
 
 /* Sets seen through the schema */
@@ -897,10 +904,19 @@ static int check_value(struct fl_arena *arena, struct fl_typed type, const json_
     enum shape shape = shape_of(type, value);
     const char *name;
     json_t *member;
+    size_t i;
     int r = 0;
 
     if (shape == SHAPE_LIST && json_is_array(value) && list_type(type) != FL_LIST_ATOMIC)
         return check_list(arena, type, value, path, err);
+    json_array_foreach (value, i, member) {
+        struct fl_element element = {.kind = FL_ELEMENT_INDEX, .index = (int64_t)i};
+
+        if (r == 0 && (json_is_object(member) || json_is_array(member)))
+            r = check_below(arena, item_type(type), &element, member, path, err);
+    }
+    if (r < 0)
+        return r;
     if (shape != SHAPE_MAP || !json_is_object(value))
         return 0;
     json_object_foreach ((json_t *)value, name, member) {

@@ -390,6 +390,18 @@ static void validate_names(const struct fl_traits *traits, const json_t *meta,
                            json_object_get(meta, "generateName"), "%s", why);
 }
 
+/* Empty is absent, as in a typed client: but [] in managedFields asks for a reset. */
+static bool is_absent(const struct member *member, const json_t *value)
+{
+    if (json_is_null(value))
+        return true;
+    if (json_is_object(value))
+        return json_object_size(value) == 0;
+    if (json_is_array(value))
+        return json_array_size(value) == 0 && member->type != MANAGED;
+    return json_is_string(value) && json_string_length(value) == 0;
+}
+
 void fl_meta_validate(const struct fl_traits *traits, json_t *object,
                       void (*unknown)(void *user, const char *path), void *user,
                       struct fl_field_errors *errors)
@@ -410,7 +422,7 @@ void fl_meta_validate(const struct fl_traits *traits, json_t *object,
             if (unknown)
                 unknown(user, fl_arena_printf(errors->arena, "metadata.%s", key));
             (void)json_object_del(meta, key);
-        } else if (json_is_null(value)) {
+        } else if (is_absent(member, value)) {
             (void)json_object_del(meta, key);
         } else {
             validate_member(member, meta, value, errors);

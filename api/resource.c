@@ -203,6 +203,9 @@ int fl_resource_from_builtin(const json_t *entry, struct fl_resource **ret_resou
     resource->version = text(resource, entry, "version");
     read_names(resource, json_object_get(entry, "names"));
     read_builtin_traits(resource, entry);
+    resource->converted = json_object_get(entry, "storage") != NULL;
+    if (resource->converted)
+        resource->storage = text(resource, entry, "storage");
     resource->verbs = read_verbs(json_object_get(entry, "verbs"));
     read_words(resource, json_object_get(entry, "fieldSelectors"), NULL, &resource->selectable);
     resource->columns_name = columns ? fl_arena_strdup(resource->arena, columns) : NULL;
@@ -213,6 +216,45 @@ int fl_resource_from_builtin(const json_t *entry, struct fl_resource **ret_resou
         return fl_error_wrap(err, "built-in %s", resource->storage);
     *ret_resource = FL_TAKE(resource);
     return 0;
+}
+
+/* events.k8s.io/v1 names some members of an event anew; nothing else differs. */
+static const char *const event_names[][2] = {
+    /* stored, shown */
+    {"involvedObject", "regarding"},
+    {"message", "note"},
+    {"reportingComponent", "reportingController"},
+    {"source", "deprecatedSource"},
+    {"firstTimestamp", "deprecatedFirstTimestamp"},
+    {"lastTimestamp", "deprecatedLastTimestamp"},
+    {"count", "deprecatedCount"},
+};
+
+static void rename_members(json_t *object, int from, int to)
+{
+    for (size_t i = 0; i < FL_COUNT_OF(event_names); i++) {
+        json_t *value = json_object_get(object, event_names[i][from]);
+
+        if (!value)
+            continue;
+        (void)json_object_set(object, event_names[i][to], value);
+        (void)json_object_del(object, event_names[i][from]);
+    }
+}
+
+void fl_resource_from_stored(const struct fl_resource *resource, json_t *object)
+{
+    fl_json_set_str(object, "apiVersion", resource->api_version);
+    if (resource->converted)
+        rename_members(object, 0, 1);
+}
+
+void fl_resource_to_stored(const struct fl_resource *resource, json_t *object)
+{
+    if (!resource->converted)
+        return;
+    fl_json_set_str(object, "apiVersion", "v1");
+    rename_members(object, 1, 0);
 }
 
 /* The table is text in the program, so that it is as easy to read as a CRD. */

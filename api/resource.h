@@ -45,6 +45,7 @@ struct fl_resource {
     struct fl_words short_names, categories;
     struct fl_traits traits;
     bool builtin;
+    bool converted; /* stored in another form: events.k8s.io shows the core group's events */
     bool has_scale, has_finalize;
     bool deprecated;
     const char *deprecation_warning;
@@ -78,6 +79,10 @@ static inline const char *fl_resource_display(const struct fl_resource *resource
 {
     return resource->storage;
 }
+
+/* Objects of a converted resource, from and to the form they are stored in; in place. */
+void fl_resource_from_stored(const struct fl_resource *resource, json_t *object);
+void fl_resource_to_stored(const struct fl_resource *resource, json_t *object);
 
 /* All entries of the built-in table, in one array; the caller owns it. */
 int fl_builtin_load(json_t **ret_entries, struct fl_error *err);

@@ -75,11 +75,6 @@ void fl_buf_puts(struct fl_buf *buf, const char *text)
     fl_buf_append(buf, text, strlen(text));
 }
 
-void fl_buf_putc(struct fl_buf *buf, char c)
-{
-    fl_buf_append(buf, &c, 1);
-}
-
 void fl_buf_printf(struct fl_buf *buf, const char *fmt, ...)
 {
     va_list ap, again;
@@ -119,6 +114,11 @@ static void put_escaped(struct fl_buf *buf, unsigned char c)
     }
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
 void fl_buf_json_string(struct fl_buf *buf, const char *text, size_t len)
 {
     size_t start = 0, i = 0;
@@ -126,9 +126,14 @@ void fl_buf_json_string(struct fl_buf *buf, const char *text, size_t len)
     fl_buf_putc(buf, '"');
     while (i < len) {
         unsigned char c = (unsigned char)text[i];
-        size_t width = fl_utf8_width(text + i, len - i);
+        size_t width;
 
-        if (width > 0 && c >= 0x20 && c != '"' && c != '\\') {
+        if (is_plain(c)) {
+            i++;
+            continue;
+        }
+        width = fl_utf8_width(text + i, len - i);
+        if (width > 1) {
             i += width;
             continue;
         }

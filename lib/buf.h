@@ -23,10 +23,18 @@ void fl_buf_clear(struct fl_buf *buf);  /* empties and keeps the memory */
 
 void fl_buf_append(struct fl_buf *buf, const void *data, size_t len);
 void fl_buf_puts(struct fl_buf *buf, const char *text);
-void fl_buf_putc(struct fl_buf *buf, char c);
 void fl_buf_printf(struct fl_buf *buf, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void fl_buf_reserve(struct fl_buf *buf, size_t more);
+static inline void fl_buf_putc(struct fl_buf *buf, char c)
+{
+    if (buf->overflow || buf->len + 1 >= buf->cap || (buf->max && buf->len >= buf->max)) {
+        fl_buf_append(buf, &c, 1);
+        return;
+    }
+    buf->data[buf->len++] = c;
+    buf->data[buf->len] = '\0';
+}
 /* Appends `text` as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 void fl_buf_json_string(struct fl_buf *buf, const char *text, size_t len);
 

@@ -58,23 +58,39 @@ static int read_pem(const char *path, BIO **ret_bio, struct fl_error *err)
     return 0;
 }
 
+static int read_cert(const char *path, X509 **ret_cert, struct fl_error *err)
+{
+    FL_CLEANUP(BIO_free_allp) BIO *bio = NULL;
+    int r = read_pem(path, &bio, err);
+
+    if (r < 0)
+        return r;
+    *ret_cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    return *ret_cert ? 0 : cert_error(err, path);
+}
+
+static int read_key(const char *path, EVP_PKEY **ret_key, struct fl_error *err)
+{
+    FL_CLEANUP(BIO_free_allp) BIO *bio = NULL;
+    int r = read_pem(path, &bio, err);
+
+    if (r < 0)
+        return r;
+    *ret_key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    return *ret_key ? 0 : cert_error(err, path);
+}
+
 static int read_pair(const char *cert_path, const char *key_path, struct pair *ret_pair,
                      struct fl_error *err)
 {
-    FL_CLEANUP(BIO_free_allp) BIO *cert = NULL;
-    FL_CLEANUP(BIO_free_allp) BIO *key = NULL;
-    int r = read_pem(cert_path, &cert, err);
+    int r;
 
+    ERR_clear_error(); /* what others left there is not our cause */
+    r = read_cert(cert_path, &ret_pair->cert, err);
     if (r >= 0)
-        r = read_pem(key_path, &key, err);
+        r = read_key(key_path, &ret_pair->key, err);
     if (r < 0)
         return r;
-    ret_pair->cert = PEM_read_bio_X509(cert, NULL, NULL, NULL);
-    if (!ret_pair->cert)
-        return cert_error(err, cert_path);
-    ret_pair->key = PEM_read_bio_PrivateKey(key, NULL, NULL, NULL);
-    if (!ret_pair->key)
-        return cert_error(err, key_path);
     if (X509_check_private_key(ret_pair->cert, ret_pair->key) != 1)
         return fl_error_set(err, FL_E_INVALID, "%s is not the key of %s", key_path, cert_path);
     return 0;
@@ -151,9 +167,11 @@ static bool add_extension(X509 *cert, const X509 *issuer, int nid, const char *v
     return extension && X509_add_ext(cert, extension, -1) == 1;
 }
 
+/* With the pair's key, or a fresh one where it has none. */
 static bool start_cert(const struct fl_env *env, struct pair *pair)
 {
-    pair->key = EVP_EC_gen("P-256");
+    if (!pair->key)
+        pair->key = EVP_EC_gen("P-256");
     pair->cert = X509_new();
     return pair->key && pair->cert && X509_set_version(pair->cert, X509_VERSION_3) == 1 &&
            set_serial(env, pair->cert) && X509_set_pubkey(pair->cert, pair->key) == 1;
@@ -303,15 +321,17 @@ int fl_ca_ensure(const struct fl_env *env, const char *cert_path, const char *ke
 {
     FL_CLEANUP(pair_finish) struct pair pair = {0};
     bool has_cert = access(cert_path, F_OK) == 0, has_key = access(key_path, F_OK) == 0;
+    int r = 0;
 
-    if (has_cert != has_key)
-        return fl_error_set(err, FL_E_INVALID, "%s is there without %s",
-                            has_cert ? cert_path : key_path, has_cert ? key_path : cert_path);
+    if (has_cert && !has_key)
+        return fl_error_set(err, FL_E_INVALID, "%s is there without %s", cert_path, key_path);
+    if (has_cert)
+        r = read_pair(cert_path, key_path, &pair, err);
+    else if (has_key)
+        r = read_key(key_path, &pair.key, err);
+    if (r < 0)
+        return fl_error_wrap(err, "certificate authority");
     if (has_cert) {
-        int r = read_pair(cert_path, key_path, &pair, err);
-
-        if (r < 0)
-            return fl_error_wrap(err, "certificate authority");
         if (seconds_until(env, X509_get0_notAfter(pair.cert)) > DAY_SECONDS)
             return 0;
         pair_finish(&pair);

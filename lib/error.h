@@ -51,7 +51,8 @@ struct fl_error {
  * does not fit is cut at a UTF-8 boundary and ends in "...". */
 int fl_error_set(struct fl_error *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-int fl_error_vset(struct fl_error *err, int code, const char *fmt, va_list ap);
+int fl_error_vset(struct fl_error *err, int code, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
 
 /* "prefix: old text"; returns the code that was set. */
 int fl_error_wrap(struct fl_error *err, const char *fmt, ...)

@@ -24,7 +24,11 @@ static void end_request(struct fl_http_conn *conn)
     if (!request)
         return;
     conn->request = NULL;
-    fl_buf_finish(&request->body);
+    if (request->body.data) {
+        conn->server->bytes_buffered -= conn->buffered;
+        conn->buffered = 0;
+        fl_buf_finish(&request->body);
+    }
     fl_http_return_arena(conn->server, request->arena);
 }
 
@@ -74,6 +78,7 @@ void fl_http_conn_free(struct fl_http_conn *conn)
     }
     end_request(conn);
     fl_buf_finish(&conn->in);
+    conn->server->bytes_buffered -= conn->buffered;
     SSL_free(conn->ssl);
     free(conn->peer);
     free(conn);
@@ -369,6 +374,25 @@ static void read_or_wait(struct fl_http_conn *conn)
     fl_http_io_listen(conn, want);
 }
 
+static void count_buffered(struct fl_http_conn *conn)
+{
+    size_t now = conn->in.cap + (conn->request ? conn->request->body.cap : 0);
+
+    conn->server->bytes_buffered += now - conn->buffered; /* modulo 2^64, also downwards */
+    conn->buffered = now;
+}
+
+/* Each request has its bounds; all together have one too. Those that are complete finish. */
+static void refuse_beyond_bound(struct fl_http_conn *conn)
+{
+    count_buffered(conn);
+    if (conn->server->bytes_buffered <= conn->server->options.max_buffered_bytes ||
+        (conn->state != FL_HTTP_HEAD && conn->state != FL_HTTP_BODY))
+        return;
+    conn->server->refused_total++;
+    fl_http_conn_fail(conn, 503, "too many requests are coming in at once");
+}
+
 static void process(struct fl_http_conn *conn, const char *data, size_t len)
 {
     size_t used;
@@ -383,6 +407,7 @@ static void process(struct fl_http_conn *conn, const char *data, size_t len)
     (void)finish_answered(conn);
     keep_rest(conn, data + used, len - used);
     conn->processing = false;
+    refuse_beyond_bound(conn);
     read_or_wait(conn);
 }
 
@@ -463,7 +488,11 @@ void fl_http_conn_readable(struct fl_http_conn *conn)
             event_active(&conn->read_event, EV_READ, 0);
             return;
         }
-        n = fl_http_io_read(conn, server->scratch, sizeof(server->scratch), &more);
+        /* Behind an unanswered request little is taken ahead. */
+        n = fl_http_io_read(conn, server->scratch,
+                            conn->state < FL_HTTP_HANDLING ? sizeof(server->scratch)
+                                                           : FL_HTTP_PIPELINE_BYTES,
+                            &more);
         if (n > 0)
             process(conn, server->scratch, (size_t)n);
         else if (n == FL_HTTP_IO_END)
@@ -480,6 +509,15 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
     fl_http_conn_readable(user);
 }
 
+/* A stream's reader has taken all there was: its writer may go on. */
+static void tell_drained(struct fl_http_conn *conn)
+{
+    const struct fl_http_request *request = conn->request;
+
+    if (conn->state == FL_HTTP_STREAMING && conn->queued == 0 && request->drained)
+        request->drained(request->drained_user);
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *user)
 {
     struct fl_http_conn *conn = user;
@@ -493,6 +531,7 @@ static void on_writable(evutil_socket_t fd, short what, void *user)
         return;
     }
     fl_http_out_flush(conn);
+    tell_drained(conn);
     fl_http_conn_settle(conn);
     if (conn->state != FL_HTTP_CLOSED && conn->ssl && conn->reading)
         fl_http_conn_readable(conn); /* where a read had to write first */

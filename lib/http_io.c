@@ -286,6 +286,13 @@ void fl_http_out_flush(struct fl_http_conn *conn)
         fl_http_wait(conn, FL_HTTP_WAIT_WRITE);
 }
 
+/* Where the socket is known to be full, its event will come: no need to ask it again. */
+void fl_http_out_push(struct fl_http_conn *conn)
+{
+    if (!conn->writing || conn->wait != FL_HTTP_WAIT_WRITE)
+        fl_http_out_flush(conn);
+}
+
 /* The common case: nothing is queued and the socket takes all. */
 void fl_http_out_send(struct fl_http_conn *conn, const char *data, size_t len)
 {
@@ -300,6 +307,6 @@ void fl_http_out_send(struct fl_http_conn *conn, const char *data, size_t len)
     }
     if ((size_t)n < len) {
         fl_http_out_copy(conn, data + n, len - (size_t)n);
-        fl_http_out_flush(conn);
+        fl_http_out_push(conn);
     }
 }

@@ -29,8 +29,8 @@ static const char *date_of(struct fl_http_server *server)
         server->date_second = now;
         /* Not %a and %b: those depend on the locale. */
         (void)strftime(server->date, sizeof(server->date), "xxx, %d xxx %Y %H:%M:%S GMT", &tm);
-        memcpy(server->date, days + tm.tm_wday * 3, 3);
-        memcpy(server->date + 8, months + tm.tm_mon * 3, 3);
+        memcpy(server->date, &days[tm.tm_wday * 3], 3);
+        memcpy(server->date + 8, &months[tm.tm_mon * 3], 3);
     }
     return server->date;
 }
@@ -381,7 +381,7 @@ bool fl_http_stream_write_bytes(struct fl_http_request *request, struct fl_bytes
     fl_http_out_bytes(conn, bytes);
     if (request->chunked)
         fl_http_out_copy(conn, "\r\n", 2);
-    fl_http_out_flush(conn);
+    fl_http_out_push(conn);
     return true;
 }
 

@@ -324,19 +324,33 @@ static int parse_address(const char *text, uint16_t port, struct sockaddr_storag
     return 0;
 }
 
+/* Accepted sockets inherit these. Without TCP_NODELAY each TLS answer waits for a delayed ACK;
+ * without probes a peer that vanished would be watched for ever. */
+static void set_options(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {SOL_SOCKET, SO_REUSEADDR, 1},    {IPPROTO_TCP, TCP_NODELAY, 1},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},    {IPPROTO_TCP, TCP_KEEPIDLE, 30},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 10}, {IPPROTO_TCP, TCP_KEEPCNT, 3},
+    };
+
+    for (size_t i = 0; i < FL_COUNT_OF(options); i++)
+        (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+                         sizeof(options[i].value));
+}
+
 static int open_listener(struct fl_http_server *server, const struct sockaddr_storage *address,
                          socklen_t len, struct fl_error *err)
 {
     struct sockaddr_storage bound = {0};
     socklen_t bound_len = sizeof(bound);
-    int on = 1;
 
     server->fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (server->fd < 0)
         return fl_error_errno(err, errno, "make a socket");
-    (void)setsockopt(server->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    /* Accepted sockets inherit it; without it each TLS answer waits for a delayed ACK. */
-    (void)setsockopt(server->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    set_options(server->fd);
     if (bind(server->fd, (const struct sockaddr *)address, len) != 0 ||
         listen(server->fd, BACKLOG) != 0 ||
         getsockname(server->fd, (struct sockaddr *)&bound, &bound_len) != 0)
@@ -354,6 +368,7 @@ static void fill_in_defaults(struct fl_http_server_options *options)
     DEFAULT(max_headers, 100);
     DEFAULT(max_body_bytes, (size_t)3 * 1024 * 1024);
     DEFAULT(max_queued_bytes, (size_t)8 * 1024 * 1024);
+    DEFAULT(max_buffered_bytes, (size_t)256 * 1024 * 1024);
     DEFAULT(max_connections, 8192);
     DEFAULT(header_timeout_ms, 10000);
     DEFAULT(body_timeout_ms, 30000);
@@ -581,6 +596,12 @@ void fl_http_stream_body(struct fl_http_request *request, fl_http_data_fn *data,
     assert(request->beginning && data);
     request->data = data;
     request->data_user = user;
+}
+
+void fl_http_on_drained(struct fl_http_request *request, fl_loop_fn *drained, void *user)
+{
+    request->drained = drained;
+    request->drained_user = user;
 }
 
 void fl_http_on_gone(struct fl_http_request *request, fl_loop_fn *gone, void *user)

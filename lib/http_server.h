@@ -6,10 +6,18 @@
  * Everything runs on the loop's thread. The handler is called once a request is complete (header
  * and body within bounds) and answers at once or later, exactly once, with fl_http_respond… or a
  * stream. A request is valid until it was answered in full or its connection went away, whichever
- * comes first; `on_gone` tells the second. Requests on one connection are handled one at a time, in
- * order (pipelined ones wait). What a stranger may cost is bounded by the options: header size and
- * count, body size, time to deliver a header and a body, idle time, number of connections (the
- * longest idle one is closed first, then new ones are refused), output waiting on a slow reader. */
+ * comes first; `on_gone` tells the second. (Its memory lasts until the callback that answered it
+ * returns to the loop. Where no on_gone was set, the handler may also answer a request whose
+ * connection has gone: it stays valid until then.) Requests on one connection are handled one at a
+ * time, in order (pipelined ones wait). What a stranger may cost is bounded by the options: header
+ * size and count, body size, time to deliver a header and a body, idle time, number of connections
+ * (the longest idle one is closed first, then new ones are refused), memory for unfinished requests,
+ * output waiting on a slow reader.
+ *
+ * A body makes progress when 4 KiB more have come, so that its rate has a floor. A peer that ends
+ * its side of the connection still gets the answer to a request it has sent in full; the reader of
+ * a stream is taken for gone. The process' SIGPIPE is ignored from the first server on; the limit
+ * of open files is the program's to raise. */
 #ifndef FL_LIB_HTTP_SERVER_H
 #define FL_LIB_HTTP_SERVER_H
 
@@ -52,6 +60,7 @@ struct fl_http_server_options {
     size_t max_headers;               /* 0: 100 */
     size_t max_body_bytes;            /* 0: 3 MiB */
     size_t max_queued_bytes;          /* of a stream, see fl_http_stream_write; 0: 8 MiB */
+    size_t max_buffered_bytes;        /* of all unfinished requests together; 0: 256 MiB */
     unsigned max_connections;         /* 0: 8192 */
     int64_t header_timeout_ms;        /* from the first byte, TLS handshake too; 0: 10 s */
     int64_t body_timeout_ms;          /* without any progress; 0: 30 s */
@@ -61,7 +70,7 @@ struct fl_http_server_options {
 
 int fl_http_server_create(const struct fl_http_server_options *options,
                           struct fl_http_server **ret_server, struct fl_error *err);
-/* Closes all connections at once. */
+/* Closes all connections at once (`gone` is told); no request is valid after it. */
 void fl_http_server_destroy(struct fl_http_server *server);
 uint16_t fl_http_server_port(const struct fl_http_server *server);
 /* Stops accepting; answers under way finish (`Connection: close`), streams are ended by their
@@ -93,9 +102,12 @@ void fl_http_limit_body(struct fl_http_request *request, size_t max_bytes);
 typedef int fl_http_data_fn(void *user, const void *data, size_t len);
 void fl_http_stream_body(struct fl_http_request *request, fl_http_data_fn *data, void *user);
 
-/* `gone(user)` runs when the connection ends before the answer did. NULL takes it back. After it
- * the request must not be touched. */
+/* `gone(user)` runs from the loop (never inside a call below) when the connection ends before the
+ * answer did. NULL takes it back. After it the request must not be touched. */
 void fl_http_on_gone(struct fl_http_request *request, fl_loop_fn *gone, void *user);
+
+/* `drained(user)` runs each time a stream's queue, once filled, has been sent. */
+void fl_http_on_drained(struct fl_http_request *request, fl_loop_fn *drained, void *user);
 
 /* Answers. Headers set before are sent with whichever form follows; Content-Length, Date,
  * Connection are the server's. A HEAD gets headers only; 204 and 304 have no body. */
@@ -109,8 +121,9 @@ void fl_http_respond_buf(struct fl_http_request *request, int status, const char
                          struct fl_buf *buf);                     /* takes the buffer's memory */
 
 /* A chunked answer of unknown length. Headers go out at once, each write goes out at once. After
- * fl_http_stream_end the request is gone. A write that would make the queue exceed
- * max_queued_bytes returns false, writes nothing, and the caller should end (or drop) the stream. */
+ * fl_http_stream_end the request is gone. A write that would make a queue that is not empty exceed
+ * max_queued_bytes returns false, writes nothing, and the caller should end (or drop) the stream.
+ * A write to a connection that has just broken returns true: `gone` is on its way. */
 void fl_http_stream_begin(struct fl_http_request *request, int status, const char *content_type);
 bool fl_http_stream_write(struct fl_http_request *request, const void *data, size_t len);
 bool fl_http_stream_write_bytes(struct fl_http_request *request, struct fl_bytes *bytes);

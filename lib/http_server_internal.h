@@ -21,10 +21,11 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-#define FL_HTTP_READ_BYTES     ((size_t)64 * 1024) /* taken from a socket at once */
-#define FL_HTTP_RECORD_BYTES   ((size_t)16 * 1024) /* of a TLS record; what is gathered into one */
-#define FL_HTTP_PIPELINE_BYTES ((size_t)64 * 1024) /* kept while a request before it is answered   \
-                                                    */
+#define FL_HTTP_READ_BYTES   ((size_t)64 * 1024) /* taken from a socket at once */
+#define FL_HTTP_RECORD_BYTES ((size_t)16 * 1024) /* of a TLS record; what is gathered into one */
+#define FL_HTTP_PIPELINE_BYTES                                                                     \
+    ((size_t)16 * 1024) /* kept while a request before it is answered                              \
+                         */
 
 enum fl_http_state {
     FL_HTTP_HANDSHAKE, /* TLS */
@@ -80,6 +81,8 @@ struct fl_http_request {
 
     fl_loop_fn *gone;
     void *gone_user;
+    fl_loop_fn *drained;
+    void *drained_user;
     struct fl_http_reply_header *headers;
     bool beginning; /* inside options.begin */
     bool handed;    /* the handler was called: somebody may hold the request */
@@ -107,6 +110,7 @@ struct fl_http_conn {
 
     struct fl_buf in; /* not yet taken; without memory while empty */
     size_t scanned;   /* of a head in it */
+    size_t buffered;  /* what `in` and the body count in server->bytes_buffered */
     struct fl_http_request *request;
 
     struct fl_http_segments out;
@@ -146,7 +150,7 @@ struct fl_http_server {
     fl_loop_fn *drained;
     void *drained_user;
 
-    uint64_t connections_total, requests_total, refused_total, bytes_queued;
+    uint64_t connections_total, requests_total, refused_total, bytes_queued, bytes_buffered;
     int64_t date_second;
     char date[32];
     struct fl_arena *spare[FL_HTTP_SPARE_ARENAS];
@@ -185,6 +189,7 @@ void fl_http_out_copy(struct fl_http_conn *conn, const char *data, size_t len);
 void fl_http_out_bytes(struct fl_http_conn *conn, struct fl_bytes *bytes);
 void fl_http_out_heap(struct fl_http_conn *conn, char *heap, size_t len);
 void fl_http_out_flush(struct fl_http_conn *conn);
+void fl_http_out_push(struct fl_http_conn *conn); /* flush, unless it is known to be of no use */
 void fl_http_out_drop(struct fl_http_conn *conn);
 
 /* http_reply.c */

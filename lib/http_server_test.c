@@ -76,6 +76,22 @@ static void watch(struct rig *rig, struct fl_http_request *request)
     assert_true(fl_http_stream_write(request, "begun\n", 6));
 }
 
+static void begin_held(void *user)
+{
+    struct rig *rig = user;
+
+    fl_http_on_gone(rig->held, on_gone, rig);
+    fl_http_stream_begin(rig->held, 200, "text/plain");
+    rig->answered++;
+}
+
+static void watch_later(struct rig *rig, struct fl_http_request *request)
+{
+    rig->held = request;
+    rig->timer = fl_timer_create(rig->loop, begin_held, rig);
+    fl_timer_arm(rig->timer, 200);
+}
+
 static void big(struct rig *rig, struct fl_http_request *request)
 {
     struct fl_buf buf;
@@ -128,7 +144,7 @@ static const struct {
 } routes[] = {
     {"/echo", echo}, {"/describe", describe}, {"/later", later},     {"/hold", hold},
     {"/big", big},   {"/stream", stream},     {"/watch", watch},     {"/parts", parts},
-    {"/cut", cut},   {"/upload", uploaded},   {"/nothing", nothing},
+    {"/cut", cut},   {"/upload", uploaded},   {"/nothing", nothing}, {"/watch-later", watch_later},
 };
 
 static void handler(void *user, struct fl_http_request *request)
@@ -400,6 +416,20 @@ static void test_gone_is_told(void **state)
     rig_stop(rig);
 }
 
+static void test_gone_is_told_where_the_stream_began_too_late(void **state)
+{
+    struct rig *rig = start(false);
+    int fd = rig_connect(rig);
+
+    (void)state;
+    rig_puts(fd, "GET /watch-later HTTP/1.1\r\nHost: a\r\n\r\n");
+    (void)close(fd);
+    RIG_WAIT_FOR(rig_counts(rig).answered == 1);
+    RIG_WAIT_FOR(rig_counts(rig).gone == 1);
+    RIG_WAIT_FOR(rig_stats(rig).connections_open == 0);
+    rig_stop(rig);
+}
+
 static void test_an_answer_to_nobody_is_harmless(void **state)
 {
     struct rig *rig = start(false);
@@ -588,7 +618,7 @@ static void test_the_client_says_what_went_wrong(void **state)
     FL_CLEANUP(fl_http_client_destroyp) struct fl_http_client *client = NULL;
     FL_CLEANUP(fl_freep)
     char *url = fl_asprintf("https://127.0.0.1:%u", fl_http_server_port(rig->server));
-    struct fl_http_call get = {.method = "GET", .target = "/hold", .timeout_ms = 200};
+    struct fl_http_call get = {.method = "GET", .target = "/hold"};
     struct fl_error err = {0};
     int status = 0;
 
@@ -599,6 +629,7 @@ static void test_the_client_says_what_went_wrong(void **state)
     assert_int_equal(fl_http_call(client, &get, &status, NULL, NULL, &err), FL_E_UNAVAILABLE);
     fl_http_client_destroy(client);
     client = connect_client(rig, true);
+    get.timeout_ms = 200;
     assert_int_equal(fl_http_call(client, &get, &status, NULL, NULL, &err), FL_E_TIMEOUT);
     fl_http_client_destroy(client);
     client = NULL;
@@ -680,6 +711,7 @@ int main(void)
         cmocka_unit_test(test_a_stream_is_chunked_or_ends_with_the_connection),
         cmocka_unit_test(test_an_aborted_stream_has_no_end),
         cmocka_unit_test(test_gone_is_told),
+        cmocka_unit_test(test_gone_is_told_where_the_stream_began_too_late),
         cmocka_unit_test(test_an_answer_to_nobody_is_harmless),
         cmocka_unit_test(test_large_answers),
         cmocka_unit_test(test_tls_knows_who_calls),

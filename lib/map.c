@@ -32,6 +32,9 @@ static unsigned hash_bytes(const void *data, size_t len)
 #define uthash_malloc(size) fl_malloc(size)
 #include <uthash.h>
 
+/* clang does not read the comments by which uthash marks its fall-throughs. */
+#pragma GCC diagnostic ignored "-Wimplicit-fallthrough"
+
 struct entry {
     UT_hash_handle hh;
     void *value;

@@ -59,8 +59,9 @@ void fl_freep(void *ptr_to_ptr)
 }
 
 /* Arenas: a list of blocks, the newest first. A block holds many objects in the ordinary form and
- * one in the debug form. */
+ * one in the debug form. Blocks grow, so that a small arena that lives long (a watch) stays small. */
 
+#define FIRST_BLOCK_BYTES ((size_t)4 * 1024)
 #define BLOCK_BYTES ((size_t)16 * 1024)
 #define ALIGNMENT _Alignof(max_align_t)
 
@@ -80,6 +81,7 @@ struct fl_arena {
     struct block *blocks;
     struct reset_hook *hooks;
     size_t total;
+    size_t next_block; /* bytes of the next one that many objects share */
 };
 
 #ifdef FL_ARENA_DEBUG
@@ -90,7 +92,10 @@ static const bool one_malloc_per_object = false;
 
 struct fl_arena *fl_arena_create(void)
 {
-    return fl_calloc(1, sizeof(struct fl_arena));
+    struct fl_arena *arena = fl_calloc(1, sizeof(*arena));
+
+    arena->next_block = FIRST_BLOCK_BYTES;
+    return arena;
 }
 
 static void run_hooks(struct fl_arena *arena)
@@ -119,7 +124,7 @@ void fl_arena_reset(struct fl_arena *arena)
     struct block *keep = NULL;
 
     run_hooks(arena);
-    if (!one_malloc_per_object && arena->blocks && arena->blocks->size == BLOCK_BYTES) {
+    if (!one_malloc_per_object && arena->blocks && arena->blocks->size <= BLOCK_BYTES) {
         keep = arena->blocks;
         arena->blocks = keep->next;
         keep->next = NULL;
@@ -139,14 +144,25 @@ void fl_arena_destroy(struct fl_arena *arena)
     free(arena);
 }
 
-static struct block *add_block(struct fl_arena *arena, size_t size)
+static struct block *create_block(size_t size)
 {
     struct block *block = fl_malloc(sizeof(*block) + size);
 
     block->size = size;
     block->used = 0;
+    return block;
+}
+
+/* For one object alone, or (`size` is small) for it and those that follow. */
+static struct block *add_block(struct fl_arena *arena, size_t size)
+{
+    bool alone = one_malloc_per_object || size > arena->next_block / 4;
+    struct block *block = create_block(alone ? size : arena->next_block);
+
+    if (!alone && arena->next_block < BLOCK_BYTES)
+        arena->next_block *= 2;
     /* A large object's own block goes behind the current one, which stays in use. */
-    if (arena->blocks && size != BLOCK_BYTES && !one_malloc_per_object) {
+    if (arena->blocks && alone && !one_malloc_per_object) {
         block->next = arena->blocks->next;
         arena->blocks->next = block;
     } else {
@@ -166,10 +182,8 @@ void *fl_alloc(struct fl_arena *arena, size_t size)
     size = (size + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
     if (size == 0)
         size = ALIGNMENT;
-    if (one_malloc_per_object)
+    if (one_malloc_per_object || !block || block->size - block->used < size)
         block = add_block(arena, size);
-    else if (!block || block->size - block->used < size)
-        block = add_block(arena, size > BLOCK_BYTES / 4 ? size : BLOCK_BYTES);
     ptr = (char *)block->data + block->used;
     block->used += size;
     arena->total += size;

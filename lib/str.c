@@ -1,7 +1,9 @@
 #include "lib/str.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 bool fl_str_has_prefix(const char *text, const char *prefix)
@@ -208,4 +210,71 @@ char *fl_url_encode(struct fl_arena *arena, const char *text)
         }
     }
     return out;
+}
+
+/* Puts the exponent back as Go writes it: at least two digits. */
+static void put_mantissa(char *out, const char *digits, size_t count, int exponent, bool negative)
+{
+    char *at = out;
+
+    if (negative)
+        *at++ = '-';
+    *at++ = digits[0];
+    if (count > 1) {
+        *at++ = '.';
+        memcpy(at, digits + 1, count - 1);
+        at += count - 1;
+    }
+    (void)snprintf(at, 8, "e%c%02d", exponent < 0 ? '-' : '+', abs(exponent) % 1000);
+}
+
+static void put_plain(char *out, const char *digits, size_t count, int exponent, bool negative)
+{
+    char *at = out;
+
+    if (negative)
+        *at++ = '-';
+    if (exponent < 0) {
+        *at++ = '0';
+        *at++ = '.';
+        for (int i = -1; i > exponent; i--)
+            *at++ = '0';
+    }
+    for (size_t i = 0; i < count; i++) {
+        *at++ = digits[i];
+        if (exponent >= 0 && i == (size_t)exponent && i + 1 < count)
+            *at++ = '.';
+    }
+    for (int i = (int)count; i <= exponent; i++)
+        *at++ = '0';
+    *at = '\0';
+}
+
+void fl_str_from_double(double value, char out[FL_DOUBLE_TEXT_SIZE])
+{
+    char text[40], digits[20];
+    size_t count = 0;
+    int exponent;
+
+    if (isnan(value) || isinf(value)) {
+        (void)snprintf(out, FL_DOUBLE_TEXT_SIZE, "%s",
+                       isnan(value) ? "NaN"
+                       : value > 0  ? "+Inf"
+                                    : "-Inf");
+        return;
+    }
+    for (int precision = 0; precision < 17; precision++) {
+        (void)snprintf(text, sizeof(text), "%.*e", precision, fabs(value));
+        if (strtod(text, NULL) == fabs(value))
+            break;
+    }
+    for (const char *c = text; *c != 'e'; c++) {
+        if (*c != '.' && count < sizeof(digits))
+            digits[count++] = *c;
+    }
+    exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
+    if (exponent < -4 || exponent >= 6)
+        put_mantissa(out, digits, count, exponent, signbit(value));
+    else
+        put_plain(out, digits, count, exponent, signbit(value));
 }

@@ -38,6 +38,10 @@ size_t fl_utf8_cut(const char *text, size_t len, size_t max);
  * empty text has one empty piece. `*rest` becomes NULL after the last. */
 char *fl_str_next(struct fl_arena *arena, const char **rest, char separator);
 
+/* The fewest digits that read back the same, as Go's %v prints them: "1.5", "1e+06", "NaN". */
+#define FL_DOUBLE_TEXT_SIZE 32
+void fl_str_from_double(double value, char out[FL_DOUBLE_TEXT_SIZE]);
+
 /* Lower-case hex of `len` bytes into `out` (2 * len + 1). */
 void fl_hex_encode(const void *data, size_t len, char *out);
 

@@ -132,6 +132,7 @@ static int create(const SSL_METHOD *method,
     FL_CLEANUP(fl_tls_destroyp) struct fl_tls *tls = fl_calloc(1, sizeof(*tls));
     int r;
 
+    ERR_clear_error(); /* what others left there is not our cause */
     tls->context = SSL_CTX_new(method);
     if (!tls->context)
         return tls_error(err, "make a TLS context", NULL);

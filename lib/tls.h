@@ -61,7 +61,9 @@ struct fl_cert_request {
 };
 
 /* Makes a CA's key and self-signed certificate unless both files are there and valid for at least
- * another day. Half of a pair is an error, never overwritten. */
+ * another day. A key is never overwritten by half: one without a certificate (a crash between the
+ * two files) gets one of its own, and what it has signed stays good; a certificate without its key
+ * is an error. */
 int fl_ca_ensure(const struct fl_env *env, const char *cert_path, const char *key_path,
                  const char *common_name, int64_t valid_seconds, struct fl_error *err);
 

@@ -1,9 +1,9 @@
 /* Writes: checked against the newest state, queued in order of revision, and committed in groups by
  * one committer at a time.
  *
- * Where the driver may wait for a disk, the committer is a thread of the store's own; while it waits
- * for one group, the next one gathers. Where it never waits, a writer that finds nobody committing
- * does it himself, for others too.
+ * Where the driver may wait for a disk, the committer is a thread of the store's own; while it
+ * waits for one group, the next one gathers. Where it never waits, a writer that finds nobody
+ * committing does it himself, for others too.
  *
  * When a commit fails, every write under way fails with it, also those queued since: they were
  * checked against a state that never came to be. Their revisions are not given out again. */
@@ -20,12 +20,13 @@
 #include <time.h>
 
 #define BATCH_WRITES_MAX 512
-#define BATCH_BYTES_MAX ((size_t)8 * 1024 * 1024)
+#define BATCH_BYTES_MAX  ((size_t)8 * 1024 * 1024)
 /* Without work for so long, the committer has spare time. */
 #define SPARE_AFTER_MS 20
-/* Under lasting load it makes time for one step after so many batches. */
-#define UNTENDED_BATCHES_MAX 256
-#define KEY_PART_MAX 1024
+/* Under lasting load it makes time for one step after so many writes, so that compaction, which
+ * takes as many in a step, keeps up. */
+#define UNTENDED_WRITES_MAX 256
+#define KEY_PART_MAX        1024
 
 struct batch {
     struct fl_pending_queue writes;
@@ -83,8 +84,7 @@ static int write_batch(struct fl_store *store, struct batch *batch, struct fl_er
 
     batch->records = fl_calloc(batch->count, sizeof(*batch->records));
     batch->sealed = fl_calloc(batch->count, sizeof(struct fl_bytes *));
-    STAILQ_FOREACH(pending, &batch->writes, link)
-    {
+    STAILQ_FOREACH (pending, &batch->writes, link) {
         make_record(store, pending, &batch->records[i], &batch->sealed[i]);
         i++;
     }
@@ -105,13 +105,6 @@ static void finish_batch(struct batch *batch)
     free(batch->events);
 }
 
-static enum fl_event_type event_type(enum fl_store_op op)
-{
-    return op == FL_STORE_CREATE   ? FL_EVENT_ADDED
-           : op == FL_STORE_UPDATE ? FL_EVENT_MODIFIED
-                                   : FL_EVENT_DELETED;
-}
-
 /* Makes one durable write visible. The event's references keep both states until all who want to
  * know were told, whatever the history's bounds. */
 static void apply(struct fl_store *store, struct fl_pending *pending, struct fl_event *event)
@@ -120,7 +113,7 @@ static void apply(struct fl_store *store, struct fl_pending *pending, struct fl_
     struct fl_object *object = pending->object, *previous = entry->durable;
 
     *event = (struct fl_event){
-        .type = event_type(pending->op),
+        .type = fl_history_event_type(pending->op),
         .revision = object->revision,
         .object = fl_object_ref(object),
         .previous = previous ? fl_object_ref(previous) : NULL,
@@ -141,7 +134,7 @@ static void apply_batch(struct fl_store *store, struct batch *batch)
     size_t i = 0;
 
     batch->events = fl_calloc(batch->count, sizeof(*batch->events));
-    STAILQ_FOREACH(pending, &batch->writes, link)
+    STAILQ_FOREACH (pending, &batch->writes, link)
         apply(store, pending, &batch->events[i++]);
     store->pending -= batch->count;
     store->commits++;
@@ -156,8 +149,7 @@ static void revert_all(struct fl_store *store, struct batch *batch)
     struct fl_pending *pending;
 
     STAILQ_CONCAT(&batch->writes, &store->queue);
-    STAILQ_FOREACH(pending, &batch->writes, link)
-    {
+    STAILQ_FOREACH (pending, &batch->writes, link) {
         if (pending->entry->newest != pending)
             continue;
         pending->entry->newest = NULL;
@@ -214,6 +206,7 @@ static void tend_once(struct fl_store *store)
     fl_history_trim(store, fl_realtime_us(store->options.env));
     revision = store->history.forgotten;
     store->tend = false;
+    store->tended_at = store->writes;
     pthread_mutex_unlock(&store->lock);
     r = store->driver->ops->compact(store->driver, revision, &err);
     pthread_mutex_lock(&store->lock);
@@ -281,10 +274,8 @@ static void *run_committer(void *user)
         if (STAILQ_EMPTY(&store->queue))
             break;
         commit_once(store);
-        if (++store->batches_untended >= UNTENDED_BATCHES_MAX) {
-            store->batches_untended = 0;
+        if (store->writes - store->tended_at >= UNTENDED_WRITES_MAX)
             tend_once(store);
-        }
     }
     pthread_mutex_unlock(&store->lock);
     return NULL;
@@ -376,9 +367,8 @@ static int check_state(const struct fl_store_write *write, const struct fl_objec
     if (!newest)
         return fl_error_set(err, FL_E_NOT_FOUND, "%s \"%s\" not found", key->resource, key->name);
     if (write->expect_revision && write->expect_revision != newest->revision)
-        return fl_error_set(err, FL_E_CONFLICT,
-                            "%s \"%s\" has revision %" PRIu64 ", not %" PRIu64, key->resource,
-                            key->name, newest->revision, write->expect_revision);
+        return fl_error_set(err, FL_E_CONFLICT, "%s \"%s\" has revision %" PRIu64 ", not %" PRIu64,
+                            key->resource, key->name, newest->revision, write->expect_revision);
     return 0;
 }
 
@@ -403,15 +393,28 @@ static struct fl_pending *make_pending(struct fl_store *store, const struct fl_s
     return pending;
 }
 
+static void enqueue(struct fl_store *store, struct fl_pending *pending)
+{
+    STAILQ_INSERT_TAIL(&store->queue, pending, link);
+    store->pending++;
+    if (store->driver->ops->blocking) {
+        if (store->committer_waits)
+            pthread_cond_signal(&store->work);
+    } else if (!store->committing) {
+        commit_all(store);
+    }
+}
+
 /* `content` is NULL for a DELETE that leaves the last content. Under the lock. */
 static int accept_write(struct fl_store *store, const struct fl_store_write *write,
-                        const struct fl_content *content, struct fl_pending **ret_pending,
+                        const struct fl_content *content, fl_store_done_fn *done, void *user,
                         struct fl_error *err)
 {
     struct fl_resource *resource = fl_index_resource(store, write->key.resource);
     const char *ns = fl_str_or(write->key.ns, "");
     struct fl_entry *entry = resource ? fl_index_find(resource, ns, write->key.name) : NULL;
     struct fl_object *newest = entry ? fl_entry_newest(entry) : NULL;
+    struct fl_pending *pending;
     struct fl_content last;
     int r;
 
@@ -428,27 +431,17 @@ static int accept_write(struct fl_store *store, const struct fl_store_write *wri
             return r;
         content = &last;
     }
-    *ret_pending = make_pending(store, write, content);
+    pending = make_pending(store, write, content);
+    pending->done = done;
+    pending->user = user;
+    enqueue(store, pending);
     return 0;
-}
-
-static void enqueue(struct fl_store *store, struct fl_pending *pending)
-{
-    STAILQ_INSERT_TAIL(&store->queue, pending, link);
-    store->pending++;
-    if (store->driver->ops->blocking) {
-        if (store->committer_waits)
-            pthread_cond_signal(&store->work);
-    } else if (!store->committing) {
-        commit_all(store);
-    }
 }
 
 int fl_store_write(struct fl_store *store, const struct fl_store_write *write,
                    fl_store_done_fn *done, void *user, struct fl_error *err)
 {
     struct fl_content content = {0};
-    struct fl_pending *pending = NULL;
     struct fl_buf text;
     int r;
 
@@ -467,12 +460,7 @@ int fl_store_write(struct fl_store *store, const struct fl_store_write *write,
     }
     if (r == 0) {
         pthread_mutex_lock(&store->lock);
-        r = accept_write(store, write, write->object ? &content : NULL, &pending, err);
-        if (r == 0) {
-            pending->done = done;
-            pending->user = user;
-            enqueue(store, pending);
-        }
+        r = accept_write(store, write, write->object ? &content : NULL, done, user, err);
         pthread_mutex_unlock(&store->lock);
     }
     fl_buf_finish(&text);

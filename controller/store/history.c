@@ -76,7 +76,7 @@ void fl_history_finish(struct fl_history *history)
         forget_oldest(history);
 }
 
-static enum fl_event_type event_type(enum fl_store_op op)
+enum fl_event_type fl_history_event_type(enum fl_store_op op)
 {
     switch (op) {
     case FL_STORE_CREATE:
@@ -109,7 +109,7 @@ void fl_history_append(struct fl_store *store, struct fl_resource *resource, enu
         /* The index no longer holds what it replaced, and never held a final state. */
         .charge = object_bytes(previous) + (op == FL_STORE_DELETE ? object_bytes(object) : 0),
         .refs = 1,
-        .type = event_type(op),
+        .type = fl_history_event_type(op),
     };
     TAILQ_INSERT_TAIL(&history->events, event, by_age);
     TAILQ_INSERT_TAIL(&resource->events, event, by_resource);
@@ -250,8 +250,8 @@ int fl_watch_next(struct fl_watch *watch, struct fl_event *ret_event, struct fl_
         struct fl_history_event *at = watch->at;
 
         watch->frame = at->frame ? fl_bytes_ref(at->frame) : NULL;
-        *ret_event = (struct fl_event){at->type, at->revision, at->object, at->previous,
-                                       &watch->frame};
+        *ret_event =
+            (struct fl_event){at->type, at->revision, at->object, at->previous, &watch->frame};
         r = 1;
     }
     pthread_mutex_unlock(&store->lock);

@@ -18,8 +18,7 @@ static int compare_entries(struct fl_entry *a, struct fl_entry *b)
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wnull-dereference" /* the tree's invariants are beyond it */
-RB_GENERATE_INTERNAL(fl_entry_tree, fl_entry, link, compare_entries,
-                     __attribute__((unused)) static)
+RB_GENERATE_INTERNAL(fl_entry_tree, fl_entry, link, compare_entries, __attribute__((unused)) static)
 #pragma GCC diagnostic pop
 
 struct fl_resource *fl_index_resource(struct fl_store *store, const char *name)

@@ -36,8 +36,7 @@ static void collect_overrides(struct snapshot *snapshot, const struct fl_resourc
     struct fl_history_event *event;
     size_t room = 0, kept = 0;
 
-    TAILQ_FOREACH_REVERSE(event, &resource->events, fl_event_list, by_resource)
-    {
+    TAILQ_FOREACH_REVERSE (event, &resource->events, fl_event_list, by_resource) {
         if (event->revision <= revision)
             break;
         if (snapshot->count == room) {
@@ -106,8 +105,8 @@ static struct fl_object *next_object(struct snapshot *snapshot)
             r < 0 ? snapshot->entry->durable : snapshot->overrides[snapshot->at].before;
 
         if (snapshot->ns &&
-            !fl_streq(snapshot->ns, r < 0 ? snapshot->entry->key
-                                          : snapshot->overrides[snapshot->at].changed->ns))
+            !fl_streq(snapshot->ns,
+                      r < 0 ? snapshot->entry->key : snapshot->overrides[snapshot->at].changed->ns))
             return NULL;
         if (r <= 0)
             snapshot->entry = fl_index_next(snapshot->entry);

@@ -123,8 +123,8 @@ static int compare_key(const struct member *member, const char *quoted)
     return r ? r : (len > other) - (len < other);
 }
 
-static void cut_at(struct fl_content *content, const char *from, const char *to,
-                   const char *prefix, const char *suffix)
+static void cut_at(struct fl_content *content, const char *from, const char *to, const char *prefix,
+                   const char *suffix)
 {
     content->cut = (size_t)(from - content->text);
     content->resume = (size_t)(to - content->text);
@@ -165,8 +165,8 @@ int fl_content_scan(const char *text, size_t len, struct fl_content *ret_content
     struct member member = {0};
 
     if (len < 2 || skip_value(text, content.end) != content.end)
-        return fl_error_set(err, FL_E_INVALID, "content is not one JSON object of at most %d levels",
-                            DEPTH_MAX);
+        return fl_error_set(err, FL_E_INVALID,
+                            "content is not one JSON object of at most %d levels", DEPTH_MAX);
     while (next_member(text, content.end, &member)) {
         if (compare_key(&member, "\"metadata\"") != 0 || *member.value != '{')
             continue;

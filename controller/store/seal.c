@@ -11,10 +11,10 @@
 #include <sodium.h>
 #include <string.h>
 
-#define FORM 1
+#define FORM        1
 #define NONCE_BYTES crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
-#define TAG_BYTES crypto_aead_xchacha20poly1305_ietf_ABYTES
-#define HEAD_BYTES (1 + NONCE_BYTES)
+#define TAG_BYTES   crypto_aead_xchacha20poly1305_ietf_ABYTES
+#define HEAD_BYTES  (1 + NONCE_BYTES)
 
 bool fl_seal_applies(const struct fl_store *store, const char *resource)
 {
@@ -46,9 +46,9 @@ struct fl_bytes *fl_seal(const struct fl_store *store, const struct fl_store_rec
 
     out[0] = FORM;
     store->options.env->random(store->options.env->user, out + 1, NONCE_BYTES);
-    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(
-        out + HEAD_BYTES, NULL, plain->data, plain->len, (const unsigned char *)bound->data,
-        bound->len, NULL, out + 1, store->seal_key);
+    (void)crypto_aead_xchacha20poly1305_ietf_encrypt(out + HEAD_BYTES, NULL, plain->data,
+                                                     plain->len, (const unsigned char *)bound->data,
+                                                     bound->len, NULL, out + 1, store->seal_key);
     return sealed;
 }
 

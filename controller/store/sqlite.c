@@ -28,7 +28,7 @@
 
 #define APPLICATION_ID 0x464c4f50 /* "FLOP" */
 #define SCHEMA_VERSION ((int)FL_COUNT_OF(migrations))
-#define COMPACT_ROWS 256
+#define COMPACT_ROWS   256
 
 struct sqlite_driver {
     struct fl_store_driver base;
@@ -61,6 +61,7 @@ static const char setup[] = "PRAGMA locking_mode=EXCLUSIVE;"
                             "PRAGMA wal_autocheckpoint=1000;"
                             "PRAGMA cache_size=-1024;"
                             "PRAGMA temp_store=MEMORY;"
+                            "PRAGMA secure_delete=FAST;"
                             "PRAGMA trusted_schema=OFF;"
                             "BEGIN IMMEDIATE; COMMIT;";
 
@@ -76,14 +77,20 @@ static int fail(struct sqlite_driver *driver, int rc, const char *doing, struct 
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        return fl_error_set(err, FL_E_UNAVAILABLE, "%s is in use by another process",
-                            driver->path);
+        return fl_error_set(err, FL_E_UNAVAILABLE, "%s is in use by another process", driver->path);
     case SQLITE_NOTADB:
         return fl_error_set(err, FL_E_INTERNAL, "%s is not a store: %s", driver->path, text);
-    case SQLITE_CORRUPT:
-        return fl_error_set(err, FL_E_INTERNAL, "%s is damaged: %s", driver->path, text);
-    default:
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_NOMEM:
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
         return fl_error_set(err, FL_E_UNAVAILABLE, "%s %s: %s", doing, driver->path, text);
+    default:
+        /* Our statements are right for our tables, so the tables are not ours any more. */
+        return fl_error_set(err, FL_E_INTERNAL, "%s is damaged: %s", driver->path, text);
     }
 }
 
@@ -175,8 +182,7 @@ static int migrate(struct sqlite_driver *driver, struct fl_error *err)
     if (r < 0)
         return r;
     if (application != APPLICATION_ID && (application || version || tables))
-        return fl_error_set(err, FL_E_INVALID, "%s is a database of another program",
-                            driver->path);
+        return fl_error_set(err, FL_E_INVALID, "%s is a database of another program", driver->path);
     if (version > SCHEMA_VERSION)
         return fl_error_set(err, FL_E_INVALID,
                             "%s was written by a newer version (schema %" PRId64
@@ -392,9 +398,9 @@ static int scan_rows(struct sqlite_driver *driver, uint64_t revision, struct com
     (void)sqlite3_bind_int64(stmt, 2, (int64_t)revision);
     (void)sqlite3_bind_int(stmt, 3, COMPACT_ROWS);
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW && count < COMPACT_ROWS)
-        rows[count++] = (struct compact_row){sqlite3_column_int64(stmt, 0),
-                                             sqlite3_column_int64(stmt, 1),
-                                             sqlite3_column_int(stmt, 2)};
+        rows[count++] =
+            (struct compact_row){sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1),
+                                 sqlite3_column_int(stmt, 2)};
     rc = rc == SQLITE_DONE ? 0 : fail(driver, rc, "compact", err);
     (void)sqlite3_reset(stmt);
     *ret_count = count;

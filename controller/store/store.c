@@ -10,11 +10,11 @@
 #include <string.h>
 
 #define DEFAULT_HISTORY_EVENTS 20000
-#define DEFAULT_HISTORY_BYTES ((size_t)16 * 1024 * 1024)
-#define DEFAULT_HISTORY_MS ((int64_t)5 * 60 * 1000)
-#define DEFAULT_OBJECT_BYTES ((size_t)3 * 512 * 1024)
+#define DEFAULT_HISTORY_BYTES  ((size_t)16 * 1024 * 1024)
+#define DEFAULT_HISTORY_MS     ((int64_t)5 * 60 * 1000)
+#define DEFAULT_OBJECT_BYTES   ((size_t)3 * 512 * 1024)
 #define DEFAULT_PENDING_WRITES 4096
-#define SEAL_KEY_BYTES crypto_aead_xchacha20poly1305_ietf_KEYBYTES
+#define SEAL_KEY_BYTES         crypto_aead_xchacha20poly1305_ietf_KEYBYTES
 
 static void set_options(struct fl_store *store, const struct fl_store_options *options)
 {
@@ -236,7 +236,7 @@ int fl_store_compact(struct fl_store *store, uint64_t revision, struct fl_error 
                          "revision %" PRIu64 " is in the future, now is %" PRIu64, revision,
                          store->revision);
     } else {
-        fl_history_forget_up_to(store, revision);
+        settle_history(store, revision);
         fl_commit_tend(store);
     }
     pthread_mutex_unlock(&store->lock);

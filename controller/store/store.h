@@ -144,13 +144,16 @@ struct fl_event {
     struct fl_object *object;   /* DELETED: its final state, with the deletion's revision */
     struct fl_object *previous; /* what was there before; NULL for ADDED */
     struct fl_bytes **cache;    /* a place for the reader to keep what it made of the event (a
-                                   watch frame), shared by all watches; see fl_event_cache */
+                                   watch frame), shared by all watches; lasts as long as the
+                                   event; see fl_event_cache_put. NULL in commit callbacks */
 };
 
 struct fl_watch;
 
 /* Changes after `revision` to a resource (in one namespace, or all where ns is NULL). EXPIRED where
- * the history does not reach back so far. */
+ * a change to this resource after `revision` was forgotten: a flood of other resources' changes
+ * does not end its watches. (After a restart nothing is known from before the compacted revision.)
+ * `revision` may be in the future: what comes before it is passed over. */
 int fl_store_watch(struct fl_store *store, const char *resource, const char *ns, uint64_t revision,
                    struct fl_watch **ret_watch, struct fl_error *err);
 void fl_watch_close(struct fl_watch *watch);
@@ -160,7 +163,9 @@ int fl_watch_next(struct fl_watch *watch, struct fl_event *ret_event, struct fl_
 /* Every change up to this one has been returned: what a bookmark may say. */
 uint64_t fl_watch_revision(struct fl_watch *watch);
 
-/* Stores a frame for the event for others who watch; takes the reference. Any thread. */
+/* Stores a frame for the event for others who watch; takes the reference. The first one is kept,
+ * for a while: frames are many, and the oldest go. By the holder of the watch, for the event it
+ * returned last. */
 void fl_event_cache_put(struct fl_watch *watch, const struct fl_event *event,
                         struct fl_bytes *frame);
 

@@ -1,6 +1,7 @@
 /* What the store does on this machine, with the disk's own speed beside it.
  *
  *     store_bench [DIRECTORY [OBJECTS]]
+ *     store_bench open FILE       what an open store takes, in a process of its own
  *
  * Objects have about 2 KB of JSON: a spec and managedFields. */
 #include "controller/store/store.h"
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PROJECTS "flprojects.flops.dev"
@@ -93,9 +95,10 @@ static void *create_some(void *user)
     return NULL;
 }
 
+static unsigned series;
+
 static void bench_creates(struct fl_store *store, unsigned in_flight, size_t total)
 {
-    static unsigned series;
     struct worker workers[64];
     struct fl_store_stats before = fl_store_stats(store), after;
     double start = now_s(), took;
@@ -113,6 +116,54 @@ static void bench_creates(struct fl_store *store, unsigned in_flight, size_t tot
     printf("creates, %2u in flight: %8.0f/s (%.1f writes a commit)\n", in_flight,
            (double)(after.writes - before.writes) / took,
            (double)(after.writes - before.writes) / (double)(after.commits - before.commits));
+}
+
+static void *update_some(void *user)
+{
+    struct worker *worker = user;
+    unsigned seed = worker->number;
+    char name[64];
+
+    for (size_t i = 0; i < worker->count; i++) {
+        (void)snprintf(name, sizeof(name), "project-%u-%d-%d", worker->series, rand_r(&seed) % 8,
+                       rand_r(&seed) % 500);
+        FL_JSON object = make_object(name, 1700);
+        struct fl_store_write write = {FL_STORE_UPDATE, {PROJECTS, "default", name}, object, 0};
+        struct fl_error err;
+
+        if (fl_store_write_wait(worker->store, &write, NULL, &err) < 0)
+            die("update", &err);
+    }
+    return NULL;
+}
+
+/* Updates with a short history: each commit leaves something to compact. */
+static void bench_updates(const char *path, size_t total)
+{
+    const struct fl_store_options options = {
+        .env = &env, .driver = "sqlite", .path = path, .max_history_events = 1000};
+    struct worker workers[8];
+    struct fl_store *store;
+    struct fl_error err;
+    struct stat status;
+    double start;
+
+    if (fl_store_open(&options, &store, &err) < 0)
+        die("open", &err);
+    bench_creates(store, 8, 4000);
+    start = now_s();
+    for (unsigned i = 0; i < 8; i++) {
+        workers[i] = (struct worker){0, store, total / 8, series, i};
+        if (pthread_create(&workers[i].thread, NULL, update_some, &workers[i]) != 0)
+            abort();
+    }
+    for (unsigned i = 0; i < 8; i++)
+        (void)pthread_join(workers[i].thread, NULL);
+    printf("updates,  8 in flight, compacting: %.0f/s", (double)total / (now_s() - start));
+    fl_store_close(store);
+    if (stat(path, &status) == 0)
+        printf(", the file has %.1f MB for %.1f MB of objects\n", (double)status.st_size / 1e6,
+               4000 * 2e-3);
 }
 
 static void bench_disk(const char *directory)
@@ -167,34 +218,58 @@ static void bench_reads(struct fl_store *store)
     fl_list_finish(&list);
 }
 
-static void bench_open(const char *path, size_t objects)
+static size_t allocated_bytes(void)
 {
-    struct fl_store *store = open_store("sqlite", path);
-    size_t before, json = 0;
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+static size_t json_bytes(struct fl_store *store, size_t *ret_count)
+{
     struct fl_list_query query = {.resource = PROJECTS};
     struct fl_list list;
     struct fl_error err;
-    double start;
+    size_t bytes = 0;
 
-    bench_creates(store, 64, objects);
-    fl_store_close(store);
-    (void)malloc_trim(0);
-    before = resident_bytes();
-    start = now_s();
-    store = open_store("sqlite", path);
-    printf("open with %zu objects: %.1f ms\n", fl_store_count(store, PROJECTS),
-           (now_s() - start) * 1e3);
     if (fl_store_list(store, &query, &list, &err) < 0)
         die("list", &err);
     for (size_t i = 0; i < list.count; i++)
-        json += list.objects[i]->json->len;
-    printf("resident: %.1f MB in all; an object: %zu bytes of JSON and %.0f beside it (the "
-           "history's events with it)\n",
-           (double)resident_bytes() / 1e6, json / list.count,
-           (double)(resident_bytes() - before - json) / (double)list.count);
+        bytes += list.objects[i]->json->len;
+    *ret_count = list.count;
     fl_list_finish(&list);
+    return bytes;
+}
+
+static int report_open(const char *path)
+{
+    size_t before = allocated_bytes(), resident = resident_bytes(), count, json;
+    double start = now_s(), took;
+    struct fl_store *store = open_store("sqlite", path);
+
+    took = now_s() - start;
+    json = json_bytes(store, &count);
+    printf("open with %zu objects of %zu bytes: %.1f ms, %zu bytes allocated beside an object's "
+           "JSON (%zu events of history, SQLite's memory included), resident %.1f MB (%.1f MB "
+           "before)\n",
+           count, json / count, took * 1e3, (allocated_bytes() - before - json) / count,
+           fl_store_stats(store).history_events, (double)resident_bytes() / 1e6,
+           (double)resident / 1e6);
     bench_reads(store);
     fl_store_close(store);
+    return 0;
+}
+
+static void bench_open(const char *program, const char *path, size_t objects)
+{
+    FL_CLEANUP(fl_freep) char *command = fl_asprintf("'%s' open '%s'", program, path);
+    struct fl_store *store = open_store("sqlite", path);
+
+    bench_creates(store, 64, objects);
+    fl_store_close(store);
+    (void)fflush(stdout);
+    if (system(command) != 0)
+        exit(1);
     remove_store(path);
 }
 
@@ -206,13 +281,17 @@ int main(int argc, char **argv)
     struct fl_store *store;
 
     env = fl_env_real(NULL);
+    if (argc == 3 && strcmp(argv[1], "open") == 0)
+        return report_open(argv[2]);
     bench_disk(directory);
-    bench_open(path, objects);
+    bench_open(argv[0], path, objects);
     store = open_store("sqlite", path);
     bench_creates(store, 1, 6000);
     bench_creates(store, 8, 24000);
     bench_creates(store, 64, 64000);
     fl_store_close(store);
+    remove_store(path);
+    bench_updates(path, 40000);
     remove_store(path);
     printf("without a disk:\n");
     store = open_store("memory", NULL);

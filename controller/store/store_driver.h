@@ -26,7 +26,8 @@ typedef int fl_store_load_fn(void *user, const struct fl_store_record *record,
 
 struct fl_store_driver_ops {
     const char *name;
-    bool blocking; /* commit may wait for a disk: it runs on a thread of the store's own */
+    bool blocking; /* commit may wait for a disk: it runs on a thread of the store's own. Otherwise
+                      on a writer's, before its fl_store_write returns */
     int (*open)(const struct fl_store_options *options, struct fl_store_driver **ret_driver,
                 struct fl_error *err);
     void (*close)(struct fl_store_driver *driver);
@@ -34,7 +35,8 @@ struct fl_store_driver_ops {
      * *ret_last is the last revision ever given out */
     int (*load)(struct fl_store_driver *driver, fl_store_load_fn *fn, void *user,
                 uint64_t *ret_last, uint64_t *ret_compacted, struct fl_error *err);
-    /* must: all or none, durable on return, revisions ascending */
+    /* must: all or none, durable on return, revisions ascending. After a failure nothing of it is
+     * there once a later commit has succeeded (a crash before that may bring it back, whole) */
     int (*commit)(struct fl_store_driver *driver, const struct fl_store_record *records,
                   size_t count, struct fl_error *err);
     /* must: drop records at or below `revision` that a later one at or below it supersedes, and

@@ -9,10 +9,10 @@
 #include <stdatomic.h>
 
 struct fl_store_faults {
-    atomic_int fail_commits;   /* how many of the next commits fail; < 0: all from now on */
+    atomic_int fail_commits; /* how many of the next commits fail; < 0: all from now on */
     atomic_int commit_delay_ms;
-    atomic_bool hold_commits;  /* commits wait until it is false again */
-    atomic_int held;           /* commits that wait so */
+    atomic_bool hold_commits; /* commits wait until it is false again */
+    atomic_int held;          /* commits that wait so */
     atomic_int fail_compacts;
 };
 

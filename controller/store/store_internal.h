@@ -26,9 +26,9 @@
 struct fl_content {
     const char *text;
     size_t len;
-    size_t cut, resume;            /* the new revision goes between text[0,cut) and text[resume,) */
-    const char *prefix, *suffix;   /* around its digits */
-    const char *uid, *labels;      /* JSON values within text; NULL: none */
+    size_t cut, resume;          /* the new revision goes between text[0,cut) and text[resume,) */
+    const char *prefix, *suffix; /* around its digits */
+    const char *uid, *labels;    /* JSON values within text; NULL: none */
     const char *end;
 };
 
@@ -44,7 +44,7 @@ struct fl_pending {
     enum fl_store_op op;
     struct fl_entry *entry;
     struct fl_resource *resource;
-    struct fl_object *object;      /* what it leaves; a DELETE's final state */
+    struct fl_object *object; /* what it leaves; a DELETE's final state */
     uint64_t previous;
     int64_t time_us;
     fl_store_done_fn *done;
@@ -54,9 +54,9 @@ STAILQ_HEAD(fl_pending_queue, fl_pending);
 
 struct fl_entry {
     RB_ENTRY(fl_entry) link;
-    struct fl_object *durable;     /* what readers see; NULL: nothing */
-    struct fl_pending *newest;     /* the last write under way; NULL: none */
-    const char *name;              /* in key, behind the namespace */
+    struct fl_object *durable; /* what readers see; NULL: nothing */
+    struct fl_pending *newest; /* the last write under way; NULL: none */
+    const char *name;          /* in key, behind the namespace */
     char key[];
 };
 RB_HEAD(fl_entry_tree, fl_entry);
@@ -69,8 +69,8 @@ struct fl_history_event {
     struct fl_bytes *frame;
     uint64_t revision;
     int64_t time_us;
-    size_t charge;                 /* bytes that only history holds because of it */
-    int refs;                      /* the history's, and one a watch that stands on it */
+    size_t charge; /* bytes that only history holds because of it */
+    int refs;      /* the history's, and one a watch that stands on it */
     enum fl_event_type type;
     bool forgotten;
 };
@@ -80,20 +80,20 @@ TAILQ_HEAD(fl_event_list, fl_history_event);
 struct fl_resource {
     char *name;
     struct fl_entry_tree entries;
-    size_t count;                  /* of durable objects */
+    size_t count; /* of durable objects */
     struct fl_event_list events;
-    uint64_t forgotten;            /* its newest change that history lost; 0: none */
+    uint64_t forgotten; /* its newest change that history lost; 0: none */
 };
 
 /* Frames are wanted while many watches pass the same event; older ones would only cost memory. */
-#define FL_FRAMES_MAX 1024
+#define FL_FRAMES_MAX      1024
 #define FL_FRAME_BYTES_MAX ((size_t)2 * 1024 * 1024)
 
 struct fl_history {
     struct fl_event_list events;
     size_t count, bytes;
-    uint64_t forgotten;            /* newest change lost, or the revision compacted up to */
-    uint64_t unknown_before;       /* what was loaded says nothing of changes up to this one */
+    uint64_t forgotten;      /* newest change lost, or the revision compacted up to */
+    uint64_t unknown_before; /* what was loaded says nothing of changes up to this one */
     struct fl_history_event *framed[FL_FRAMES_MAX]; /* a ring; each holds a reference */
     size_t framed_first, framed_count, frame_bytes;
 };
@@ -113,14 +113,13 @@ struct fl_store {
     struct fl_map *resources;
     struct fl_history history;
     struct fl_pending_queue queue;
-    size_t pending;                  /* queued, and in the batch being committed */
-    uint64_t revision;               /* newest durable */
-    uint64_t given_out;              /* newest of all */
+    size_t pending;     /* queued, and in the batch being committed */
+    uint64_t revision;  /* newest durable */
+    uint64_t given_out; /* newest of all */
     bool has_committer, committing, committer_waits, stopping, tend, tending_failed;
-    size_t batches_untended;         /* the committer's */
     struct fl_commit_hook *hooks;
     size_t hook_count, object_count, watch_count;
-    uint64_t commits, writes;
+    uint64_t commits, writes, tended_at;
 };
 
 /* index.c: all under the lock */
@@ -144,14 +143,14 @@ void fl_resource_destroy(void *resource);
 /* history.c: all under the lock */
 void fl_history_init(struct fl_history *history);
 void fl_history_finish(struct fl_history *history);
+enum fl_event_type fl_history_event_type(enum fl_store_op op);
 /* Takes references of its own. */
-void fl_history_append(struct fl_store *store, struct fl_resource *resource,
-                       enum fl_store_op op, uint64_t revision, int64_t time_us,
-                       struct fl_object *object, struct fl_object *previous);
+void fl_history_append(struct fl_store *store, struct fl_resource *resource, enum fl_store_op op,
+                       uint64_t revision, int64_t time_us, struct fl_object *object,
+                       struct fl_object *previous);
 void fl_history_trim(struct fl_store *store, int64_t now_us);
 void fl_history_forget_up_to(struct fl_store *store, uint64_t revision);
-int fl_history_reaches(const struct fl_resource *resource, uint64_t revision,
-                       struct fl_error *err);
+int fl_history_reaches(const struct fl_resource *resource, uint64_t revision, struct fl_error *err);
 
 /* commit.c */
 void fl_commit_init(struct fl_store *store);

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #define PROJECTS "flprojects.flops.dev"
-#define SECRETS "secrets"
+#define SECRETS  "secrets"
 
 struct fixture {
     struct fl_env env;
@@ -107,7 +107,7 @@ static inline uint64_t update(struct fl_store *store, const char *ns, const char
     return (uint64_t)revision;
 }
 
-static inline uint64_t delete (struct fl_store *store, const char *ns, const char *name)
+static inline uint64_t erase(struct fl_store *store, const char *ns, const char *name)
 {
     int64_t revision = put(store, FL_STORE_DELETE, PROJECTS, ns, name, NULL, 0);
 

@@ -1,0 +1,67 @@
+#include "cmd/command.h"
+
+#include "lib/str.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct fl_command *const commands[] = {
+    &fl_command_up,
+    &fl_command_kubeconfig,
+    &fl_command_version,
+};
+
+int fl_command_fail(const char *name, const struct fl_error *err)
+{
+    (void)fprintf(stderr, "flops %s: %s\n", name, err->msg);
+    return 1;
+}
+
+int fl_command_usage(const char *name, const char *fmt, ...)
+{
+    va_list ap;
+
+    (void)fprintf(stderr, "flops %s: ", name);
+    va_start(ap, fmt);
+    (void)vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    (void)fprintf(stderr, "\nTry: flops %s --help\n", name);
+    return 2;
+}
+
+const char *fl_default_data_dir(struct fl_arena *arena)
+{
+    const char *dir = getenv("FLOPS_DATA_DIR"), *home = getenv("HOME");
+
+    if (dir && *dir)
+        return dir;
+    return fl_arena_printf(arena, "%s/.flops", home && *home ? home : ".");
+}
+
+static void print_help(FILE *out)
+{
+    (void)fprintf(out, "flops: federated learning that is declared.\n\nUsage: flops COMMAND [...]\n\n");
+    for (size_t i = 0; i < FL_COUNT_OF(commands); i++)
+        (void)fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+    (void)fprintf(out, "\n`flops COMMAND --help` tells more of each.\n");
+}
+
+int main(int argc, char **argv)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* a reader that leaves is an error of that write only */
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    for (size_t i = 0; i < FL_COUNT_OF(commands); i++)
+        if (strcmp(argv[1], commands[i]->name) == 0)
+            return commands[i]->run(argc - 1, argv + 1);
+    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
+        strcmp(argv[1], "-h") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    (void)fprintf(stderr, "flops: there is no command \"%s\"; `flops help` lists them\n", argv[1]);
+    return 2;
+}

