@@ -53,21 +53,28 @@ static void default_names(json_t *names)
     }
 }
 
+static bool is_stored(const json_t *stored, const char *version)
+{
+    const json_t *name;
+    size_t i;
+
+    json_array_foreach(stored, i, name) {
+        if (fl_streq(json_string_value(name), version))
+            return true;
+    }
+    return false;
+}
+
 static void add_stored_version(json_t *crd, json_t *status)
 {
-    const json_t *storage = fl_crd_storage_version(crd), *name;
+    const json_t *storage = fl_crd_storage_version(crd);
     json_t *stored = json_object_get(status, "storedVersions");
-    size_t i;
 
     if (!json_is_array(stored)) {
         stored = json_array();
         (void)json_object_set_new(status, "storedVersions", stored);
     }
-    json_array_foreach(stored, i, name) {
-        if (fl_streq(json_string_value(name), text(storage, "name")))
-            return;
-    }
-    if (storage)
+    if (storage && !is_stored(stored, text(storage, "name")))
         (void)json_array_append_new(stored, json_string(text(storage, "name")));
 }
 
@@ -578,25 +585,24 @@ static void check_versions(struct check *c, const struct fl_schema_path *spec)
 static void check_stored_versions(struct check *c, const json_t *crd)
 {
     struct fl_schema_path path = {NULL, FL_PATH_ROOT, "status.storedVersions", 0};
-    const json_t *stored = fl_json_path(crd, "status.storedVersions"), *name;
-    const json_t *storage = fl_crd_storage_version(crd);
-    bool has_storage = false;
+    const json_t *stored = fl_json_path(crd, "status.storedVersions"), *name, *version;
     size_t i;
 
     if (json_array_size(stored) == 0) {
         complain(c, FL_FIELD_INVALID, &path, NULL, stored, "must have at least one stored version");
         return;
     }
+    json_array_foreach(get(c->spec, "versions"), i, version) {
+        if (json_is_true(get(version, "storage")) && !is_stored(stored, text(version, "name")))
+            complain(c, FL_FIELD_INVALID, &path, NULL, stored,
+                     fl_arena_printf(c->errors->arena, "must have the storage version %s",
+                                     text(version, "name")));
+    }
     json_array_foreach(stored, i, name) {
-        has_storage |= fl_streq(json_string_value(name), text(storage, "name"));
         if (!fl_crd_version(crd, fl_str_or(json_string_value(name), "")))
             complain(c, FL_FIELD_INVALID, FL_PATH_AT(&path, i), NULL, name,
                      "must appear in spec.versions");
     }
-    if (storage && !has_storage)
-        complain(c, FL_FIELD_INVALID, &path, NULL, stored,
-                 fl_arena_printf(c->errors->arena, "must have the storage version %s",
-                                 text(storage, "name")));
 }
 
 static void check_immutable(struct check *c, const json_t *crd, const json_t *old, const char *path)

@@ -92,13 +92,23 @@ void fl_schema_unref(struct fl_schema *schema)
     free(schema);
 }
 
+/* Both ends of a key and its length tell the fields of one object apart well enough. */
 static uint32_t hash_key(const char *key, size_t len)
 {
-    uint32_t hash = (uint32_t)len;
+    uint64_t head = 0, tail = 0, hash;
 
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ (unsigned char)key[i]) * 16777619u;
-    return hash ^ hash >> 15;
+    if (len >= 8) {
+        memcpy(&head, key, 8);
+        memcpy(&tail, key + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(&head, key, 4);
+        memcpy(&tail, key + len - 4, 4);
+    } else if (len > 0) {
+        head = (uint64_t)(unsigned char)key[0] << 16 | (uint64_t)(unsigned char)key[len / 2] << 8 |
+               (unsigned char)key[len - 1];
+    }
+    hash = (head ^ tail << 21 ^ tail >> 43 ^ len) * 0x9e3779b97f4a7c15u;
+    return (uint32_t)(hash >> 32);
 }
 
 const struct fl_schema_property *fl_schema_find_property(const struct fl_schema_node *node,

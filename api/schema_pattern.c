@@ -219,21 +219,22 @@ static bool read_class(struct reader *r)
     return true;
 }
 
-static bool is_name_char(char c, bool first)
+static bool is_name_char(char c)
 {
-    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (!first && c >= '0' && c <= '9');
+    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
 /* "(?P<name>" and "(?<name>" are read as plain groups: nothing refers to them. */
 static bool read_group_name(struct reader *r)
 {
     size_t begin = r->at, name = r->at + (peek(r, 2) == 'P' ? 4 : 3), end = name;
+    const char *close = memchr(r->text + name, '>', r->len - name);
 
-    while (end < r->len && is_name_char(r->text[end], false))
+    while (end < r->len && is_name_char(r->text[end]))
         end++;
-    if (end == name || end >= r->len || r->text[end] != '>')
-        return fail(r, "invalid named capture", begin, end + 1);
+    if (!close || end == name || r->text[end] != '>')
+        return fail(r, "invalid named capture", begin,
+                    close ? (size_t)(close - r->text) + 1 : r->len);
     fl_buf_putc(&r->out, '(');
     r->at = end + 1;
     r->depth++;
@@ -259,8 +260,7 @@ static bool read_flags(struct reader *r)
     }
     if ((peek(r, n) != ':' && peek(r, n) != ')') || (negated && !any) ||
         (peek(r, n) == ')' && !any))
-        return fail(r, peek(r, n) ? "invalid or unsupported Perl syntax" : "missing argument to "
-                    "repetition operator", r->at, r->at + n + 1);
+        return fail(r, "invalid or unsupported Perl syntax", r->at, r->at + n + 1);
     r->depth += peek(r, n) == ':';
     return copy(r, n + 1);
 }
@@ -276,11 +276,8 @@ static bool read_open(struct reader *r)
     if (peek(r, 1) != '?') {
         r->depth++;
         copy(r, 1);
-    } else if (looking_at(r, "(?P<") ||
-               (looking_at(r, "(?<") && peek(r, 3) != '=' && peek(r, 3) != '!')) {
+    } else if (looking_at(r, "(?P<") || looking_at(r, "(?<")) {
         ok = read_group_name(r);
-    } else if (looking_at(r, "(?<")) {
-        return fail(r, "invalid or unsupported Perl syntax", r->at, r->at + 4);
     } else {
         ok = read_flags(r);
     }

@@ -775,7 +775,7 @@ bool fl_schema_check_structural(const json_t *openapi, const struct fl_schema_pa
         return false;
     }
     check_schema(&checker, openapi, (struct scope){.level = LEVEL_ROOT}, path);
-    if (errors->count + errors->dropped == before)
+    if (!checker.stopped)
         check_complete(&checker, openapi, openapi, path, path, false, 0);
     return errors->count + errors->dropped == before;
 }

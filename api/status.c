@@ -94,7 +94,7 @@ static void quote(struct fl_buf *buf, const char *text, size_t len)
     fl_buf_putc(buf, '"');
 }
 
-/* %v of a float64: the shortest digits that read back, an exponent below 1e-4 and from 1e21 on. */
+/* %v of a float64: the shortest digits that read back, an exponent below 1e-4 and from 1e6 on. */
 static void go_real(struct fl_buf *buf, double value)
 {
     char text[64];
@@ -110,7 +110,7 @@ static void go_real(struct fl_buf *buf, double value)
             break;
     }
     exponent = atoi(strchr(text, 'e') + 1);
-    if (exponent < -4 || exponent >= 21)
+    if (exponent < -4 || exponent >= 6)
         fl_buf_puts(buf, text);
     else
         fl_buf_printf(buf, "%.*f", digits - 1 > exponent ? digits - 1 - exponent : 0, value);
