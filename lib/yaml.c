@@ -579,7 +579,7 @@ static size_t first_line(const char *text)
 int fl_yaml_parse_all(const char *text, size_t len, const struct fl_yaml_limits *limits,
                       fl_yaml_document_fn *document, void *user, struct fl_error *err)
 {
-    struct fl_error own;
+    struct fl_error own = {0};
     struct reader reader = {
         .text = text, .len = len, .limits = with_defaults(limits), .err = err ? err : &own};
     FL_JSON json = NULL;
