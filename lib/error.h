@@ -52,13 +52,10 @@ struct fl_error {
 int fl_error_set(struct fl_error *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* So that the compiler sees which code comes back, and does not warn of outputs that are set
- * wherever it is not negative. */
-#define fl_error_set(err, code, ...)                            \
-    ({                                                          \
-        const int fl_error_code_ = (code);                      \
-        (void)fl_error_set(err, fl_error_code_, __VA_ARGS__);   \
-        fl_error_code_;                                         \
-    })
+ * wherever it is not negative. Each argument is evaluated once. */
+#define fl_error_set(err, code, ...)                                                   \
+    (__builtin_constant_p(code) ? ((void)fl_error_set(err, code, __VA_ARGS__), (code)) \
+                                : fl_error_set(err, code, __VA_ARGS__))
 int fl_error_vset(struct fl_error *err, int code, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 

@@ -32,7 +32,8 @@ struct fl_json_limits {
 #define FL_JSON_MAX_DEPTH 128u
 
 /* Called for each key that an object has twice, with the path of the doubled field in Kubernetes'
- * form ("spec.rounds", "spec.tiers[0].name"). The last value wins, as in Go. */
+ * form ("spec.rounds", "spec.tiers[0].name"), without its end where it has more than 4 KiB. The last
+ * value wins, as in Go. */
 typedef void fl_json_duplicate_fn(void *user, const char *path);
 
 /* Parses one JSON value that fills the text. BAD_REQUEST (with line and column) where it is not

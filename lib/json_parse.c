@@ -296,6 +296,8 @@ static json_t *read_number(struct parser *parser)
 
 /* Objects and arrays. */
 
+#define PATH_MAX_BYTES ((size_t)4096)
+
 static void write_path(struct fl_buf *buf, const struct frame *frame)
 {
     if (!frame)
@@ -314,7 +316,8 @@ static void tell_duplicate(const struct parser *parser, const struct frame *fram
 {
     struct fl_buf path;
 
-    fl_buf_init(&path, 0);
+    /* Bounded, or long keys around many duplicates would cost their product. */
+    fl_buf_init(&path, PATH_MAX_BYTES);
     write_path(&path, frame);
     parser->duplicate(parser->user, fl_buf_text(&path));
     fl_buf_finish(&path);

@@ -187,6 +187,24 @@ static void names_duplicates(void **state)
     }
 }
 
+static void a_path_is_bounded(void **state)
+{
+    FL_JSON value = NULL;
+    struct fl_buf text, paths;
+
+    (void)state;
+    fl_buf_init(&text, 0);
+    fl_buf_init(&paths, 0);
+    fl_buf_puts(&text, "{\"a\":{\"");
+    for (int i = 0; i < 5000; i++)
+        fl_buf_putc(&text, 'x');
+    fl_buf_puts(&text, "\":{\"b\":1,\"b\":2}}}");
+    assert_int_equal(fl_json_parse(text.data, text.len, NULL, note, &paths, &value, NULL), 0);
+    assert_string_equal(fl_buf_text(&paths), "a. ");
+    fl_buf_finish(&text);
+    fl_buf_finish(&paths);
+}
+
 static void writes_many_keys_and_pretty(void **state)
 {
     FL_JSON many = json_object();
@@ -261,7 +279,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_canonically),    cmocka_unit_test(big_integers_leave_others_alone),
         cmocka_unit_test(refuses_with_position), cmocka_unit_test(bounds_size_and_depth),
-        cmocka_unit_test(names_duplicates),      cmocka_unit_test(writes_many_keys_and_pretty),
+        cmocka_unit_test(names_duplicates),      cmocka_unit_test(a_path_is_bounded),
+        cmocka_unit_test(writes_many_keys_and_pretty),
         cmocka_unit_test(looks_up_by_path),      cmocka_unit_test(a_value_ends_with_its_arena),
     };
 

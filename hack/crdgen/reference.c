@@ -75,6 +75,12 @@ static const json_t *bound(const struct member *member, const char *a, const cha
     return value ? value : json_object_get(member->schema, c);
 }
 
+/* What 32 bits, or a double, can hold is no limit that tells anything. */
+static bool is_width_of_type(int64_t value)
+{
+    return value == INT32_MAX || value == INT64_C(9007199254740991);
+}
+
 /* "1 to 16", "at least 1", "at most 64" of what the type counts. */
 static void put_limits(const struct page *page, const struct member *member)
 {
@@ -86,6 +92,8 @@ static void put_limits(const struct page *page, const struct member *member)
 
     if (!max)
         max = json_object_get(member->schema, "maxProperties");
+    if (is_width_of_type(json_integer_value(max)))
+        max = NULL;
     if (member->type == FL_F_MAP || member->type == FL_F_JSON)
         unit = " members";
     if (member->type == FL_F_QUANTITY || member->type == FL_F_DECIMAL ||
