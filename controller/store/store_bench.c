@@ -73,6 +73,7 @@ static struct fl_store *open_store(const char *driver, const char *path)
 
 struct worker {
     pthread_t thread;
+    float *took_us; /* of each write */
     struct fl_store *store;
     size_t count;
     unsigned series, number;
@@ -87,25 +88,38 @@ static void *create_some(void *user)
         (void)snprintf(name, sizeof(name), "project-%u-%u-%zu", worker->series, worker->number, i);
         FL_JSON object = make_object(name, 1700);
         struct fl_store_write write = {FL_STORE_CREATE, {PROJECTS, "default", name}, object, 0};
+        double start = now_s();
         struct fl_error err;
 
         if (fl_store_write_wait(worker->store, &write, NULL, &err) < 0)
             die("create", &err);
+        worker->took_us[i] = (float)((now_s() - start) * 1e6);
     }
     return NULL;
 }
 
 static unsigned series;
 
+static int compare_floats(const void *left, const void *right)
+{
+    const float *a = left, *b = right;
+
+    return (*a > *b) - (*a < *b);
+}
+
 static void bench_creates(struct fl_store *store, unsigned in_flight, size_t total)
 {
+    FL_CLEANUP(fl_freep) float *took_us = fl_calloc(total, sizeof(*took_us));
     struct worker workers[64];
     struct fl_store_stats before = fl_store_stats(store), after;
     double start = now_s(), took;
 
     series++;
+    total -= total % in_flight;
     for (unsigned i = 0; i < in_flight; i++) {
-        workers[i] = (struct worker){0, store, total / in_flight, series, i};
+        size_t share = total / in_flight;
+
+        workers[i] = (struct worker){0, took_us + i * share, store, share, series, i};
         if (pthread_create(&workers[i].thread, NULL, create_some, &workers[i]) != 0)
             abort();
     }
@@ -113,9 +127,12 @@ static void bench_creates(struct fl_store *store, unsigned in_flight, size_t tot
         (void)pthread_join(workers[i].thread, NULL);
     took = now_s() - start;
     after = fl_store_stats(store);
-    printf("creates, %2u in flight: %8.0f/s (%.1f writes a commit)\n", in_flight,
-           (double)(after.writes - before.writes) / took,
-           (double)(after.writes - before.writes) / (double)(after.commits - before.commits));
+    qsort(took_us, total, sizeof(*took_us), compare_floats);
+    printf("creates, %2u in flight: %8.0f/s (%.1f writes a commit; a write takes %.0f us, 99%% at "
+           "most %.0f, all %.0f)\n",
+           in_flight, (double)total / took,
+           (double)total / (double)(after.commits - before.commits), took_us[total / 2],
+           took_us[total * 99 / 100], took_us[total - 1]);
 }
 
 static void *update_some(void *user)
@@ -153,7 +170,7 @@ static void bench_updates(const char *path, size_t total)
     bench_creates(store, 8, 4000);
     start = now_s();
     for (unsigned i = 0; i < 8; i++) {
-        workers[i] = (struct worker){0, store, total / 8, series, i};
+        workers[i] = (struct worker){0, NULL, store, total / 8, series, i};
         if (pthread_create(&workers[i].thread, NULL, update_some, &workers[i]) != 0)
             abort();
     }
