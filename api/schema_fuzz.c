@@ -19,7 +19,8 @@ static const char *const documents[] = {
     "\"object\",\"default\":{},\"properties\":{\"w\":{\"type\":\"boolean\",\"default\":true}}}}}},"
     "\"b\":{\"type\":\"object\",\"x-kubernetes-embedded-resource\":true,"
     "\"x-kubernetes-preserve-unknown-fields\":true}}}",
-    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":"
+    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"x\":{"
+    "\"type\":"
     "\"string\"},\"y\":{\"type\":\"integer\"}},\"oneOf\":[{\"required\":[\"x\"]},{\"required\":"
     "[\"y\"],\"properties\":{\"y\":{\"maximum\":5}}}],\"anyOf\":[{\"maxProperties\":1},{\"not\":"
     "{\"required\":[\"x\",\"y\"]}}]},\"b\":{\"x-kubernetes-preserve-unknown-fields\":true}},"

@@ -130,7 +130,7 @@ static void go_map(struct fl_buf *buf, const json_t *object, unsigned depth)
     const char **keys = fl_calloc(count, sizeof(*keys)), *key;
     json_t *member;
 
-    json_object_foreach((json_t *)object, key, member)
+    json_object_foreach ((json_t *)object, key, member)
         keys[i++] = key;
     qsort(keys, count, sizeof(*keys), compare_keys);
     fl_buf_puts(buf, "map[string]interface {}{");
@@ -293,9 +293,8 @@ void fl_field_error_add_whole(struct fl_field_errors *errors, enum fl_field_erro
 {
     if (is_full(errors))
         return;
-    errors->items[errors->count++] =
-        (struct fl_field_error){type, fl_arena_strdup(errors->arena, path),
-                                fl_arena_strdup(errors->arena, message)};
+    errors->items[errors->count++] = (struct fl_field_error){
+        type, fl_arena_strdup(errors->arena, path), fl_arena_strdup(errors->arena, message)};
 }
 
 static bool is_repeated(const struct fl_field_errors *errors, size_t at)
