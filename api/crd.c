@@ -58,7 +58,7 @@ static bool is_stored(const json_t *stored, const char *version)
     const json_t *name;
     size_t i;
 
-    json_array_foreach (stored, i, name) {
+    json_array_foreach(stored, i, name) {
         if (fl_streq(json_string_value(name), version))
             return true;
     }
@@ -95,7 +95,7 @@ const json_t *fl_crd_version(const json_t *crd, const char *name)
     const json_t *version;
     size_t i;
 
-    json_array_foreach (fl_json_path(crd, "spec.versions"), i, version) {
+    json_array_foreach(fl_json_path(crd, "spec.versions"), i, version) {
         if (fl_streq(text(version, "name"), name))
             return version;
     }
@@ -107,7 +107,7 @@ const json_t *fl_crd_storage_version(const json_t *crd)
     const json_t *version;
     size_t i;
 
-    json_array_foreach (fl_json_path(crd, "spec.versions"), i, version) {
+    json_array_foreach(fl_json_path(crd, "spec.versions"), i, version) {
         if (json_is_true(get(version, "storage")))
             return version;
     }
@@ -240,7 +240,7 @@ static void check_labels(struct check *c, const json_t *list, const struct fl_sc
     const json_t *value;
     size_t i;
 
-    json_array_foreach (list, i, value)
+    json_array_foreach(list, i, value)
         check_label(c, value, FL_PATH_AT(path, i));
 }
 
@@ -499,7 +499,7 @@ static void check_root_keywords(struct check *c, const json_t *openapi,
                  "subresource is enabled");
         return;
     }
-    json_object_foreach ((json_t *)openapi, key, value) {
+    json_object_foreach((json_t *)openapi, key, value) {
         size_t i = 0;
 
         while (i < FL_COUNT_OF(allowed) && !fl_streq(key, allowed[i]))
@@ -573,7 +573,7 @@ static void check_version(struct check *c, const json_t *version, const struct f
     check_deprecation(c, version, path);
     check_version_schema(c, version, path);
     check_scale(c, get(get(version, "subresources"), "scale"), FL_PATH_CHILD(path, "subresources"));
-    json_array_foreach (get(version, "additionalPrinterColumns"), i, column)
+    json_array_foreach(get(version, "additionalPrinterColumns"), i, column)
         check_column(c, column, FL_PATH_AT(&columns, i));
     check_selectable_fields(c, version, FL_PATH_CHILD(path, "selectableFields"));
 }
@@ -590,7 +590,7 @@ static void check_versions(struct check *c, const struct fl_schema_path *spec)
                       VERSIONS_MAX);
         return;
     }
-    json_array_foreach (versions, i, version) {
+    json_array_foreach(versions, i, version) {
         storage += json_is_true(get(version, "storage"));
         for (size_t j = 0; j < i; j++)
             repeated |= fl_streq(text(version, "name"), text(json_array_get(versions, j), "name"));
@@ -614,13 +614,13 @@ static void check_stored_versions(struct check *c, const json_t *crd)
         complain(c, FL_FIELD_INVALID, &path, NULL, stored, "must have at least one stored version");
         return;
     }
-    json_array_foreach (get(c->spec, "versions"), i, version) {
+    json_array_foreach(get(c->spec, "versions"), i, version) {
         if (json_is_true(get(version, "storage")) && !is_stored(stored, text(version, "name")))
             complain(c, FL_FIELD_INVALID, &path, NULL, stored,
                      fl_arena_printf(c->errors->arena, "must have the storage version %s",
                                      text(version, "name")));
     }
-    json_array_foreach (stored, i, name) {
+    json_array_foreach(stored, i, name) {
         if (!fl_crd_version(crd, fl_str_or(json_string_value(name), "")))
             complain(c, FL_FIELD_INVALID, FL_PATH_AT(&path, i), NULL, name,
                      "must appear in spec.versions");
@@ -674,7 +674,7 @@ static bool check_shapes(struct check *c, const json_t *crd)
                            parts[i].is_list ? "must be a list" : "must be an object");
         sound = false;
     }
-    json_array_foreach (fl_json_path(crd, "spec.versions"), i, version) {
+    json_array_foreach(fl_json_path(crd, "spec.versions"), i, version) {
         if (!json_is_object(version)) {
             fl_field_error_add(c->errors, FL_FIELD_INVALID, "spec.versions", version,
                                "must be a list of objects");
@@ -719,7 +719,7 @@ static json_t *find_condition(json_t *conditions, const char *type)
     json_t *condition;
     size_t i;
 
-    json_array_foreach (conditions, i, condition) {
+    json_array_foreach(conditions, i, condition) {
         if (fl_streq(text(condition, "type"), type))
             return condition;
     }
@@ -747,7 +747,7 @@ bool fl_crd_is_established(const json_t *crd)
     const json_t *condition;
     size_t i;
 
-    json_array_foreach (fl_json_path(crd, "status.conditions"), i, condition) {
+    json_array_foreach(fl_json_path(crd, "status.conditions"), i, condition) {
         if (fl_streq(text(condition, "type"), "Established"))
             return fl_streq(text(condition, "status"), "True");
     }
@@ -819,7 +819,7 @@ static void prune_list(struct pruner *p, json_t *list, const char *const *known,
     json_t *item;
     size_t i;
 
-    json_array_foreach (list, i, item)
+    json_array_foreach(list, i, item)
         prune_fields(p, item, known, FL_PATH_AT(path, i));
 }
 
@@ -891,10 +891,10 @@ static void prune_schema(struct pruner *p, json_t *schema, const struct fl_schem
     for (size_t l = 0; l < FL_COUNT_OF(lists); l++) {
         struct fl_schema_path up = {path, FL_PATH_FIELD, lists[l], 0};
 
-        json_array_foreach (json_object_get(schema, lists[l]), i, part)
+        json_array_foreach(json_object_get(schema, lists[l]), i, part)
             prune_schema(p, part, FL_PATH_AT(&up, i), depth + 1);
     }
-    json_object_foreach (json_object_get(schema, "properties"), key, part)
+    json_object_foreach(json_object_get(schema, "properties"), key, part)
         prune_schema(p, part, FL_PATH_CHILD(&properties, key), depth + 1);
 }
 
@@ -956,7 +956,7 @@ void fl_crd_prune(json_t *crd, fl_schema_path_fn *unknown, void *user)
                  FL_PATH_CHILD(&spec, "names"));
     prune_fields(&pruner, json_object_get(object, "conversion"), conversion_fields,
                  FL_PATH_CHILD(&spec, "conversion"));
-    json_array_foreach (json_object_get(object, "versions"), i, version)
+    json_array_foreach(json_object_get(object, "versions"), i, version)
         prune_version(&pruner, version, FL_PATH_AT(&versions, i));
     prune_fields(&pruner, json_object_get(crd, "status"), status_fields,
                  FL_PATH_CHILD(&root, "status"));

@@ -60,7 +60,7 @@ static bool is_expected(const json_t *list, const char *line)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         if (matches(json_string_value(item), line))
             return true;
     }
@@ -81,7 +81,7 @@ static void compare(const json_t *test, const struct fl_field_errors *errors)
             differences++;
         }
     }
-    json_array_foreach (expected, i, item) {
+    json_array_foreach(expected, i, item) {
         size_t j = 0;
 
         while (j < errors->count && !matches(json_string_value(item), lines[j]))
@@ -224,7 +224,7 @@ static const char *condition(const json_t *crd, const char *type, const char *ke
     const json_t *item;
     size_t i;
 
-    json_array_foreach (fl_json_path(crd, "status.conditions"), i, item) {
+    json_array_foreach(fl_json_path(crd, "status.conditions"), i, item) {
         if (fl_streq(fl_json_str(item, "type"), type))
             return fl_json_str(item, key);
     }

@@ -115,7 +115,7 @@ static void set_list(struct fl_schema_builder *b, struct fl_schema_node *node,
     if (count == 0)
         return;
     texts = fl_new_array(b->schema->arena, const char *, count);
-    json_array_foreach (keys, i, key)
+    json_array_foreach(keys, i, key)
         texts[i] = fl_arena_strdup(b->schema->arena, fl_str_or(json_string_value(key), ""));
     node->list_keys = texts;
     node->list_key_count = count;
@@ -161,7 +161,7 @@ static struct fl_schema_nodes build_branches(struct fl_schema_builder *b, const 
     if (nodes.count == 0)
         return nodes;
     nodes.items = fl_new_array(b->schema->arena, struct fl_schema_node *, nodes.count);
-    json_array_foreach (branches, i, branch)
+    json_array_foreach(branches, i, branch)
         nodes.items[i] = build(b, branch, FL_PATH_AT(FL_PATH_CHILD(path, key), i));
     return nodes;
 }
@@ -189,7 +189,7 @@ static void build_properties(struct fl_schema_builder *b, struct fl_schema_node 
     if (node->map_atomic && !b->uncorrelated)
         b->uncorrelated = path;
     node->properties = fl_new_array(b->schema->arena, struct fl_schema_property, count);
-    json_object_keylen_foreach (properties, key, len, sub) {
+    json_object_keylen_foreach(properties, key, len, sub) {
         struct fl_schema_property *property = &node->properties[node->property_count++];
         struct fl_schema_path up = {path, FL_PATH_FIELD, "properties", 0};
 
@@ -245,7 +245,7 @@ static void set_required(struct fl_schema_builder *b, struct fl_schema_node *nod
     size_t i;
 
     node->required = fl_new_array(b->schema->arena, const char *, json_array_size(required) + 1);
-    json_array_foreach (required, i, name) {
+    json_array_foreach(required, i, name) {
         struct fl_schema_property *property = (struct fl_schema_property *)fl_schema_find_property(
             node, json_string_value(name), json_string_length(name));
 

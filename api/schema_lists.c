@@ -55,11 +55,11 @@ static uint64_t hash_value(const json_t *value, unsigned depth)
         mix(&hash, &(double){json_real_value(value)}, sizeof(double));
         break;
     case JSON_ARRAY:
-        json_array_foreach (value, i, part)
+        json_array_foreach(value, i, part)
             mix(&hash, &(uint64_t){hash_value(part, depth + 1)}, sizeof(uint64_t));
         break;
     case JSON_OBJECT:
-        json_object_keylen_foreach ((json_t *)value, key, len, part) {
+        json_object_keylen_foreach((json_t *)value, key, len, part) {
             uint64_t member = hash_value(part, depth + 1);
 
             mix(&member, key, len);
@@ -190,10 +190,10 @@ void fl_schema_check_lists(const struct fl_schema_node *node, const json_t *valu
             check_list(node, value, path, errors);
         if (!node->items || !node->items->below_lists)
             return;
-        json_array_foreach (value, i, part)
+        json_array_foreach(value, i, part)
             fl_schema_check_lists(node->items, part, FL_PATH_AT(path, i), errors);
     } else if (json_is_object(value)) {
-        json_object_keylen_foreach ((json_t *)value, key, len, part) {
+        json_object_keylen_foreach((json_t *)value, key, len, part) {
             const struct fl_schema_property *property = fl_schema_find_property(node, key, len);
 
             if (property && !property->node->is_metadata)
@@ -284,7 +284,7 @@ static bool equal_lists(const struct fl_schema_node *node, const json_t *value, 
 
     if (!before.old || !node->items)
         return json_equal(value, old);
-    json_array_foreach (value, i, item) {
+    json_array_foreach(value, i, item) {
         const json_t *element = equal ? fl_schema_old_element(&before, item, i) : NULL;
 
         equal = element && fl_schema_equal(node->items, item, element);
@@ -311,7 +311,7 @@ bool fl_schema_equal(const struct fl_schema_node *node, const json_t *value, con
         return json_equal(value, old);
     if (json_object_size(value) != json_object_size(old))
         return false;
-    json_object_keylen_foreach ((json_t *)value, key, len, member) {
+    json_object_keylen_foreach((json_t *)value, key, len, member) {
         const struct fl_schema_property *property = fl_schema_find_property(node, key, len);
         const json_t *before = json_object_getn(old, key, len);
 
@@ -383,12 +383,12 @@ void fl_schema_check_embedded(const struct fl_schema_node *node, const json_t *v
     if (!node->below_embedded)
         return;
     if (json_is_array(value) && node->items) {
-        json_array_foreach (value, i, part)
+        json_array_foreach(value, i, part)
             fl_schema_check_embedded(node->items, part, FL_PATH_AT(path, i), errors);
     } else if (json_is_object(value)) {
         if (node->embedded)
             check_resource(value, path, errors);
-        json_object_keylen_foreach ((json_t *)value, key, len, part) {
+        json_object_keylen_foreach((json_t *)value, key, len, part) {
             const struct fl_schema_property *property = fl_schema_find_property(node, key, len);
 
             if (property)

@@ -94,7 +94,7 @@ static void prune(struct pruner *p, struct spot spot, json_t *value,
     if (json_is_object(value)) {
         prune_object(p, spot, value, path);
     } else if (json_is_array(value) && (items || !spot.keeps)) {
-        json_array_foreach (value, i, item) {
+        json_array_foreach(value, i, item) {
             struct spot below = spot_of(items, spot.depth + 1);
 
             below.keeps |= spot.keeps;
@@ -150,7 +150,7 @@ static void fill(const struct fl_schema_node *node, json_t *value)
     if (json_is_array(value)) {
         if (!node->items)
             return;
-        json_array_foreach (value, i, item) {
+        json_array_foreach(value, i, item) {
             if (json_is_null(item) && !node->items->nullable && node->items->fallback) {
                 item = json_deep_copy(node->items->fallback);
                 (void)json_array_set_new(value, i, item);
@@ -222,7 +222,7 @@ static void normalize(const struct fl_schema_node *node, json_t *value, unsigned
     if (json_is_array(value)) {
         const struct fl_schema_node *items = node ? node->items : NULL;
 
-        json_array_foreach (value, i, item) {
+        json_array_foreach(value, i, item) {
             integer = as_integer(items, item);
             if (integer)
                 (void)json_array_set_new(value, i, integer);
@@ -230,7 +230,7 @@ static void normalize(const struct fl_schema_node *node, json_t *value, unsigned
                 normalize(items, item, depth + 1);
         }
     } else if (json_is_object(value)) {
-        json_object_keylen_foreach (value, key, len, item) {
+        json_object_keylen_foreach(value, key, len, item) {
             const struct fl_schema_node *child = node ? member_node(node, key, len) : NULL;
 
             integer = as_integer(child, item);

@@ -128,7 +128,7 @@ void fl_schema_build_rules(struct fl_schema_builder *b, struct fl_schema_node *n
         return;
     node->below_rules = true;
     node->rules = fl_new_array(b->schema->arena, struct fl_schema_rule, node->rule_count);
-    json_array_foreach (rules, i, source)
+    json_array_foreach(rules, i, source)
         build_rule(b, &node->rules[i], openapi, source, FL_PATH_AT(&up, i));
 }
 
@@ -295,7 +295,7 @@ static void run_object(struct runner *r, const struct place *place)
     json_t *member;
     size_t len;
 
-    json_object_keylen_foreach ((json_t *)place->value, key, len, member) {
+    json_object_keylen_foreach((json_t *)place->value, key, len, member) {
         const struct fl_schema_property *property = fl_schema_find_property(node, key, len);
         const struct fl_schema_node *child = property ? property->node : node->additional_node;
 
@@ -316,7 +316,7 @@ static void run_list(struct runner *r, const struct place *place)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (place->value, i, item) {
+    json_array_foreach(place->value, i, item) {
         if (r->stopped)
             break;
         run_member(r, place, place->node->items, item, fl_schema_old_element(&before, item, i),

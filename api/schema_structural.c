@@ -133,7 +133,7 @@ static bool all_are(const json_t *list, json_type type)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         if (json_typeof(item) != type)
             return false;
     }
@@ -145,7 +145,7 @@ static bool members_are_objects(const json_t *object)
     const char *key;
     json_t *member;
 
-    json_object_foreach ((json_t *)object, key, member) {
+    json_object_foreach((json_t *)object, key, member) {
         if (!json_is_object(member))
             return false;
     }
@@ -265,7 +265,7 @@ static bool has_text(const json_t *list, const char *wanted, size_t before)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         if (i < before && fl_streq(json_string_value(item), wanted))
             return true;
     }
@@ -312,7 +312,7 @@ static void check_map_list(struct checker *c, const json_t *schema,
                  "must be object if parent array's x-kubernetes-list-type is map");
         return;
     }
-    json_array_foreach (keys, i, key) {
+    json_array_foreach(keys, i, key) {
         if (json_object_get(get(items, "properties"), json_string_value(key)))
             check_map_key(c, items, json_string_value(key), &at);
         else
@@ -455,7 +455,7 @@ static void check_rules(struct checker *c, const json_t *schema, const struct fl
     struct fl_schema_path up = {path, FL_PATH_FIELD, "x-kubernetes-validations", 0};
     size_t i;
 
-    json_array_foreach (rules, i, rule) {
+    json_array_foreach(rules, i, rule) {
         struct fl_schema_path at = {&up, FL_PATH_INDEX, NULL, i};
         const char *field = text(rule, "fieldPath");
         bool sound = true;
@@ -550,7 +550,7 @@ static void check_root_metadata(struct checker *c, const json_t *metadata,
     const char *key;
     json_t *value;
 
-    json_object_foreach ((json_t *)metadata, key, value) {
+    json_object_foreach((json_t *)metadata, key, value) {
         bool fine = json_is_null(value) || fl_streq(key, "type") || fl_streq(key, "default") ||
                     fl_streq(key, "externalDocs") || fl_streq(key, "example");
 
@@ -559,7 +559,7 @@ static void check_root_metadata(struct checker *c, const json_t *metadata,
             json_t *property;
 
             fine = true;
-            json_object_foreach (value, name, property)
+            json_object_foreach(value, name, property)
                 fine &= fl_streq(name, "name") || fl_streq(name, "generateName");
         }
         if (!fine) {
@@ -637,7 +637,7 @@ static void check_branches(struct checker *c, const json_t *schema, struct scope
         const json_t *branches = get(schema, junctions[j]);
         struct fl_schema_path up = {path, FL_PATH_FIELD, junctions[j], 0};
 
-        json_array_foreach (branches, i, branch) {
+        json_array_foreach(branches, i, branch) {
             struct scope below = scope;
 
             below.nested = true;
@@ -664,7 +664,7 @@ static void check_properties(struct checker *c, const json_t *schema, struct sco
     scope.level = LEVEL_FIELD;
     scope.may_have_type = scope.holds_pair = false;
     scope.depth++;
-    json_object_foreach (get(schema, "properties"), key, property) {
+    json_object_foreach(get(schema, "properties"), key, property) {
         struct scope below = scope;
 
         if ((is_root || flag(schema, "x-kubernetes-embedded-resource")) &&
@@ -743,7 +743,7 @@ static void check_junctions_complete(struct checker *c, const json_t *branch, co
     for (size_t j = 0; j < FL_COUNT_OF(junctions); j++) {
         struct fl_schema_path up = {branch_path, FL_PATH_FIELD, junctions[j], 0};
 
-        json_array_foreach (get(branch, junctions[j]), i, below)
+        json_array_foreach(get(branch, junctions[j]), i, below)
             check_complete(c, below, schema, FL_PATH_AT(&up, i), path, true, depth + 1);
     }
     if (get(branch, "not"))
@@ -774,7 +774,7 @@ static void check_complete(struct checker *c, const json_t *branch, const json_t
         check_complete(c, get(branch, "items"), get(schema, "items"),
                        FL_PATH_CHILD(branch_path, "items"), FL_PATH_CHILD(path, "items"), true,
                        depth + 1);
-    json_object_foreach (get(branch, "properties"), key, below)
+    json_object_foreach(get(branch, "properties"), key, below)
         check_complete(c, below, json_object_get(get(schema, "properties"), key),
                        FL_PATH_AT_KEY(&branch_up, key), FL_PATH_AT_KEY(&up, key), true, depth + 1);
 }

@@ -172,7 +172,7 @@ static int run_group(void *user, json_t *group, size_t line, struct fl_error *er
     (void)fl_schema_compile(json_object_get(group, "schema"), "schema", &schema, errors, err);
     same_text(group, NULL, "errors", error_lines(errors),
               expected_lines(json_object_get(group, "errors")));
-    json_array_foreach (json_object_get(group, "cases"), i, test) {
+    json_array_foreach(json_object_get(group, "cases"), i, test) {
         run_case(group, test, schema);
         ++*(size_t *)user;
     }

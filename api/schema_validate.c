@@ -286,7 +286,7 @@ static void complain_enum(struct run *run, const struct fl_schema_node *node, st
     size_t i;
 
     fl_buf_init(&list, 0);
-    json_array_foreach (node->enumeration, i, allowed) {
+    json_array_foreach(node->enumeration, i, allowed) {
         char *text = fl_json_to_string(run->errors->arena, allowed);
         json_t *quoted =
             json_is_string(allowed) ? json_incref((json_t *)allowed) : json_string(text);
@@ -307,7 +307,7 @@ static void check_enum(struct run *run, const struct fl_schema_node *node, struc
     const json_t *allowed;
     size_t i;
 
-    json_array_foreach (node->enumeration, i, allowed) {
+    json_array_foreach(node->enumeration, i, allowed) {
         if (!json_is_null(place.value) && same_value(place.value, allowed))
             return;
     }
@@ -329,7 +329,7 @@ static void check_list(struct run *run, const struct fl_schema_node *node, struc
     if (node->items) {
         struct fl_schema_old_list before = fl_schema_old_list(node, place.old);
 
-        json_array_foreach (place.value, i, item) {
+        json_array_foreach(place.value, i, item) {
             const json_t *old = fl_schema_old_element(&before, item, i);
 
             merge(outcome,
@@ -383,7 +383,7 @@ static void check_members(struct run *run, const struct fl_schema_node *node, st
     size_t len, seen = 0;
     json_t *member;
 
-    json_object_keylen_foreach ((json_t *)place.value, key, len, member) {
+    json_object_keylen_foreach((json_t *)place.value, key, len, member) {
         const struct fl_schema_property *property = fl_schema_find_property(node, key, len);
         const struct fl_schema_node *child = property ? property->node : node->additional_node;
         const json_t *old = place.old && child ? json_object_getn(place.old, key, len) : NULL;

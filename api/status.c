@@ -130,7 +130,7 @@ static void go_map(struct fl_buf *buf, const json_t *object, unsigned depth)
     const char **keys = fl_calloc(count, sizeof(*keys)), *key;
     json_t *member;
 
-    json_object_foreach ((json_t *)object, key, member)
+    json_object_foreach((json_t *)object, key, member)
         keys[i++] = key;
     qsort(keys, count, sizeof(*keys), compare_keys);
     fl_buf_puts(buf, "map[string]interface {}{");
