@@ -211,7 +211,7 @@ struct cel_value fl_cel_timestamp_text(struct cel_eval *eval, const struct cel_v
 {
     int offset = time->time.offset_minutes, size = offset < 0 ? -offset : offset;
     time_t seconds = time->time.seconds + offset * INT64_C(60);
-    char zone[8] = "Z";
+    char zone[16] = "Z";
     struct tm tm;
 
     (void)gmtime_r(&seconds, &tm);

@@ -385,7 +385,8 @@ static json_t *own_applied(struct ownership *ownership, const json_t *live, cons
 {
     struct fl_entry own = entry_of(ownership->write, ownership->write->manager, true);
     struct fl_entry *have = fl_entries_find(&ownership->entries, &own);
-    struct fl_fields last = have ? have->set : (struct fl_fields){0}, changes, taken, set;
+    struct fl_fields last = have ? have->set : (struct fl_fields){0}, last_only, changes;
+    struct fl_fields taken, set;
     json_t *merged = fl_typed_merge(ownership->arena, ownership->root, live, applied);
 
     if (!merged)
@@ -395,7 +396,8 @@ static json_t *own_applied(struct ownership *ownership, const json_t *live, cons
     own.set = filter(ownership, &set);
     fl_entries_put(&ownership->entries, &own);
     have = fl_entries_find(&ownership->entries, &own);
-    if (last.count)
+    last_only = fl_fields_difference(ownership->arena, &last, &own.set);
+    if (last_only.count)
         merged = prune(ownership, merged, &last);
     changes = fl_typed_compare(ownership->arena, ownership->root, live, merged);
     changes = filter(ownership, &changes);

@@ -676,29 +676,38 @@ static void write_element(struct fl_buf *buf, const struct fl_element *element)
     }
 }
 
-static json_t *write_level(struct fl_buf *text, const struct fl_fields *set, bool is_member)
+/* Most paths have nothing below them: they share one empty object. */
+struct fields_writer {
+    struct fl_buf text;
+    json_t *leaf;
+};
+
+static json_t *write_level(struct fields_writer *writer, const struct fl_fields *set,
+                           bool is_member)
 {
     json_t *level = json_object();
 
-    if (is_member && set->count)
-        (void)json_object_setn_new_nocheck(level, ".", 1, json_object());
+    if (is_member)
+        (void)json_object_setn_nocheck(level, ".", 1, writer->leaf);
     for (size_t i = 0; i < set->count; i++) {
         const struct fl_field_node *node = &set->nodes[i];
-        json_t *below = write_level(text, &node->children, node->marks != 0);
+        json_t *below = node->children.count
+                            ? write_level(writer, &node->children, node->marks != 0)
+                            : json_incref(writer->leaf);
 
-        write_element(text, &node->element);
-        (void)json_object_setn_new_nocheck(level, text->data, text->len, below);
+        write_element(&writer->text, &node->element);
+        (void)json_object_setn_new_nocheck(level, writer->text.data, writer->text.len, below);
     }
     return level;
 }
 
 json_t *fl_fields_to_json(const struct fl_fields *set)
 {
-    struct fl_buf text;
+    struct fields_writer writer = {.leaf = json_object()};
     json_t *fields;
 
-    fl_buf_init(&text, 0);
-    fields = write_level(&text, set, false);
-    fl_buf_finish(&text);
+    fields = write_level(&writer, set, false);
+    fl_buf_finish(&writer.text);
+    json_decref(writer.leaf);
     return fields;
 }

@@ -222,7 +222,6 @@ static int replace(struct json_patch *patch, const struct pointer *at, json_t *v
                    struct fl_error *err)
 {
     FL_JSON owned = value;
-    FL_JSON old = NULL;
     json_t *parent;
     size_t index;
 

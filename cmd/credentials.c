@@ -93,7 +93,7 @@ static int write_kubeconfig_text(struct fl_arena *arena, const char *ca_path, co
                                  const char *key_path, const char *server_url, const char *user,
                                  char **ret_text, struct fl_error *err)
 {
-    const char *ca, *cert, *key;
+    const char *ca = NULL, *cert = NULL, *key = NULL;
     int r = read_base64(arena, ca_path, &ca, err);
 
     if (r == 0)

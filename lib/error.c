@@ -50,7 +50,7 @@ int fl_error_vset(struct fl_error *err, int code, const char *fmt, va_list ap)
     return code;
 }
 
-int fl_error_set(struct fl_error *err, int code, const char *fmt, ...)
+int(fl_error_set)(struct fl_error *err, int code, const char *fmt, ...)
 {
     va_list ap;
 

@@ -51,6 +51,14 @@ struct fl_error {
  * does not fit is cut at a UTF-8 boundary and ends in "...". */
 int fl_error_set(struct fl_error *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* So that the compiler sees which code comes back, and does not warn of outputs that are set
+ * wherever it is not negative. */
+#define fl_error_set(err, code, ...)                            \
+    ({                                                          \
+        const int fl_error_code_ = (code);                      \
+        (void)fl_error_set(err, fl_error_code_, __VA_ARGS__);   \
+        fl_error_code_;                                         \
+    })
 int fl_error_vset(struct fl_error *err, int code, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 

@@ -64,7 +64,7 @@ void fl_auth_invalidate(struct fl_auth *auth)
 
 static struct fl_user *with_authenticated(struct fl_arena *arena, const struct fl_user *user)
 {
-    const char *groups[GROUPS_MAX];
+    const char *groups[GROUPS_MAX] = {0};
     size_t count = 0;
 
     while (count < user->group_count && count < GROUPS_MAX - 1) {
@@ -78,7 +78,7 @@ static struct fl_user *with_authenticated(struct fl_arena *arena, const struct f
 
 static struct fl_user *user_of_certificate(struct fl_arena *arena, const struct fl_tls_peer *peer)
 {
-    const char *groups[FL_TLS_GROUPS_MAX];
+    const char *groups[FL_TLS_GROUPS_MAX] = {0};
 
     if (!peer->verified || !*peer->common_name)
         return NULL;
@@ -120,7 +120,7 @@ static int impersonate(struct fl_auth *auth, struct fl_http_request *request,
     const char *name = fl_http_header(request, "Impersonate-User");
     const char *uid = fl_http_header(request, "Impersonate-Uid");
     const char *rest = fl_http_header(request, "Impersonate-Group");
-    const char *groups[GROUPS_MAX];
+    const char *groups[GROUPS_MAX] = {0};
     struct fl_user *user;
     size_t count = 0;
     char *group;
@@ -294,7 +294,7 @@ static int review_access(struct fl_auth *auth, const struct fl_user *user, json_
 static int review_other_access(struct fl_auth *auth, json_t *review, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    const char *groups[GROUPS_MAX];
+    const char *groups[GROUPS_MAX] = {0};
     size_t count = 0, i;
     json_t *item;
 

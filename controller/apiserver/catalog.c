@@ -8,13 +8,26 @@ struct fl_catalog {
     uint64_t generation;
 };
 
-static void served_destroy(void *value)
+struct fl_served *fl_served_ref(struct fl_served *served)
 {
-    struct fl_served *served = value;
+    served->refs++;
+    return served;
+}
 
+void fl_served_unref(struct fl_served *served)
+{
+    if (--served->refs > 0)
+        return;
     fl_table_columns_destroy(served->own_columns);
     fl_resource_unref(served->resource);
     free(served);
+}
+
+/* As the map's destructor: who still holds it learns that it is no longer served. */
+static void served_replace(void *value)
+{
+    ((struct fl_served *)value)->replaced = true;
+    fl_served_unref(value);
 }
 
 struct fl_catalog *fl_catalog_create(struct fl_store *store)
@@ -22,7 +35,7 @@ struct fl_catalog *fl_catalog_create(struct fl_store *store)
     struct fl_catalog *catalog = fl_calloc(1, sizeof(*catalog));
 
     (void)store;
-    catalog->served = fl_map_create(served_destroy);
+    catalog->served = fl_map_create(served_replace);
     return catalog;
 }
 
@@ -62,6 +75,7 @@ static int add(struct fl_catalog *catalog, struct fl_resource *resource, bool te
     char key[KEY_MAX];
     int r;
 
+    served->refs = 1;
     served->resource = fl_resource_ref(resource);
     served->terminating = terminating;
     if (resource->builtin) {
@@ -69,7 +83,7 @@ static int add(struct fl_catalog *catalog, struct fl_resource *resource, bool te
     } else {
         r = fl_table_columns_create(resource->printer_columns, &served->own_columns, err);
         if (r < 0) {
-            served_destroy(served);
+            fl_served_unref(served);
             return r;
         }
         served->columns = served->own_columns;

@@ -16,6 +16,8 @@
 
 /* What the server serves (resources.c). */
 struct fl_served {
+    int refs; /* fl_served_ref and fl_served_unref only; loop thread */
+    bool replaced; /* its definition changed or went: no new requests, watches end */
     struct fl_resource *resource;
     const struct fl_table_columns *columns;
     struct fl_table_columns *own_columns; /* of a definition; NULL for built-in kinds */
@@ -29,6 +31,9 @@ struct fl_group_version {
 };
 
 struct fl_catalog; /* every served resource, for look-up and discovery */
+
+struct fl_served *fl_served_ref(struct fl_served *served);
+void fl_served_unref(struct fl_served *served);
 
 struct fl_catalog *fl_catalog_create(struct fl_store *store);
 void fl_catalog_destroy(struct fl_catalog *catalog);
@@ -76,7 +81,7 @@ struct fl_apiserver {
     uint64_t chores_done;
     bool soon;
     bool draining;
-    size_t reads_in_flight, writes_in_flight;
+    size_t writes_in_flight;
 };
 
 /* How the client wants an object or list shown. */
@@ -96,8 +101,8 @@ struct fl_request {
     const char *audit_id;
     /* from the path */
     const char *group, *version, *plural, *ns, *name, *subresource; /* "" where there is none */
-    struct fl_served *served; /* of a resource request */
-    struct fl_resource *resource; /* held until the request ends */
+    struct fl_served *served;     /* of a resource request; held until it ends */
+    struct fl_resource *resource; /* served->resource */
     const char *verb; /* "get", "list", "watch", "create" … or the lower-case method */
     struct fl_access access;
     struct fl_param params[FL_PARAMS_MAX];
@@ -107,7 +112,6 @@ struct fl_request {
     bool table_v1beta1; /* of meta.k8s.io: what old clients ask for */
     enum fl_table_include include;
     bool pretty, yaml;
-    bool warned;
     bool is_write;
 };
 
@@ -120,7 +124,6 @@ void fl_request_error_body(void *server, int status, const char *detail, struct 
                            const char **ret_content_type);
 const char *fl_request_param(const struct fl_request *request, const char *name); /* or NULL */
 bool fl_request_flag(const struct fl_request *request, const char *name);
-bool fl_request_dry_run(const struct fl_request *request, bool *ret_dry_run, struct fl_error *err);
 /* The body as JSON; YAML and protobuf (built-in kinds) are converted. `duplicates` may be NULL. */
 int fl_request_body(struct fl_request *request, fl_json_duplicate_fn *duplicates, void *user,
                     json_t **ret_body, struct fl_error *err);
@@ -150,8 +153,6 @@ json_t *fl_read_object(const struct fl_resource *resource, const struct fl_objec
 json_t *fl_make_table(const struct fl_request *request, const json_t *const *objects, size_t count,
                       struct fl_table_options *options);
 json_t *fl_make_partial(const json_t *object);
-/* "application/json" and the like, for a view. */
-const char *fl_content_type(const struct fl_request *request);
 
 /* read.c */
 void fl_handle_get(struct fl_request *request);
@@ -190,6 +191,9 @@ int fl_delete_object(struct fl_apiserver *server, const struct fl_resource *reso
 /* Before validation, on create and update (old NULL on create). */
 void fl_kind_default(struct fl_apiserver *server, const struct fl_resource *resource,
                      json_t *object, const json_t *old);
+/* Beyond the schema: members that only a kind's own code knows about. */
+void fl_kind_prune(const struct fl_resource *resource, json_t *object, fl_schema_path_fn *unknown,
+                   void *user);
 /* Whether bytes in data are no base64, and where. */
 bool fl_kind_bad_base64(const struct fl_resource *resource, const json_t *object, size_t *ret_at);
 /* Beyond the schema. */

@@ -262,6 +262,13 @@ static bool is(const struct fl_resource *resource, const char *storage)
     return resource->builtin && strcmp(resource->storage, storage) == 0;
 }
 
+void fl_kind_prune(const struct fl_resource *resource, json_t *object, fl_schema_path_fn *unknown,
+                   void *user)
+{
+    if (is(resource, "customresourcedefinitions.apiextensions.k8s.io"))
+        fl_crd_prune(object, unknown, user);
+}
+
 void fl_kind_default(struct fl_apiserver *server, const struct fl_resource *resource,
                      json_t *object, const json_t *old)
 {

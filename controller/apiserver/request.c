@@ -24,20 +24,6 @@ bool fl_request_flag(const struct fl_request *request, const char *name)
                      strcmp(value, "t") == 0);
 }
 
-bool fl_request_dry_run(const struct fl_request *request, bool *ret_dry_run, struct fl_error *err)
-{
-    const char *value = fl_request_param(request, "dryRun");
-
-    *ret_dry_run = value && *value;
-    if (!*ret_dry_run || strcmp(value, "All") == 0)
-        return true;
-    (void)fl_error_set(err, FL_E_INVALID,
-                       " \"\" is invalid: dryRun: Unsupported value: \"%s\": supported values: "
-                       "\"All\"",
-                       value);
-    return false;
-}
-
 static int parse_params(struct fl_request *request, struct fl_error *err)
 {
     const char *rest = fl_http_query(request->http);
@@ -303,7 +289,7 @@ void fl_request_error_body(void *server, int status, const char *detail, struct 
 
 static void release(void *user)
 {
-    fl_resource_unref(user);
+    fl_served_unref(user);
 }
 
 static struct fl_request *request_create(struct fl_apiserver *server, struct fl_http_request *http)
@@ -360,8 +346,8 @@ static int find_resource(struct fl_request *request)
                                       request->plural);
     if (!request->served)
         return FL_E_NOT_FOUND;
-    request->resource = fl_resource_ref(request->served->resource);
-    fl_arena_on_reset(request->arena, release, request->resource);
+    fl_arena_on_reset(request->arena, release, fl_served_ref(request->served));
+    request->resource = request->served->resource;
     if (!request->resource->traits.namespaced) {
         if (*request->ns && strcmp(request->plural, "namespaces") != 0)
             return FL_E_NOT_FOUND;

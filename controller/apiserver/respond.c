@@ -5,7 +5,7 @@
 #include "lib/yaml.h"
 
 #define GZIP_FROM_BYTES ((size_t)128 * 1024) /* as a cluster does: below it costs more than it saves */
-#define JSON "application/json"
+#define JSON_TYPE "application/json"
 
 void fl_respond_done(struct fl_request *request, int status)
 {
@@ -62,19 +62,13 @@ void fl_respond_json(struct fl_request *request, int status, const json_t *value
         fl_json_write(&buf, value);
     if (!request->yaml && !request->pretty)
         fl_buf_putc(&buf, '\n');
-    fl_respond_buf(request, status, request->yaml ? "application/yaml" : JSON, &buf);
+    fl_respond_buf(request, status, request->yaml ? "application/yaml" : JSON_TYPE, &buf);
 }
 
 void fl_respond_text(struct fl_request *request, int status, const char *text)
 {
     fl_respond_done(request, status);
     fl_http_respond(request->http, status, "text/plain; charset=utf-8", text, strlen(text));
-}
-
-const char *fl_content_type(const struct fl_request *request)
-{
-    (void)request;
-    return JSON;
 }
 
 void fl_respond_warning(struct fl_request *request, const char *text)
@@ -171,7 +165,7 @@ void fl_respond_object(struct fl_request *request, int status, struct fl_object 
     if (request->view == FL_VIEW_OBJECT && !request->pretty && !request->yaml &&
         object->json->len < GZIP_FROM_BYTES && stored_as(request->resource, object)) {
         fl_respond_done(request, status);
-        fl_http_respond_bytes(request->http, status, JSON, &object->json, 1);
+        fl_http_respond_bytes(request->http, status, JSON_TYPE, &object->json, 1);
         return;
     }
     value = fl_read_object(request->resource, object);

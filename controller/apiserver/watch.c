@@ -237,8 +237,9 @@ static void pump(void *user)
 
     if (watcher->phase == INITIAL && !send_initial(watcher))
         return; /* goes on when the client has read some of it */
-    if (watcher->phase == CHANGES && !send_changes(watcher))
-        watcher_end(watcher);
+    if (watcher->phase == CHANGES &&
+        (!send_changes(watcher) || watcher->request->served->replaced))
+        watcher_end(watcher); /* the client comes back to what is served now */
 }
 
 void fl_watchers_pump(struct fl_apiserver *server)

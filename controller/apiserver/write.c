@@ -263,13 +263,14 @@ static int check_decodable(struct edit *edit)
 /* Cut to what is known; what is not is complained about. */
 static void cut_to_schema(struct edit *edit)
 {
-    fl_meta_validate(&edit->resource->traits, edit->object,
-                     edit->strictness == IGNORE ? NULL : on_unknown, edit, &edit->errors);
+    fl_schema_path_fn *unknown = edit->strictness == IGNORE ? NULL : on_unknown;
+
+    fl_meta_validate(&edit->resource->traits, edit->object, unknown, edit, &edit->errors);
     if (!edit->resource->schema)
         return;
     fl_schema_normalize(edit->resource->schema, edit->object);
-    fl_schema_prune(edit->resource->schema, edit->object,
-                    edit->strictness == IGNORE ? NULL : on_unknown, edit);
+    fl_schema_prune(edit->resource->schema, edit->object, unknown, edit);
+    fl_kind_prune(edit->resource, edit->object, unknown, edit);
 }
 
 static int validate(struct edit *edit)
@@ -548,6 +549,15 @@ static int remove_object(struct edit *edit)
     return hand_to_store(edit, &write, 200);
 }
 
+/* What holds a namespace is changed through its finalize endpoint only. */
+static void keep_namespace_spec(struct edit *edit)
+{
+    json_t *spec = json_object_get(edit->live, "spec");
+
+    if (edit->resource->has_finalize && strcmp(edit->request->subresource, "finalize") != 0 && spec)
+        (void)json_object_set(edit->object, "spec", spec);
+}
+
 /* From new content (whole, of the requested version) to the store. */
 static int update_object(struct edit *edit, bool patch)
 {
@@ -569,6 +579,7 @@ static int update_object(struct edit *edit, bool patch)
     if (r == 0)
         r = fl_meta_prepare_update(&edit->resource->traits, edit->part, edit->live, edit->object,
                                    &edit->errors, &edit->err);
+    keep_namespace_spec(edit);
     if (r == 0)
         r = validate(edit);
     if (r == 0)

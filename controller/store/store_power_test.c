@@ -340,9 +340,10 @@ static void check_cut(struct fixture *live, struct load *load, unsigned *seed)
     for (size_t i = 0; i < 2; i++)
         cut_power(&disks[i], seed, &image[i]);
     pthread_mutex_unlock(&disk_lock);
+    /* At once, while the running store's history still reaches back so far. */
+    pthread_rwlock_wrlock(&load->gate);
     write_left(left.path, &image[0]);
     write_left(log, &image[1]);
-    pthread_rwlock_wrlock(&load->gate);
     fixture_open(&left);
     assert_true(fl_store_revision(left.store) >= acknowledged);
     assert_same(live->store, left.store);

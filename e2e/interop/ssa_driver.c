@@ -44,6 +44,23 @@ static json_t *answer(const struct fl_schema *schema, const json_t *request)
     return json_pack("{sO}", "object", object);
 }
 
+static struct fl_schema *compile(const json_t *openapi)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct fl_schema *schema = NULL;
+    struct fl_field_errors errors;
+    struct fl_error err = {0};
+
+    if (json_is_null(openapi))
+        return NULL;
+    fl_field_errors_init(&errors, arena);
+    if (fl_schema_compile(openapi, "schema", &schema, &errors, &err) < 0) {
+        (void)fprintf(stderr, "%s\n%s\n", err.msg, fl_field_errors_text(&errors));
+        exit(1);
+    }
+    return schema;
+}
+
 int main(void)
 {
     FL_CLEANUP(fl_freep) char *line = NULL;
@@ -64,12 +81,7 @@ int main(void)
         openapi = json_object_get(request, "schema");
         if (openapi) {
             fl_schema_unref(schema);
-            schema = NULL;
-            if (!json_is_null(openapi) &&
-                fl_schema_compile(openapi, "schema", &schema, NULL, &err) < 0) {
-                (void)fprintf(stderr, "%s\n", err.msg);
-                return 1;
-            }
+            schema = compile(openapi);
             continue;
         }
         reply = answer(schema, request);

@@ -111,6 +111,7 @@ func (w *world) listMapSchema(depth int) object {
 	properties := items["properties"].(object)
 	keys := []any{"name"}
 	properties["name"] = object{"type": "string"}
+	items["required"] = []any{"name"}
 	if w.Intn(3) == 0 {
 		keys = append([]any{"port"}, keys...)
 		properties["port"] = object{"type": "integer", "default": int64(80)}
