@@ -9,8 +9,8 @@
 #include <string.h>
 
 #define SELECTABLE_FIELDS_MAX 8u
-#define VERSIONS_MAX 64u
-#define WARNING_MAX ((size_t)256)
+#define VERSIONS_MAX          64u
+#define WARNING_MAX           ((size_t)256)
 
 static json_t *get(const json_t *object, const char *key)
 {
@@ -198,7 +198,8 @@ static const char *label_problem(struct check *c, const char *label)
 
     if (matches && len <= 63)
         return NULL;
-    return fl_arena_printf(c->errors->arena, "%s%s%s", len > 63 ? "must be no more than 63 characters" : "",
+    return fl_arena_printf(c->errors->arena, "%s%s%s",
+                           len > 63 ? "must be no more than 63 characters" : "",
                            len > 63 && !matches ? "," : "", matches ? "" : label_words);
 }
 
@@ -208,7 +209,8 @@ static const char *subdomain_problem(struct check *c, const char *name)
 
     if (matches && fits)
         return NULL;
-    return fl_arena_printf(c->errors->arena, "%s%s%s", fits ? "" : "must be no more than 253 characters",
+    return fl_arena_printf(c->errors->arena, "%s%s%s",
+                           fits ? "" : "must be no more than 253 characters",
                            !fits && !matches ? "," : "", matches ? "" : subdomain_words);
 }
 
@@ -354,8 +356,8 @@ static void check_simple_path(struct check *c, const json_t *value,
 static void check_column(struct check *c, const json_t *column, const struct fl_schema_path *path)
 {
     static const char *const types[] = {"boolean", "date", "integer", "number", "string"};
-    static const char *const formats[] = {"byte", "date", "date-time", "double", "float", "int32",
-                                          "int64", "password"};
+    static const char *const formats[] = {"byte",  "date",  "date-time", "double",
+                                          "float", "int32", "int64",     "password"};
     const char *type = text(column, "type"), *format = text(column, "format");
     size_t t = 0, f = 0;
 
@@ -384,8 +386,10 @@ static void check_scale(struct check *c, const json_t *scale, const struct fl_sc
     } paths[] = {
         {"specReplicasPath", {".spec."}, "should be a json path under .spec", true},
         {"statusReplicasPath", {".status."}, "should be a json path under .status", true},
-        {"labelSelectorPath", {".spec.", ".status."},
-         "should be a json path under either .spec or .status", false},
+        {"labelSelectorPath",
+         {".spec.", ".status."},
+         "should be a json path under either .spec or .status",
+         false},
     };
     struct fl_schema_path up = {path, FL_PATH_FIELD, "scale", 0};
 
@@ -415,8 +419,8 @@ static void check_selectable_field(struct check *c, const json_t *version, const
                                  (int)strcspn(given, ".[]"), given));
         return;
     }
-    found = fl_schema_find_field(fl_json_path(version, "schema.openAPIV3Schema"), given, false,
-                                 NULL);
+    found =
+        fl_schema_find_field(fl_json_path(version, "schema.openAPIV3Schema"), given, false, NULL);
     if (!found) {
         complain(c, FL_FIELD_INVALID, path, "jsonPath", value,
                  strchr(given, '[') ? "is an invalid path: array notation is not allowed"
@@ -464,11 +468,28 @@ static void check_selectable_fields(struct check *c, const json_t *version,
 static void check_root_keywords(struct check *c, const json_t *openapi,
                                 const struct fl_schema_path *path)
 {
-    static const char *const allowed[] = {
-        "description", "type", "format", "title", "maximum", "exclusiveMaximum", "minimum",
-        "exclusiveMinimum", "maxLength", "minLength", "pattern", "maxItems", "minItems",
-        "uniqueItems", "multipleOf", "required", "items", "properties", "externalDocs", "example",
-        "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations"};
+    static const char *const allowed[] = {"description",
+                                          "type",
+                                          "format",
+                                          "title",
+                                          "maximum",
+                                          "exclusiveMaximum",
+                                          "minimum",
+                                          "exclusiveMinimum",
+                                          "maxLength",
+                                          "minLength",
+                                          "pattern",
+                                          "maxItems",
+                                          "minItems",
+                                          "uniqueItems",
+                                          "multipleOf",
+                                          "required",
+                                          "items",
+                                          "properties",
+                                          "externalDocs",
+                                          "example",
+                                          "x-kubernetes-preserve-unknown-fields",
+                                          "x-kubernetes-validations"};
     const char *key;
     json_t *value;
 
@@ -509,8 +530,8 @@ static void check_version_schema(struct check *c, const json_t *version,
     }
     if (get(get(version, "subresources"), "status"))
         check_root_keywords(c, openapi, &at);
-    (void)fl_schema_compile(openapi, fl_schema_path_text(c->errors->arena, &at), &schema,
-                            c->errors, NULL);
+    (void)fl_schema_compile(openapi, fl_schema_path_text(c->errors->arena, &at), &schema, c->errors,
+                            NULL);
 }
 
 static void check_deprecation(struct check *c, const json_t *version,
@@ -534,8 +555,10 @@ static void check_deprecation(struct check *c, const json_t *version,
         if ((unsigned char)words[i] >= 0x20 && words[i] != 0x7f)
             continue;
         complain(c, FL_FIELD_INVALID, path, "deprecationWarning", warning,
-                 fl_arena_printf(c->errors->arena, "must only contain printable UTF-8 characters; "
-                                 "non-printable character found at index %zu", i));
+                 fl_arena_printf(c->errors->arena,
+                                 "must only contain printable UTF-8 characters; "
+                                 "non-printable character found at index %zu",
+                                 i));
         break;
     }
 }
@@ -570,8 +593,7 @@ static void check_versions(struct check *c, const struct fl_schema_path *spec)
     json_array_foreach(versions, i, version) {
         storage += json_is_true(get(version, "storage"));
         for (size_t j = 0; j < i; j++)
-            repeated |= fl_streq(text(version, "name"),
-                                 text(json_array_get(versions, j), "name"));
+            repeated |= fl_streq(text(version, "name"), text(json_array_get(versions, j), "name"));
         check_version(c, version, FL_PATH_AT(&path, i));
     }
     if (repeated)
@@ -804,18 +826,53 @@ static void prune_list(struct pruner *p, json_t *list, const char *const *known,
 static void prune_schema(struct pruner *p, json_t *schema, const struct fl_schema_path *path,
                          unsigned depth)
 {
-    static const char *const known[] = {
-        "$ref", "$schema", "additionalItems", "additionalProperties", "allOf", "anyOf", "default",
-        "definitions", "dependencies", "description", "enum", "example", "exclusiveMaximum",
-        "exclusiveMinimum", "externalDocs", "format", "id", "items", "maxItems", "maxLength",
-        "maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum",
-        "multipleOf", "not", "nullable", "oneOf", "pattern", "patternProperties", "properties",
-        "required", "title", "type", "uniqueItems", "x-kubernetes-embedded-resource",
-        "x-kubernetes-int-or-string", "x-kubernetes-list-map-keys", "x-kubernetes-list-type",
-        "x-kubernetes-map-type", "x-kubernetes-preserve-unknown-fields",
-        "x-kubernetes-validations", NULL};
-    static const char *const rule_fields[] = {"fieldPath", "message", "messageExpression",
-                                              "optionalOldSelf", "reason", "rule", NULL};
+    static const char *const known[] = {"$ref",
+                                        "$schema",
+                                        "additionalItems",
+                                        "additionalProperties",
+                                        "allOf",
+                                        "anyOf",
+                                        "default",
+                                        "definitions",
+                                        "dependencies",
+                                        "description",
+                                        "enum",
+                                        "example",
+                                        "exclusiveMaximum",
+                                        "exclusiveMinimum",
+                                        "externalDocs",
+                                        "format",
+                                        "id",
+                                        "items",
+                                        "maxItems",
+                                        "maxLength",
+                                        "maxProperties",
+                                        "maximum",
+                                        "minItems",
+                                        "minLength",
+                                        "minProperties",
+                                        "minimum",
+                                        "multipleOf",
+                                        "not",
+                                        "nullable",
+                                        "oneOf",
+                                        "pattern",
+                                        "patternProperties",
+                                        "properties",
+                                        "required",
+                                        "title",
+                                        "type",
+                                        "uniqueItems",
+                                        "x-kubernetes-embedded-resource",
+                                        "x-kubernetes-int-or-string",
+                                        "x-kubernetes-list-map-keys",
+                                        "x-kubernetes-list-type",
+                                        "x-kubernetes-map-type",
+                                        "x-kubernetes-preserve-unknown-fields",
+                                        "x-kubernetes-validations",
+                                        NULL};
+    static const char *const rule_fields[] = {
+        "fieldPath", "message", "messageExpression", "optionalOldSelf", "reason", "rule", NULL};
     static const char *const singles[] = {"items", "not", "additionalProperties"};
     static const char *const lists[] = {"allOf", "anyOf", "oneOf"};
     struct fl_schema_path properties = {path, FL_PATH_FIELD, "properties", 0};
@@ -843,12 +900,19 @@ static void prune_schema(struct pruner *p, json_t *schema, const struct fl_schem
 
 static void prune_version(struct pruner *p, json_t *version, const struct fl_schema_path *path)
 {
-    static const char *const known[] = {"additionalPrinterColumns", "deprecated",
-                                        "deprecationWarning", "name", "schema", "selectableFields",
-                                        "served", "storage", "subresources", NULL};
+    static const char *const known[] = {"additionalPrinterColumns",
+                                        "deprecated",
+                                        "deprecationWarning",
+                                        "name",
+                                        "schema",
+                                        "selectableFields",
+                                        "served",
+                                        "storage",
+                                        "subresources",
+                                        NULL};
     static const char *const schema_fields[] = {"openAPIV3Schema", NULL};
     static const char *const column_fields[] = {"description", "format", "jsonPath", "name",
-                                                "priority", "type", NULL};
+                                                "priority",    "type",   NULL};
     static const char *const field_fields[] = {"jsonPath", NULL};
     static const char *const subresources[] = {"scale", "status", NULL};
     static const char *const scale_fields[] = {"labelSelectorPath", "specReplicasPath",
@@ -872,9 +936,9 @@ static void prune_version(struct pruner *p, json_t *version, const struct fl_sch
 void fl_crd_prune(json_t *crd, fl_schema_path_fn *unknown, void *user)
 {
     static const char *const known[] = {"apiVersion", "kind", "metadata", "spec", "status", NULL};
-    static const char *const spec_fields[] = {"conversion", "group", "names",
-                                              "preserveUnknownFields", "scope", "versions", NULL};
-    static const char *const name_fields[] = {"categories", "kind", "listKind", "plural",
+    static const char *const spec_fields[] = {
+        "conversion", "group", "names", "preserveUnknownFields", "scope", "versions", NULL};
+    static const char *const name_fields[] = {"categories", "kind",     "listKind", "plural",
                                               "shortNames", "singular", NULL};
     static const char *const conversion_fields[] = {"strategy", "webhook", NULL};
     static const char *const status_fields[] = {"acceptedNames", "conditions", "storedVersions",

@@ -1,4 +1,5 @@
-/* CustomResourceDefinitions (apiextensions.k8s.io/v1): what they must be, and what their status says.
+/* CustomResourceDefinitions (apiextensions.k8s.io/v1): what they must be, and what their status
+ * says.
  *
  * Pure functions on JSON objects. The order for a request: prune (unknown fields), default,
  * validate; then, once the server has looked at the names that others use, fl_crd_set_status.

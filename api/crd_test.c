@@ -74,8 +74,8 @@ static void compare(const json_t *test, const struct fl_field_errors *errors)
     size_t i;
 
     for (i = 0; i < errors->count; i++) {
-        lines[i] = fl_arena_printf(arena, "%s: %s", errors->items[i].path,
-                                   errors->items[i].message);
+        lines[i] =
+            fl_arena_printf(arena, "%s: %s", errors->items[i].path, errors->items[i].message);
         if (!is_expected(expected, lines[i])) {
             print_error("%s: not expected: %s\n", name, lines[i]);
             differences++;

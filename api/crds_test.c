@@ -129,7 +129,8 @@ static void answer(json_t *object, const json_t *old, struct fl_buf *ret_text)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     struct fl_field_errors *errors = fl_new(arena, struct fl_field_errors);
-    const struct fl_schema *schema = fl_map_get(schemas, fl_str_or(fl_json_str(object, "kind"), ""));
+    const struct fl_schema *schema =
+        fl_map_get(schemas, fl_str_or(fl_json_str(object, "kind"), ""));
 
     if (!schema) {
         fl_buf_puts(ret_text, "no such kind\n");

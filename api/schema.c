@@ -45,8 +45,7 @@ void fl_schema_add(struct fl_field_errors *errors, enum fl_field_error_type type
     if (vasprintf(&detail, fmt, ap) < 0)
         abort();
     va_end(ap);
-    fl_field_error_add(errors, type, fl_schema_path_text(errors->arena, path), value, "%s",
-                       detail);
+    fl_field_error_add(errors, type, fl_schema_path_text(errors->arena, path), value, "%s", detail);
     free(detail);
 }
 

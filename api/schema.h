@@ -51,9 +51,16 @@ void fl_schema_normalize(const struct fl_schema *schema, json_t *object);
 /* The nodes, for server-side apply, tables and explain. A node lives as long as its schema; every
  * accessor accepts NULL (a value the schema knows nothing of: deduced). */
 struct fl_schema_node;
-enum fl_schema_type { FL_SCHEMA_ANY, FL_SCHEMA_OBJECT, FL_SCHEMA_ARRAY, FL_SCHEMA_STRING,
-                      FL_SCHEMA_INTEGER, FL_SCHEMA_NUMBER, FL_SCHEMA_BOOLEAN,
-                      FL_SCHEMA_INT_OR_STRING };
+enum fl_schema_type {
+    FL_SCHEMA_ANY,
+    FL_SCHEMA_OBJECT,
+    FL_SCHEMA_ARRAY,
+    FL_SCHEMA_STRING,
+    FL_SCHEMA_INTEGER,
+    FL_SCHEMA_NUMBER,
+    FL_SCHEMA_BOOLEAN,
+    FL_SCHEMA_INT_OR_STRING
+};
 enum fl_list_type { FL_LIST_ATOMIC, FL_LIST_SET, FL_LIST_MAP };
 
 const struct fl_schema_node *fl_schema_root(const struct fl_schema *schema);
@@ -66,7 +73,8 @@ bool fl_schema_node_is_struct(const struct fl_schema_node *node);
 const struct fl_schema_node *fl_schema_node_items(const struct fl_schema_node *node);
 enum fl_list_type fl_schema_node_list_type(const struct fl_schema_node *node);
 size_t fl_schema_node_list_keys(const struct fl_schema_node *node, const char *const **ret_keys);
-bool fl_schema_node_is_atomic(const struct fl_schema_node *node); /* x-kubernetes-map-type: atomic */
+/* x-kubernetes-map-type: atomic */
+bool fl_schema_node_is_atomic(const struct fl_schema_node *node);
 bool fl_schema_node_preserves_unknown(const struct fl_schema_node *node);
 const json_t *fl_schema_node_default(const struct fl_schema_node *node); /* NULL if none */
 const char *fl_schema_node_format(const struct fl_schema_node *node);    /* NULL if none */

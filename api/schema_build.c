@@ -36,7 +36,6 @@ static const char object_meta_text[] =
     "\"fieldsV1\":{\"type\":\"object\",\"nullable\":true,"
     "\"x-kubernetes-preserve-unknown-fields\":true}}}}}}";
 
-
 static struct fl_schema_node *build(struct fl_schema_builder *b, const json_t *openapi,
                                     const struct fl_schema_path *path);
 
@@ -76,15 +75,16 @@ static json_t *frozen_copy(struct fl_schema_builder *b, const json_t *value)
     return fl_json_in_arena(b->schema->arena, json_deep_copy(value));
 }
 
-static void set_type(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi)
+static void set_type(struct fl_schema_builder *b, struct fl_schema_node *node,
+                     const json_t *openapi)
 {
     static const struct {
         const char *name;
         enum fl_schema_type type;
     } types[] = {
-        {"object", FL_SCHEMA_OBJECT},   {"array", FL_SCHEMA_ARRAY},
-        {"string", FL_SCHEMA_STRING},   {"integer", FL_SCHEMA_INTEGER},
-        {"number", FL_SCHEMA_NUMBER},   {"boolean", FL_SCHEMA_BOOLEAN},
+        {"object", FL_SCHEMA_OBJECT}, {"array", FL_SCHEMA_ARRAY},
+        {"string", FL_SCHEMA_STRING}, {"integer", FL_SCHEMA_INTEGER},
+        {"number", FL_SCHEMA_NUMBER}, {"boolean", FL_SCHEMA_BOOLEAN},
     };
 
     if (flag(openapi, "x-kubernetes-int-or-string")) {
@@ -99,7 +99,8 @@ static void set_type(struct fl_schema_builder *b, struct fl_schema_node *node, c
     }
 }
 
-static void set_list(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi)
+static void set_list(struct fl_schema_builder *b, struct fl_schema_node *node,
+                     const json_t *openapi)
 {
     const char *type = json_string_value(json_object_get(openapi, "x-kubernetes-list-type"));
     const json_t *keys = json_object_get(openapi, "x-kubernetes-list-map-keys"), *key;
@@ -135,8 +136,8 @@ static void set_numbers(struct fl_schema_node *node, const json_t *openapi)
     node->max_properties = count_of(openapi, "maxProperties");
 }
 
-static void set_pattern(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi,
-                        const struct fl_schema_path *path)
+static void set_pattern(struct fl_schema_builder *b, struct fl_schema_node *node,
+                        const json_t *openapi, const struct fl_schema_path *path)
 {
     const json_t *value = json_object_get(openapi, "pattern");
     const char *problem = NULL;
@@ -174,8 +175,8 @@ static void inherit(struct fl_schema_node *node, const struct fl_schema_node *ch
     node->below_rules |= child->below_rules;
 }
 
-static void build_properties(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi,
-                             const struct fl_schema_path *path)
+static void build_properties(struct fl_schema_builder *b, struct fl_schema_node *node,
+                             const json_t *openapi, const struct fl_schema_path *path)
 {
     json_t *properties = json_object_get(openapi, "properties"), *sub;
     size_t count = json_object_size(properties), len, defaulted = 0;
@@ -222,8 +223,8 @@ static void build_items(struct fl_schema_builder *b, struct fl_schema_node *node
     inherit(node, node->items);
 }
 
-static void build_additional(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi,
-                             const struct fl_schema_path *path)
+static void build_additional(struct fl_schema_builder *b, struct fl_schema_node *node,
+                             const json_t *openapi, const struct fl_schema_path *path)
 {
     const json_t *additional = json_object_get(openapi, "additionalProperties");
 
@@ -237,7 +238,8 @@ static void build_additional(struct fl_schema_builder *b, struct fl_schema_node 
 }
 
 /* A property carries its own mark, so that ordinarily one pass over an object counts them. */
-static void set_required(struct fl_schema_builder *b, struct fl_schema_node *node, const json_t *openapi)
+static void set_required(struct fl_schema_builder *b, struct fl_schema_node *node,
+                         const json_t *openapi)
 {
     const json_t *required = json_object_get(openapi, "required"), *name;
     size_t i;
@@ -269,8 +271,8 @@ static struct fl_schema_node *build(struct fl_schema_builder *b, const json_t *o
     node->nullable = flag(openapi, "nullable");
     node->preserve_unknown = flag(openapi, "x-kubernetes-preserve-unknown-fields");
     node->embedded = node->below_embedded = flag(openapi, "x-kubernetes-embedded-resource");
-    node->map_atomic = fl_streq(
-        json_string_value(json_object_get(openapi, "x-kubernetes-map-type")), "atomic");
+    node->map_atomic =
+        fl_streq(json_string_value(json_object_get(openapi, "x-kubernetes-map-type")), "atomic");
     node->below_lists = node->list_type != FL_LIST_ATOMIC;
     node->format_name = text_of(b, json_object_get(openapi, "format"));
     node->format = node->format_name ? fl_schema_format_find(node->format_name) : FL_FORMAT_NONE;
@@ -325,8 +327,8 @@ static json_t *with_type_meta(const json_t *openapi)
 /* Pruning an embedded resource prunes its metadata too. */
 static void mark_metadata(struct fl_schema_node *node, struct fl_schema_node *metadata)
 {
-    struct fl_schema_property *property = (struct fl_schema_property *)fl_schema_find_property(
-        node, "metadata", strlen("metadata"));
+    struct fl_schema_property *property =
+        (struct fl_schema_property *)fl_schema_find_property(node, "metadata", strlen("metadata"));
 
     if (property)
         property->node = metadata;

@@ -96,8 +96,8 @@ static bool is_go_duration(struct text t)
                !is_digit(t.at[used + unit_len]))
             unit_len++;
         size_t i = 0;
-        while (i < FL_COUNT_OF(units) && (strlen(units[i]) != unit_len ||
-                                          memcmp(units[i], t.at + used, unit_len) != 0))
+        while (i < FL_COUNT_OF(units) &&
+               (strlen(units[i]) != unit_len || memcmp(units[i], t.at + used, unit_len) != 0))
             i++;
         if (i == FL_COUNT_OF(units))
             return false;
@@ -109,10 +109,10 @@ static bool is_go_duration(struct text t)
 
 static bool is_unit(const char *at, size_t len)
 {
-    static const char *const exact[] = {"ns", "us", "\xc2\xb5s", "ms", "s", "m", "h", "hr", "d",
-                                        "w", "wk"};
-    static const char *const prefixes[] = {"nano", "micro", "milli", "sec", "min", "hour", "day",
-                                           "week"};
+    static const char *const exact[] = {"ns", "us", "\xc2\xb5s", "ms", "s", "m",
+                                        "h",  "hr", "d",         "w",  "wk"};
+    static const char *const prefixes[] = {"nano", "micro", "milli", "sec",
+                                           "min",  "hour",  "day",   "week"};
 
     for (size_t i = 0; i < FL_COUNT_OF(exact); i++) {
         if (strlen(exact[i]) == len && strncasecmp(exact[i], at, len) == 0)
@@ -215,8 +215,7 @@ static bool is_cidr(const char *text, size_t len)
             return false;
         bits = bits * 10 + (unsigned)(slash[1 + i] - '0');
     }
-    return (bits <= 32 && is_dotted_quad(text, address)) ||
-           (bits <= 128 && is_ipv6(text, address));
+    return (bits <= 32 && is_dotted_quad(text, address)) || (bits <= 128 && is_ipv6(text, address));
 }
 
 /* 6, 8 or 20 bytes, in pairs with ':' or '-', or in fours with '.'. */
@@ -345,8 +344,8 @@ static bool is_uri(const char *text, size_t len)
     if (len == 1 && *text == '*')
         return true;
     if (is_letter(*text)) {
-        while (scheme < len && (is_letter(text[scheme]) || is_digit(text[scheme]) ||
-                                strchr("+-.", text[scheme])))
+        while (scheme < len &&
+               (is_letter(text[scheme]) || is_digit(text[scheme]) || strchr("+-.", text[scheme])))
             scheme++;
         scheme = scheme < len && text[scheme] == ':' ? scheme + 1 : 0;
     } else if (*text == ':') {

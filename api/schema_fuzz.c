@@ -1,5 +1,7 @@
 /* The first byte chooses a schema, the rest is a document. Nothing may crash, and doing it all a
- * second time must change and say nothing new. Input that begins with '{' is a schema itself. */
+ * second time must change and say nothing new. Input that begins with '{' is a schema itself, and
+ * behind a '!' stands a CustomResourceDefinition. */
+#include "api/crd.h"
 #include "api/schema.h"
 
 #include <stdlib.h>
@@ -19,7 +21,8 @@ static const char *const documents[] = {
     "\"object\",\"default\":{},\"properties\":{\"w\":{\"type\":\"boolean\",\"default\":true}}}}}},"
     "\"b\":{\"type\":\"object\",\"x-kubernetes-embedded-resource\":true,"
     "\"x-kubernetes-preserve-unknown-fields\":true}}}",
-    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":"
+    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"x\":{"
+    "\"type\":"
     "\"string\"},\"y\":{\"type\":\"integer\"}},\"oneOf\":[{\"required\":[\"x\"]},{\"required\":"
     "[\"y\"],\"properties\":{\"y\":{\"maximum\":5}}}],\"anyOf\":[{\"maxProperties\":1},{\"not\":"
     "{\"required\":[\"x\",\"y\"]}}]},\"b\":{\"x-kubernetes-preserve-unknown-fields\":true}},"
@@ -102,6 +105,24 @@ static void check(const struct fl_schema *schema, json_t *object)
     fl_arena_destroy(arena);
 }
 
+static void check_definition(json_t *crd)
+{
+    struct fl_arena *arena = fl_arena_create();
+    struct fl_field_errors *errors = fl_new(arena, struct fl_field_errors);
+
+    fl_field_errors_init(errors, arena);
+    fl_crd_prune(crd, NULL, NULL);
+    fl_crd_prune(crd, must_not_be_called, NULL);
+    fl_crd_default(crd);
+    fl_crd_validate(crd, NULL, errors);
+    fl_crd_validate(crd, crd, errors);
+    (void)fl_field_errors_text(errors);
+    fl_crd_set_status(crd, true, NULL, NULL, "now");
+    if (!fl_crd_is_established(crd))
+        abort();
+    fl_arena_destroy(arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     json_t *object = NULL;
@@ -114,8 +135,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (!schemas[0])
         compile_schemas();
-    if (fl_json_parse((const char *)data + 1, size - 1, NULL, NULL, NULL, &object, NULL) == 0)
-        check(schemas[data[0] % DOCUMENTS], object);
+    if (fl_json_parse((const char *)data + 1, size - 1, NULL, NULL, NULL, &object, NULL) == 0) {
+        if (data[0] == '!' && json_is_object(object))
+            check_definition(object);
+        else
+            check(schemas[data[0] % DOCUMENTS], object);
+    }
     json_decref(object);
     return 0;
 }

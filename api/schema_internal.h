@@ -24,9 +24,9 @@ struct fl_schema_path {
     size_t index;
 };
 char *fl_schema_path_text(struct fl_arena *arena, const struct fl_schema_path *path);
-#define FL_PATH_CHILD(up, name) (&(struct fl_schema_path){(up), FL_PATH_FIELD, (name), 0})
+#define FL_PATH_CHILD(up, name)  (&(struct fl_schema_path){(up), FL_PATH_FIELD, (name), 0})
 #define FL_PATH_AT_KEY(up, name) (&(struct fl_schema_path){(up), FL_PATH_KEY, (name), 0})
-#define FL_PATH_AT(up, i) (&(struct fl_schema_path){(up), FL_PATH_INDEX, NULL, (i)})
+#define FL_PATH_AT(up, i)        (&(struct fl_schema_path){(up), FL_PATH_INDEX, NULL, (i)})
 
 void fl_schema_add(struct fl_field_errors *errors, enum fl_field_error_type type,
                    const struct fl_schema_path *path, const json_t *value, const char *fmt, ...)
@@ -54,7 +54,7 @@ struct fl_schema_property {
 };
 
 enum fl_schema_additional {
-    FL_ADDITIONAL_UNSET, /* unknown fields are pruned */
+    FL_ADDITIONAL_UNSET,     /* unknown fields are pruned */
     FL_ADDITIONAL_FORBIDDEN, /* additionalProperties: false */
     FL_ADDITIONAL_ANY,
     FL_ADDITIONAL_NODE,
@@ -91,7 +91,7 @@ struct fl_schema_node {
     const char *const *list_keys;
     size_t list_key_count;
 
-    json_t *fallback;                  /* the default; frozen, deep-copied on use */
+    json_t *fallback;                      /* the default; frozen, deep-copied on use */
     struct fl_schema_property **defaulted; /* properties with a default */
     size_t defaulted_count;
 
@@ -118,7 +118,7 @@ struct fl_schema {
     struct fl_arena *arena;
     struct fl_schema_node *root;
     struct fl_schema_node *object_meta; /* the fields that metadata has */
-    struct fl_schema_node *metadata; /* what the schema itself asks of metadata; NULL: nothing */
+    struct fl_schema_node *metadata;    /* what the schema itself asks of metadata; NULL: nothing */
 };
 
 const struct fl_schema_property *fl_schema_find_property(const struct fl_schema_node *node,

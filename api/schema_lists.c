@@ -146,8 +146,8 @@ static void complain_repeated(const struct fl_schema_node *list, const json_t *e
         if (key)
             (void)json_object_set(keys, list->list_keys[i], key);
     }
-    fl_schema_add(errors, FL_FIELD_DUPLICATE, path,
-                  list->list_type == FL_LIST_SET ? element : keys, "%s", "");
+    fl_schema_add(errors, FL_FIELD_DUPLICATE, path, list->list_type == FL_LIST_SET ? element : keys,
+                  "%s", "");
 }
 
 static void check_list(const struct fl_schema_node *list, const json_t *value,
@@ -239,8 +239,8 @@ static void index_old(struct fl_schema_old_list *list, size_t count)
 {
     list->entries = fl_calloc(count, sizeof(*list->entries));
     for (size_t i = 0; i < count; i++)
-        list->entries[i] = (struct fl_schema_old_entry){
-            hash_element(list->list, json_array_get(list->old, i)), i};
+        list->entries[i] =
+            (struct fl_schema_old_entry){hash_element(list->list, json_array_get(list->old, i)), i};
     qsort(list->entries, count, sizeof(*list->entries), compare_entries);
 }
 
@@ -350,8 +350,8 @@ static void check_type_meta(const json_t *value, const char *key, const struct f
     else if (!*text)
         fl_schema_add(errors, FL_FIELD_INVALID, &at, member, "must not be empty");
     else if (fl_streq(key, "apiVersion") && strchr(text, '/') != strrchr(text, '/'))
-        fl_schema_add(errors, FL_FIELD_INVALID, &at, member,
-                      "unexpected GroupVersion string: %s", text);
+        fl_schema_add(errors, FL_FIELD_INVALID, &at, member, "unexpected GroupVersion string: %s",
+                      text);
     else if (fl_streq(key, "kind") && !is_kind(text, json_string_length(member)))
         fl_schema_add(errors, FL_FIELD_INVALID, &at, member,
                       "may have mixed case, but should otherwise match: a DNS-1035 label must "

@@ -14,9 +14,9 @@
 #include <string.h>
 
 #define MATCH_STEPS_MAX 200000u
-#define MATCH_HEAP_KIB 1024u
+#define MATCH_HEAP_KIB  1024u
 #define GROUPS_DEEP_MAX 100u
-#define REPEAT_MAX 1000
+#define REPEAT_MAX      1000
 
 struct fl_schema_pattern {
     pcre2_code *code;
@@ -155,9 +155,9 @@ static bool read_escape(struct reader *r, bool in_class)
 
 static bool read_class_item(struct reader *r, size_t begin)
 {
-    static const char *const names[] = {"alnum", "alpha", "ascii", "blank", "cntrl", "digit",
-                                        "graph", "lower", "print", "punct", "space", "upper",
-                                        "word",  "xdigit"};
+    static const char *const names[] = {"alnum", "alpha", "ascii", "blank", "cntrl",
+                                        "digit", "graph", "lower", "print", "punct",
+                                        "space", "upper", "word",  "xdigit"};
     size_t width;
 
     if (looking_at(r, "[:")) {
@@ -451,8 +451,8 @@ static struct fl_schema_pattern *build(struct fl_arena *arena, const char *text,
 struct fl_schema_pattern *fl_schema_pattern_compile(struct fl_arena *arena, const char *pattern,
                                                     const char **ret_problem)
 {
-    struct reader reader = {.arena = arena, .text = pattern, .len = strlen(pattern),
-                            .repetition = SIZE_MAX};
+    struct reader reader = {
+        .arena = arena, .text = pattern, .len = strlen(pattern), .repetition = SIZE_MAX};
     struct fl_schema_pattern *made = NULL;
 
     fl_buf_init(&reader.out, 0);

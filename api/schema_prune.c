@@ -13,8 +13,8 @@ struct pruner {
     struct fl_arena *arena; /* for paths; made with the first one */
 };
 
-/* One place of the walk. `is_resource`: it has apiVersion, kind and metadata whatever the node says;
- * `keeps`: fields that the node does not know stay. */
+/* One place of the walk. `is_resource`: it has apiVersion, kind and metadata whatever the node
+ * says; `keeps`: fields that the node does not know stay. */
 struct spot {
     const struct fl_schema_node *node; /* NULL: nothing is known here, every field goes */
     bool is_resource, keeps;

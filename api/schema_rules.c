@@ -6,9 +6,9 @@
 
 #include <string.h>
 
-#define CALL_COST_MAX ((uint64_t)1000000)
+#define CALL_COST_MAX   ((uint64_t)1000000)
 #define OBJECT_COST_MAX ((uint64_t)10000000)
-#define MESSAGE_MAX ((size_t)5 * 1024)
+#define MESSAGE_MAX     ((size_t)5 * 1024)
 
 /* Compiling. */
 
@@ -26,8 +26,8 @@ static struct fl_cel *compile(struct fl_schema_builder *b, const json_t *express
     struct fl_error err;
 
     if (fl_cel_compile(json_string_value(expression), &options, &program, &err) < 0) {
-        fl_schema_add(b->errors, FL_FIELD_INVALID, path, expression, "compilation failed: ERROR: %s",
-                      err.msg);
+        fl_schema_add(b->errors, FL_FIELD_INVALID, path, expression,
+                      "compilation failed: ERROR: %s", err.msg);
         return NULL;
     }
     fl_arena_on_reset(b->schema->arena, free_program, program);
@@ -84,10 +84,11 @@ static void check_old_self(struct fl_schema_builder *b, const struct fl_schema_r
     const json_t *optional = json_object_get(source, "optionalOldSelf");
 
     if (rule->uses_old && b->uncorrelated)
-        fl_schema_add(b->errors, FL_FIELD_INVALID, FL_PATH_CHILD(path, "rule"),
-                      json_object_get(source, "rule"),
-                      "oldSelf cannot be used on the uncorrelatable portion of the schema within %s",
-                      fl_schema_path_text(b->errors->arena, b->uncorrelated));
+        fl_schema_add(
+            b->errors, FL_FIELD_INVALID, FL_PATH_CHILD(path, "rule"),
+            json_object_get(source, "rule"),
+            "oldSelf cannot be used on the uncorrelatable portion of the schema within %s",
+            fl_schema_path_text(b->errors->arena, b->uncorrelated));
     if (!rule->uses_old && json_is_boolean(optional))
         fl_schema_add(b->errors, FL_FIELD_INVALID, FL_PATH_CHILD(path, "optionalOldSelf"), optional,
                       "may not be set if oldSelf is not used in rule");
@@ -111,8 +112,8 @@ static void build_rule(struct fl_schema_builder *b, struct fl_schema_rule *rule,
     rule->uses_old = fl_cel_uses(rule->program, "oldSelf");
     check_old_self(b, rule, source, path);
     if (json_string_length(expression) > 0)
-        rule->message_program = compile(b, expression, rule->uses_old,
-                                        FL_PATH_CHILD(path, "messageExpression"));
+        rule->message_program =
+            compile(b, expression, rule->uses_old, FL_PATH_CHILD(path, "messageExpression"));
 }
 
 void fl_schema_build_rules(struct fl_schema_builder *b, struct fl_schema_node *node,
@@ -167,11 +168,11 @@ static const char *rule_name(const struct fl_schema_rule *rule)
 static void complain(struct runner *r, const struct place *place, enum fl_field_error_type type,
                      const struct fl_schema_path *path, const char *message)
 {
-    FL_JSON value = json_string(fl_str_or(place->node->type_name &&
-                                                  place->node->type != FL_SCHEMA_INT_OR_STRING
-                                              ? place->node->type_name
-                                              : NULL,
-                                          ""));
+    FL_JSON value =
+        json_string(fl_str_or(place->node->type_name && place->node->type != FL_SCHEMA_INT_OR_STRING
+                                  ? place->node->type_name
+                                  : NULL,
+                              ""));
 
     fl_schema_add(r->errors, type, path, value, "%s", type == FL_FIELD_DUPLICATE ? "" : message);
 }
@@ -189,7 +190,9 @@ static bool evaluate(struct runner *r, const struct place *place, const struct f
 {
     struct fl_cel_binding bindings[] = {
         {.name = "self", .value = place->value, .node = place->node},
-        {.name = "oldSelf", .value = place->old, .node = place->node,
+        {.name = "oldSelf",
+         .value = place->old,
+         .node = place->node,
          .optional = rule->optional_old},
     };
     uint64_t cost = 0;
@@ -197,8 +200,9 @@ static bool evaluate(struct runner *r, const struct place *place, const struct f
                            CALL_COST_MAX, result, err);
 
     if (cost > r->left) {
-        stop(r, place, "validation failed due to running out of cost budget, no further "
-                       "validation rules will be run");
+        stop(r, place,
+             "validation failed due to running out of cost budget, no further "
+             "validation rules will be run");
         return false;
     }
     r->left -= cost;
@@ -207,7 +211,8 @@ static bool evaluate(struct runner *r, const struct place *place, const struct f
              fl_arena_printf(r->errors->arena,
                              "'operation cancelled: actual cost limit exceeded': no further "
                              "validation rules will be run due to call cost exceeds limit for "
-                             "rule: %s", rule_name(rule)));
+                             "rule: %s",
+                             rule_name(rule)));
     return code >= 0;
 }
 
@@ -218,16 +223,15 @@ static const char *message_of(struct runner *r, const struct place *place,
     struct fl_error err;
     const char *text;
 
-    if (rule->message_program &&
-        evaluate(r, place, rule->message_program, rule, &result, &err) &&
+    if (rule->message_program && evaluate(r, place, rule->message_program, rule, &result, &err) &&
         result.type == FL_CEL_STRING) {
         text = trimmed(r->errors->arena, result.string);
         if (text && strlen(text) <= MESSAGE_MAX && !strchr(text, '\n'))
             return text;
     }
-    return rule->message ? rule->message
-                         : fl_arena_printf(r->errors->arena, "failed rule: %s",
-                                           fl_str_or(rule->rule, ""));
+    return rule->message
+               ? rule->message
+               : fl_arena_printf(r->errors->arena, "failed rule: %s", fl_str_or(rule->rule, ""));
 }
 
 static void complain_of_failure(struct runner *r, const struct place *place,
@@ -330,8 +334,9 @@ static void run(struct runner *r, const struct place *place)
         return;
     for (size_t i = 0; i < node->rule_count && !r->stopped; i++) {
         if (r->left == 0)
-            stop(r, place, "validation failed due to running out of cost budget, no further "
-                           "validation rules will be run");
+            stop(r, place,
+                 "validation failed due to running out of cost budget, no further "
+                 "validation rules will be run");
         else
             run_rule(r, place, &node->rules[i]);
     }

@@ -73,7 +73,19 @@ static json_t *json_text(struct checker *c, const char *value)
 
 /* The shape of the keywords, so that nothing below meets a number where a list should be. */
 
-enum shape { TEXT, FLAG, NUMBER, COUNT, LIST, TEXTS, MAP, SCHEMA, SCHEMAS, SCHEMA_MAP, SCHEMA_OR_FLAG };
+enum shape {
+    TEXT,
+    FLAG,
+    NUMBER,
+    COUNT,
+    LIST,
+    TEXTS,
+    MAP,
+    SCHEMA,
+    SCHEMAS,
+    SCHEMA_MAP,
+    SCHEMA_OR_FLAG
+};
 
 static const struct keyword {
     const char *name;
@@ -150,8 +162,9 @@ static const char *shape_problem(enum shape shape, const json_t *value)
     case NUMBER:
         return json_is_number(value) ? NULL : "must be a number";
     case COUNT:
-        return json_is_integer(value) || (json_is_real(value) && fabs(json_real_value(value)) < 9e15 &&
-                                          json_real_value(value) == floor(json_real_value(value)))
+        return json_is_integer(value) ||
+                       (json_is_real(value) && fabs(json_real_value(value)) < 9e15 &&
+                        json_real_value(value) == floor(json_real_value(value)))
                    ? NULL
                    : "must be an integer";
     case LIST:
@@ -198,10 +211,10 @@ static bool check_shapes(struct checker *c, const json_t *schema, const struct f
 static void check_refused(struct checker *c, const json_t *schema, struct scope scope,
                           const struct fl_schema_path *path)
 {
-    static const char *const refused[] = {"id", "additionalItems", "patternProperties",
-                                          "definitions", "dependencies", "$ref"};
-    static const char *const types[] = {"", "array", "boolean", "integer", "number", "object",
-                                        "string"};
+    static const char *const refused[] = {"id",          "additionalItems", "patternProperties",
+                                          "definitions", "dependencies",    "$ref"};
+    static const char *const types[] = {"",       "array",  "boolean", "integer",
+                                        "number", "object", "string"};
     size_t i = 0;
 
     for (size_t r = 0; r < FL_COUNT_OF(refused); r++) {
@@ -219,16 +232,17 @@ static void check_refused(struct checker *c, const json_t *schema, struct scope 
         complain(c, FL_FIELD_NOT_SUPPORTED, path, "type", get(schema, "type"),
                  "\"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"");
     if (is_type(schema, "null"))
-        forbid(c, path, "type",
-               "type cannot be set to null, use nullable as an alternative");
+        forbid(c, path, "type", "type cannot be set to null, use nullable as an alternative");
     if (flag(schema, "uniqueItems"))
-        forbid(c, path, "uniqueItems", "uniqueItems cannot be set to true since the runtime "
-                                       "complexity becomes quadratic");
+        forbid(c, path, "uniqueItems",
+               "uniqueItems cannot be set to true since the runtime "
+               "complexity becomes quadratic");
     if (get(schema, "default") && scope.no_defaults)
         forbid(c, path, "default",
                fl_arena_printf(c->errors->arena, "must not be set%s", scope.no_defaults));
     if (scope.inside_meta && flag(schema, "x-kubernetes-embedded-resource"))
-        forbid(c, path, "x-kubernetes-embedded-resource", "must not be used inside of resource meta");
+        forbid(c, path, "x-kubernetes-embedded-resource",
+               "must not be used inside of resource meta");
 }
 
 /* Lists and maps. */
@@ -240,8 +254,7 @@ static void check_set_items(struct checker *c, const json_t *items,
     struct fl_schema_path at = {path, FL_PATH_FIELD, "items", 0};
     const json_t *list_type = get(items, "x-kubernetes-list-type");
 
-    if (is_type(items, "array") && list_type &&
-        !fl_streq(json_string_value(list_type), "atomic"))
+    if (is_type(items, "array") && list_type && !fl_streq(json_string_value(list_type), "atomic"))
         complain(c, FL_FIELD_INVALID, &at, "x-kubernetes-list-type", list_type, words);
     if (is_type(items, "object") && !fl_streq(text(items, "x-kubernetes-map-type"), "atomic"))
         complain(c, FL_FIELD_INVALID, &at, "x-kubernetes-map-type", list_type, words);
@@ -336,8 +349,10 @@ static void check_list(struct checker *c, const json_t *schema, const struct fl_
         check_map_list(c, schema, path);
     if ((fl_streq(word, "map") || fl_streq(word, "set")) && flag(items, "nullable"))
         forbid(c, FL_PATH_CHILD(path, "items"), "nullable",
-               fl_arena_printf(c->errors->arena, "cannot be nullable when x-kubernetes-list-type "
-                               "is %s", word));
+               fl_arena_printf(c->errors->arena,
+                               "cannot be nullable when x-kubernetes-list-type "
+                               "is %s",
+                               word));
 }
 
 static void check_map(struct checker *c, const json_t *schema, const struct fl_schema_path *path)
@@ -352,8 +367,7 @@ static void check_map(struct checker *c, const json_t *schema, const struct fl_s
     if (type && !fl_streq(word, "atomic") && !fl_streq(word, "granular"))
         complain(c, FL_FIELD_NOT_SUPPORTED, path, "x-kubernetes-map-type", type,
                  "\"atomic\", \"granular\"");
-    if (additional && !json_is_true(additional) &&
-        json_object_size(get(schema, "properties")) > 0)
+    if (additional && !json_is_true(additional) && json_object_size(get(schema, "properties")) > 0)
         forbid(c, path, "additionalProperties",
                "additionalProperties and properties are mutual exclusive");
 }
@@ -495,7 +509,7 @@ static void check_nested(struct checker *c, const json_t *schema, struct scope s
 
     for (size_t i = 0; i < FL_COUNT_OF(forbidden); i++) {
         const json_t *value = get(schema, forbidden[i].key);
-        bool is_unset = !value || (json_is_false(value) && i != 1) ||
+        bool is_unset = !value || json_is_false(value) ||
                         (json_is_string(value) && i < 5 && !*json_string_value(value)) ||
                         (json_is_array(value) && json_array_size(value) == 0);
 
@@ -523,7 +537,8 @@ static void check_has_type(struct checker *c, const json_t *schema, enum level l
              !flag(schema, "x-kubernetes-preserve-unknown-fields"))
         complain(c, FL_FIELD_REQUIRED, path, "type", NULL, words[level]);
     if (level == LEVEL_ROOT && has_type && !is_type(schema, "object"))
-        complain(c, FL_FIELD_INVALID, path, "type", get(schema, "type"), "must be object at the root");
+        complain(c, FL_FIELD_INVALID, path, "type", get(schema, "type"),
+                 "must be object at the root");
     if (is_type(schema, "array") && !get(schema, "items"))
         complain(c, FL_FIELD_REQUIRED, path, "items", NULL, "must be specified");
 }
@@ -548,8 +563,9 @@ static void check_root_metadata(struct checker *c, const json_t *metadata,
                 fine &= fl_streq(name, "name") || fl_streq(name, "generateName");
         }
         if (!fine) {
-            forbid(c, path, NULL, "must not specify anything other than name and generateName, but "
-                                  "metadata is implicitly specified");
+            forbid(c, path, NULL,
+                   "must not specify anything other than name and generateName, but "
+                   "metadata is implicitly specified");
             return;
         }
     }
@@ -567,8 +583,7 @@ static void check_type_meta(struct checker *c, const json_t *schema, enum level 
         struct fl_schema_path at = {&up, FL_PATH_KEY, names[i], 0};
 
         if (property && !is_type(property, i < 2 ? "string" : "object"))
-            complain(c, FL_FIELD_INVALID, &at, "type",
-                     json_text(c, text(property, "type")),
+            complain(c, FL_FIELD_INVALID, &at, "type", json_text(c, text(property, "type")),
                      i < 2 ? "must be string" : "must be object");
         if (property && i == 2 && level == LEVEL_ROOT)
             check_root_metadata(c, property, &at);
@@ -626,8 +641,8 @@ static void check_branches(struct checker *c, const json_t *schema, struct scope
             struct scope below = scope;
 
             below.nested = true;
-            below.may_have_type = j == 1 && is_int_or_string_pair(branches) &&
-                                  (!scope.nested || scope.holds_pair);
+            below.may_have_type =
+                j == 1 && is_int_or_string_pair(branches) && (!scope.nested || scope.holds_pair);
             below.holds_pair = j == 0 && i == 0 && !scope.nested;
             check_schema(c, branch, below, FL_PATH_AT(&up, i));
         }
@@ -703,7 +718,7 @@ static void check_schema(struct checker *c, const json_t *schema, struct scope s
         below.level = LEVEL_ITEM;
         check_schema(c, items, below, FL_PATH_CHILD(path, "items"));
     }
-    if (json_is_object(additional)) {
+    if (json_is_object(additional) && !scope.nested) {
         below.level = LEVEL_FIELD;
         if (scope.inside_meta)
             below.no_defaults = " inside additionalProperties applying to object metadata";
@@ -800,7 +815,8 @@ static void check_default(const struct fl_schema *schema, const struct fl_schema
     fl_field_errors_init(found, errors->arena);
     fl_schema_prune_part(node, copy, false, schema->object_meta, note_unknown, &has_unknown);
     if (has_unknown)
-        fl_schema_add(errors, FL_FIELD_INVALID, &at, node->fallback, "must not have unknown fields");
+        fl_schema_add(errors, FL_FIELD_INVALID, &at, node->fallback,
+                      "must not have unknown fields");
     fl_schema_check_embedded(node, node->fallback, &root, found);
     if (found->count == 0)
         fl_schema_check_value(schema, node, node->fallback, NULL, &root, found);

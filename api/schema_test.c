@@ -91,8 +91,8 @@ static const char *error_lines(const struct fl_field_errors *errors)
     const char *lines[FL_FIELD_ERRORS_MAX];
 
     for (size_t i = 0; i < errors->count; i++)
-        lines[i] = fl_arena_printf(arena, "%s: %s", errors->items[i].path,
-                                   errors->items[i].message);
+        lines[i] =
+            fl_arena_printf(arena, "%s: %s", errors->items[i].path, errors->items[i].message);
     return joined(lines, errors->count);
 }
 
@@ -113,10 +113,10 @@ static void same_text(const json_t *group, const json_t *test, const char *what,
     if (strcmp(got, wanted) == 0)
         return;
     differences++;
-    print_error("%s: %s\n  %s expected:\n%s\n  got:\n%s\n", fl_json_str(group, "name"),
-                fl_json_to_string(arena, json_object_get(test ? test : group,
-                                                         test ? "object" : "schema")),
-                what, wanted, got);
+    print_error(
+        "%s: %s\n  %s expected:\n%s\n  got:\n%s\n", fl_json_str(group, "name"),
+        fl_json_to_string(arena, json_object_get(test ? test : group, test ? "object" : "schema")),
+        what, wanted, got);
 }
 
 static json_t *whole_object(const json_t *spec)
@@ -152,9 +152,9 @@ static void run_case(const json_t *group, const json_t *test, const struct fl_sc
     fl_schema_default(schema, object);
     same_text(group, test, "unknown", joined(seen.paths, seen.count),
               expected_lines(json_object_get(test, "unknown")));
-    same_text(group, test, "result", fl_json_to_string(arena, object),
-              fl_json_to_string(arena,
-                                whole_object(result ? result : json_object_get(test, "object"))));
+    same_text(
+        group, test, "result", fl_json_to_string(arena, object),
+        fl_json_to_string(arena, whole_object(result ? result : json_object_get(test, "object"))));
     fl_schema_validate(schema, object, old ? whole_object(old) : NULL, errors);
     same_text(group, test, "errors", error_lines(errors),
               expected_lines(json_object_get(test, "errors")));
@@ -269,16 +269,16 @@ static void a_rule_that_cannot_be_compiled_refuses_the_schema(void **state)
 
 static void patterns_cannot_hold_the_engine(void **state)
 {
-    struct fl_schema *schema = compile(
-        "{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"array\",\"items\":"
-        "{\"type\":\"string\",\"pattern\":\"^(a+)+$\"}}}}");
+    struct fl_schema *schema =
+        compile("{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"array\",\"items\":"
+                "{\"type\":\"string\",\"pattern\":\"^(a+)+$\"}}}}");
     struct fl_field_errors *errors = new_errors();
     json_t *list = json_array(), *object = json_pack("{s:o}", "spec", list);
 
     (void)state;
     for (int i = 0; i < 5000; i++)
-        (void)json_array_append_new(list,
-                                    json_string("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"));
+        (void)json_array_append_new(
+            list, json_string("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"));
     fl_schema_validate(schema, object, NULL, errors);
     assert_int_equal(errors->count + errors->dropped, 5000);
     json_decref(object);
@@ -287,11 +287,11 @@ static void patterns_cannot_hold_the_engine(void **state)
 
 static void long_lists_are_quick(void **state)
 {
-    struct fl_schema *schema = compile(
-        "{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"array\","
-        "\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"k\"],"
-        "\"items\":{\"type\":\"object\",\"required\":[\"k\"],\"properties\":"
-        "{\"k\":{\"type\":\"integer\"},\"v\":{\"type\":\"integer\",\"maximum\":1}}}}}}");
+    struct fl_schema *schema =
+        compile("{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"array\","
+                "\"x-kubernetes-list-type\":\"map\",\"x-kubernetes-list-map-keys\":[\"k\"],"
+                "\"items\":{\"type\":\"object\",\"required\":[\"k\"],\"properties\":"
+                "{\"k\":{\"type\":\"integer\"},\"v\":{\"type\":\"integer\",\"maximum\":1}}}}}}");
     json_t *list = json_array(), *reversed = json_array();
     json_t *object = json_pack("{s:o}", "spec", list), *old = json_pack("{s:o}", "spec", reversed);
     struct fl_field_errors *errors = new_errors();
@@ -336,8 +336,8 @@ static void integral_reals_become_integers(void **state)
 static void metadata_is_known(void **state)
 {
     struct fl_schema *schema = compile("{\"type\":\"object\"}");
-    const struct fl_schema_node *metadata = fl_schema_node_member(fl_schema_root(schema),
-                                                                  "metadata");
+    const struct fl_schema_node *metadata =
+        fl_schema_node_member(fl_schema_root(schema), "metadata");
     json_t *object = json_pack("{s:{s:s,s:i,s:[{s:s,s:s}]}}", "metadata", "name", "x", "nope", 1,
                                "ownerReferences", "uid", "u", "zip", "z");
     struct seen seen = {.count = 0};
@@ -350,8 +350,8 @@ static void metadata_is_known(void **state)
     assert_int_equal(fl_schema_node_type(metadata), FL_SCHEMA_OBJECT);
     assert_int_equal(fl_schema_node_list_type(fl_schema_node_member(metadata, "finalizers")),
                      FL_LIST_SET);
-    assert_int_equal(fl_schema_node_list_keys(fl_schema_node_member(metadata, "ownerReferences"),
-                                              &keys), 1);
+    assert_int_equal(
+        fl_schema_node_list_keys(fl_schema_node_member(metadata, "ownerReferences"), &keys), 1);
     assert_string_equal(keys[0], "uid");
     json_decref(object);
     fl_schema_unref(schema);
@@ -359,13 +359,13 @@ static void metadata_is_known(void **state)
 
 static void nodes_tell_what_they_are(void **state)
 {
-    struct fl_schema *schema = compile(
-        "{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\","
-        "\"x-kubernetes-map-type\":\"atomic\",\"properties\":{\"t\":{\"type\":\"string\","
-        "\"format\":\"date-time\",\"default\":\"2020-01-02T03:04:05Z\"}}},"
-        "\"m\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}},"
-        "\"f\":{\"x-kubernetes-preserve-unknown-fields\":true},"
-        "\"l\":{\"type\":\"array\",\"items\":{\"x-kubernetes-int-or-string\":true}}}}");
+    struct fl_schema *schema =
+        compile("{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\","
+                "\"x-kubernetes-map-type\":\"atomic\",\"properties\":{\"t\":{\"type\":\"string\","
+                "\"format\":\"date-time\",\"default\":\"2020-01-02T03:04:05Z\"}}},"
+                "\"m\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}},"
+                "\"f\":{\"x-kubernetes-preserve-unknown-fields\":true},"
+                "\"l\":{\"type\":\"array\",\"items\":{\"x-kubernetes-int-or-string\":true}}}}");
     const struct fl_schema_node *root = fl_schema_root(schema), *spec, *t;
 
     (void)state;
@@ -374,8 +374,9 @@ static void nodes_tell_what_they_are(void **state)
     assert_true(fl_schema_node_is_atomic(spec));
     assert_string_equal(fl_schema_node_format(t), "date-time");
     assert_string_equal(json_string_value(fl_schema_node_default(t)), "2020-01-02T03:04:05Z");
-    assert_int_equal(fl_schema_node_type(fl_schema_node_member(fl_schema_node_member(root, "m"),
-                                                               "any")), FL_SCHEMA_INTEGER);
+    assert_int_equal(
+        fl_schema_node_type(fl_schema_node_member(fl_schema_node_member(root, "m"), "any")),
+        FL_SCHEMA_INTEGER);
     assert_true(fl_schema_node_preserves_unknown(fl_schema_node_member(root, "f")));
     assert_int_equal(fl_schema_node_type(fl_schema_node_items(fl_schema_node_member(root, "l"))),
                      FL_SCHEMA_INT_OR_STRING);

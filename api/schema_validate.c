@@ -32,8 +32,7 @@ struct place {
     const struct fl_schema_path *path;
 };
 
-static struct outcome check(struct run *run, const struct fl_schema_node *node,
-                            struct place place);
+static struct outcome check(struct run *run, const struct fl_schema_node *node, struct place place);
 
 static void merge(struct outcome *into, struct outcome part)
 {
@@ -57,16 +56,16 @@ static json_t *text_value(struct run *run, const char *text)
     return fl_json_in_arena(run->errors->arena, json_string(text));
 }
 
-#define COMPLAIN(run, outcome, type, path, value, ...)                              \
-    do {                                                                            \
-        (outcome)->errors++;                                                        \
-        if ((run)->errors)                                                          \
-            fl_schema_add((run)->errors, (type), (path), (value), __VA_ARGS__);     \
+#define COMPLAIN(run, outcome, type, path, value, ...)                                             \
+    do {                                                                                           \
+        (outcome)->errors++;                                                                       \
+        if ((run)->errors)                                                                         \
+            fl_schema_add((run)->errors, (type), (path), (value), __VA_ARGS__);                    \
     } while (0)
 
 /* "spec.rounds in body …" with the words that follow. */
-#define SENTENCE(run, outcome, place, value, fmt, ...)                              \
-    COMPLAIN(run, outcome, FL_FIELD_INVALID, (place).path, value, "%s in body " fmt, \
+#define SENTENCE(run, outcome, place, value, fmt, ...)                                             \
+    COMPLAIN(run, outcome, FL_FIELD_INVALID, (place).path, value, "%s in body " fmt,               \
              name_of(run, (place).path), __VA_ARGS__)
 
 /* Types. */
@@ -165,15 +164,13 @@ static size_t characters(const json_t *value)
     return fl_utf8_count(json_string_value(value), json_string_length(value));
 }
 
-static bool matches_pattern(struct run *run, const struct fl_schema_node *node,
-                            const json_t *value)
+static bool matches_pattern(struct run *run, const struct fl_schema_node *node, const json_t *value)
 {
     int r;
 
     if (run->exhausted >= EXHAUSTED_MAX)
         return false;
-    r = fl_schema_pattern_match(node->pattern, json_string_value(value),
-                                json_string_length(value));
+    r = fl_schema_pattern_match(node->pattern, json_string_value(value), json_string_length(value));
     run->exhausted += r < 0;
     return r > 0;
 }
@@ -233,8 +230,9 @@ static void complain_bound(struct run *run, struct outcome *outcome, struct plac
     fl_buf_init(&text, 0);
     fl_field_value_write(&text, number);
     json_decref(number);
-    fl_schema_add(run->errors, FL_FIELD_INVALID, place.path, place.value, "%s in body should be %s %s",
-                  name_of(run, place.path), words, fl_buf_text(&text));
+    fl_schema_add(run->errors, FL_FIELD_INVALID, place.path, place.value,
+                  "%s in body should be %s %s", name_of(run, place.path), words,
+                  fl_buf_text(&text));
     fl_buf_finish(&text);
 }
 
@@ -254,9 +252,8 @@ static bool is_multiple(const json_t *value, double factor)
 static void check_number(struct run *run, const struct fl_schema_node *node, struct place place,
                          struct outcome *outcome)
 {
-    long double number = json_is_integer(place.value)
-                             ? (long double)json_integer_value(place.value)
-                             : (long double)json_real_value(place.value);
+    long double number = json_is_integer(place.value) ? (long double)json_integer_value(place.value)
+                                                      : (long double)json_real_value(place.value);
 
     outcome->matches += 2;
     if (node->has_multiple && !is_multiple(place.value, node->multiple))
@@ -291,8 +288,8 @@ static void complain_enum(struct run *run, const struct fl_schema_node *node, st
     fl_buf_init(&list, 0);
     json_array_foreach(node->enumeration, i, allowed) {
         char *text = fl_json_to_string(run->errors->arena, allowed);
-        json_t *quoted = json_is_string(allowed) ? json_incref((json_t *)allowed)
-                                                 : json_string(text);
+        json_t *quoted =
+            json_is_string(allowed) ? json_incref((json_t *)allowed) : json_string(text);
 
         fl_buf_puts(&list, i ? ", " : "supported values: ");
         fl_field_value_write(&list, quoted);
@@ -335,8 +332,8 @@ static void check_list(struct run *run, const struct fl_schema_node *node, struc
         json_array_foreach(place.value, i, item) {
             const json_t *old = fl_schema_old_element(&before, item, i);
 
-            merge(outcome, check(run, node->items,
-                                 (struct place){item, old, FL_PATH_AT(place.path, i)}));
+            merge(outcome,
+                  check(run, node->items, (struct place){item, old, FL_PATH_AT(place.path, i)}));
         }
         fl_schema_old_list_finish(&before);
     }
@@ -356,8 +353,7 @@ static void check_required(struct run *run, const struct fl_schema_node *node, s
     for (uint32_t i = 0; seen < node->required_properties && i < node->property_count; i++) {
         const struct fl_schema_property *property = &node->properties[i];
 
-        if (property->required &&
-            !json_object_getn(place.value, property->key, property->key_len))
+        if (property->required && !json_object_getn(place.value, property->key, property->key_len))
             COMPLAIN(run, outcome, FL_FIELD_REQUIRED, FL_PATH_CHILD(place.path, property->key),
                      NULL, "%s", "");
     }
@@ -370,9 +366,8 @@ static void check_required(struct run *run, const struct fl_schema_node *node, s
 
 /* What replaces the root's view of a member: metadata is checked elsewhere but for what the schema
  * itself says of it, and a change of apiVersion is not seen in the old object. */
-static const struct fl_schema_node *root_member(struct run *run, const char *key,
-                                                const struct fl_schema_node *node,
-                                                const json_t **old)
+static const struct fl_schema_node *
+root_member(struct run *run, const char *key, const struct fl_schema_node *node, const json_t **old)
 {
     if (fl_streq(key, "metadata"))
         return run->metadata;
@@ -400,8 +395,8 @@ static void check_members(struct run *run, const struct fl_schema_node *node, st
         if (node == run->root)
             child = root_member(run, key, child, &old);
         if (child)
-            merge(outcome, check(run, child,
-                                 (struct place){member, old, FL_PATH_CHILD(place.path, key)}));
+            merge(outcome,
+                  check(run, child, (struct place){member, old, FL_PATH_CHILD(place.path, key)}));
     }
     check_required(run, node, place, seen, outcome);
 }
@@ -435,8 +430,8 @@ static struct outcome try_branch(struct run *run, const struct fl_schema_node *b
 }
 
 /* Complaints about the junction itself carry no field. */
-#define JUNCTION(run, outcome, place, fmt, ...)                                           \
-    COMPLAIN(run, outcome, FL_FIELD_INVALID, NULL, text_value(run, ""), "\"%s\" must " fmt, \
+#define JUNCTION(run, outcome, place, fmt, ...)                                                    \
+    COMPLAIN(run, outcome, FL_FIELD_INVALID, NULL, text_value(run, ""), "\"%s\" must " fmt,        \
              name_of(run, (place).path), __VA_ARGS__)
 
 static void check_any(struct run *run, const struct fl_schema_node *node, struct place place,
@@ -509,8 +504,8 @@ static void check_all(struct run *run, const struct fl_schema_node *node, struct
                  valid == 0 ? ". None validated" : "");
 }
 
-static void check_junctions(struct run *run, const struct fl_schema_node *node,
-                            struct place place, struct outcome *outcome)
+static void check_junctions(struct run *run, const struct fl_schema_node *node, struct place place,
+                            struct outcome *outcome)
 {
     if (node->any_of.count > 0)
         check_any(run, node, place, outcome);
@@ -554,8 +549,7 @@ static struct outcome check_all_of(struct run *run, const struct fl_schema_node 
 }
 
 /* The walk goes down only where the schema does, so the schema's depth bounds it. */
-static struct outcome check(struct run *run, const struct fl_schema_node *node,
-                            struct place place)
+static struct outcome check(struct run *run, const struct fl_schema_node *node, struct place place)
 {
     size_t count = run->errors ? run->errors->count : 0;
     size_t dropped = run->errors ? run->errors->dropped : 0;

@@ -293,9 +293,8 @@ void fl_field_error_add_whole(struct fl_field_errors *errors, enum fl_field_erro
 {
     if (is_full(errors))
         return;
-    errors->items[errors->count++] =
-        (struct fl_field_error){type, fl_arena_strdup(errors->arena, path),
-                                fl_arena_strdup(errors->arena, message)};
+    errors->items[errors->count++] = (struct fl_field_error){
+        type, fl_arena_strdup(errors->arena, path), fl_arena_strdup(errors->arena, message)};
 }
 
 static bool is_repeated(const struct fl_field_errors *errors, size_t at)

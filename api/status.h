@@ -12,16 +12,16 @@
 #include <stddef.h>
 
 /* reason as in metav1.Cause, and the words that begin its message */
-#define FL_FIELD_ERRORS(X)                                     \
-    X(INVALID, "FieldValueInvalid", "Invalid value")           \
-    X(REQUIRED, "FieldValueRequired", "Required value")        \
-    X(NOT_SUPPORTED, "FieldValueNotSupported", "Unsupported value") \
-    X(FORBIDDEN, "FieldValueForbidden", "Forbidden")           \
-    X(DUPLICATE, "FieldValueDuplicate", "Duplicate value")     \
-    X(TOO_LONG, "FieldValueTooLong", "Too long")               \
-    X(TOO_MANY, "FieldValueTooMany", "Too many")               \
-    X(TYPE_INVALID, "FieldValueTypeInvalid", "Invalid value")  \
-    X(NOT_FOUND, "FieldValueNotFound", "Not found")            \
+#define FL_FIELD_ERRORS(X)                                                                         \
+    X(INVALID, "FieldValueInvalid", "Invalid value")                                               \
+    X(REQUIRED, "FieldValueRequired", "Required value")                                            \
+    X(NOT_SUPPORTED, "FieldValueNotSupported", "Unsupported value")                                \
+    X(FORBIDDEN, "FieldValueForbidden", "Forbidden")                                               \
+    X(DUPLICATE, "FieldValueDuplicate", "Duplicate value")                                         \
+    X(TOO_LONG, "FieldValueTooLong", "Too long")                                                   \
+    X(TOO_MANY, "FieldValueTooMany", "Too many")                                                   \
+    X(TYPE_INVALID, "FieldValueTypeInvalid", "Invalid value")                                      \
+    X(NOT_FOUND, "FieldValueNotFound", "Not found")                                                \
     X(CONFLICT, "FieldManagerConflict", "conflict")
 
 enum fl_field_error_type {

@@ -118,8 +118,8 @@ static void types_have_their_words(void **state)
 
 static void errors_become_a_status(void **state)
 {
-    struct fl_status_details details = {.name = "x", .group = "fl.example.io", .kind = "FLProject",
-                                        .causes = errors};
+    struct fl_status_details details = {
+        .name = "x", .group = "fl.example.io", .kind = "FLProject", .causes = errors};
     struct fl_error err;
 
     (void)state;
