@@ -53,10 +53,23 @@ static bool is_directive(const char *key)
 
 /* A patch value where the original has none: without nulls and directives. NULL where the value is
  * itself a directive. */
+static json_t *take_value(const json_t *value);
+
+static void take_members(const json_t *object, json_t *result)
+{
+    const char *key;
+    json_t *member, *taken;
+
+    json_object_foreach ((json_t *)object, key, member) {
+        taken = json_is_null(member) || is_directive(key) ? NULL : take_value(member);
+        if (taken)
+            (void)json_object_set_new_nocheck(result, key, taken);
+    }
+}
+
 static json_t *take_value(const json_t *value)
 {
     json_t *result, *member, *taken;
-    const char *key;
     size_t i;
 
     if (json_is_array(value)) {
@@ -73,11 +86,7 @@ static json_t *take_value(const json_t *value)
     if (json_object_get(value, DIRECTIVE))
         return NULL;
     result = json_object();
-    json_object_foreach ((json_t *)value, key, member) {
-        taken = json_is_null(member) || is_directive(key) ? NULL : take_value(member);
-        if (taken)
-            (void)json_object_set_new_nocheck(result, key, taken);
-    }
+    take_members(value, result);
     return result;
 }
 
@@ -86,7 +95,12 @@ static json_t *take_value(const json_t *value)
 /* What an item is known by: its merge key's value, or itself in a set. NULL where it has none. */
 static const json_t *identity(const json_t *item, const struct fl_strategic_list *list)
 {
-    return list->merge_key ? json_object_get(item, list->merge_key) : item;
+    const json_t *key;
+
+    if (!list->merge_key)
+        return item;
+    key = json_object_get(item, list->merge_key);
+    return json_is_null(key) ? NULL : key;
 }
 
 static void identity_text(struct fl_buf *buf, const json_t *id)
@@ -124,6 +138,8 @@ static int64_t index_of(const json_t *index, const json_t *id, struct fl_buf *te
 {
     const json_t *place;
 
+    if (!id)
+        return -1;
     identity_text(text, id);
     place = json_object_getn(index, text->data, text->len);
     return place ? json_integer_value(place) : -1;
@@ -269,9 +285,9 @@ static int merge_items(struct strategic *strategic, const struct fl_strategic_li
 
         if (r < 0)
             return r;
-        if (id && index_of(deleted_index, id, &text) >= 0)
+        if (index_of(deleted_index, id, &text) >= 0)
             continue;
-        at = id ? index_of(plain_index, id, &text) : -1;
+        at = index_of(plain_index, id, &text);
         if (at >= 0 && json_object_getn(done, text.data, text.len)) {
             if (!list->merge_key)
                 continue;
@@ -292,7 +308,7 @@ static int merge_items(struct strategic *strategic, const struct fl_strategic_li
         if (index_of(plain_index, id, &text) != (int64_t)i ||
             json_object_getn(done, text.data, text.len))
             continue;
-        (void)json_array_append_new(result, json_deep_copy(item));
+        (void)json_array_append_new(result, take_value(item));
     }
     return r;
 }
@@ -308,7 +324,7 @@ static int merge_list(struct strategic *strategic, const struct fl_strategic_lis
     int r;
 
     if (!list) {
-        *ret_result = json_deep_copy(patch);
+        *ret_result = take_value(patch);
         return 0;
     }
     r = check_items(original, list, err);
@@ -319,7 +335,7 @@ static int merge_list(struct strategic *strategic, const struct fl_strategic_lis
     if (r < 0)
         return r;
     if (is_replaced) {
-        *ret_result = json_deep_copy(plain);
+        *ret_result = take_value(plain);
         return 0;
     }
     r = merge_items(strategic, list, original, plain, deleted, merged, err);
@@ -516,9 +532,7 @@ static int merge_object(struct strategic *strategic, const json_t *original, con
     int r;
 
     if (directive && strcmp(what, "replace") == 0) {
-        json_decref(result);
-        result = json_deep_copy(patch);
-        (void)json_object_del(result, DIRECTIVE);
+        take_members(patch, result);
         *ret_result = FL_TAKE(result);
         return 0;
     }
