@@ -93,6 +93,7 @@ $(O)/%.o: %.c Makefile
 
 $(O)/cmd/version.o: CPPFLAGS += -DFL_VERSION='"$(VERSION)"'
 
+.SECONDARY: # objects of tests are kept
 .SECONDEXPANSION:
 $(O)/%_test: $(O)/%_test.o $$(archives_from_$$(call layer_of,$$*))
 	@echo "  LINK    $@"

@@ -6,7 +6,8 @@
  * Values: null, bool, int, uint, double, string, bytes, list, map, timestamp, duration, type,
  * optional; JSON integers are int, reals double. Errors are values that `||`, `&&` and ternaries
  * absorb as the language defines.
- * Source: the CEL specification (cel-spec, doc/langdef.md) and Kubernetes' documented extensions. */
+ * Source: the CEL specification (cel-spec, doc/langdef.md) and Kubernetes' documented extensions.
+ */
 #ifndef FL_API_CEL_H
 #define FL_API_CEL_H
 
@@ -23,15 +24,21 @@ struct fl_schema_node;
 struct fl_cel_options {
     const char *const *variables; /* names an expression may use: "self", "oldSelf" … */
     size_t variable_count;
-    size_t max_bytes;             /* of the expression; 0: 16 KiB */
+    size_t max_bytes; /* of the expression; 0: 16 KiB */
+    /* What is known of the variables' types, by variable, or NULL: then wrong types and unknown
+       fields are found here and not only when the rule runs. Read during the call only. */
+    const struct fl_schema_node *const *nodes;
+    const bool *optional; /* which are bound as optionals; NULL: none */
 };
 
-/* BAD_REQUEST with line:column where it is not an expression, names an undeclared variable or
- * an unknown function. */
+/* BAD_REQUEST with "<input>:line:column: …" where it is not an expression, names an undeclared
+ * variable or an unknown function, or where the types cannot be right. */
 int fl_cel_compile(const char *expression, const struct fl_cel_options *options,
                    struct fl_cel **ret_program, struct fl_error *err);
 void fl_cel_destroy(struct fl_cel *program);
 FL_DEFINE_CLEANUP(struct fl_cel, fl_cel_destroy)
+/* False where the expression is known never to give this (enum of fl_cel_result). */
+bool fl_cel_may_return(const struct fl_cel *program, int type);
 bool fl_cel_uses(const struct fl_cel *program, const char *variable);
 
 struct fl_cel_binding {

@@ -140,13 +140,15 @@ static struct cel_value to_uint(struct cel_eval *eval, const struct cel_value *a
     }
 }
 
-/* C reads more than Go does: spaces and "nan(…)". */
+/* C reads more than Go does: spaces, "nan(…)", hexadecimal digits without an exponent. */
 static bool parse_real(const char *text, double *ret_value)
 {
     char *end;
 
     if (*text == '\0' ||
         strspn(text, "0123456789+-.eExXpPabcdfABCDFinfINFtyTYnaNA") != strlen(text))
+        return false;
+    if (strpbrk(text, "xX") && !strpbrk(text, "pP"))
         return false;
     *ret_value = strtod(text, &end);
     return *end == '\0' && !(isinf(*ret_value) && !strpbrk(text, "nN"));
@@ -273,17 +275,17 @@ static struct cel_value size_of(struct cel_eval *eval, const struct cel_value *a
 }
 
 const struct cel_function fl_cel_standard_functions[] = {
-    {"size", false, 1, 1, size_of},
-    {"size", true, 0, 0, size_of},
-    {"type", false, 1, 1, type_of},
-    {"dyn", false, 1, 1, to_dyn},
-    {"int", false, 1, 1, to_int},
-    {"uint", false, 1, 1, to_uint},
-    {"double", false, 1, 1, to_double},
-    {"string", false, 1, 1, to_string},
-    {"bool", false, 1, 1, to_bool},
-    {"bytes", false, 1, 1, to_bytes},
-    {"duration", false, 1, 1, to_duration},
-    {"timestamp", false, 1, 1, to_timestamp},
+    {"size", false, "s>i|y>i|l>i|m>i", size_of},
+    {"size", true, "s>i|y>i|l>i|m>i", size_of},
+    {"type", false, "*>T", type_of},
+    {"dyn", false, "*>*", to_dyn},
+    {"int", false, "i>i|u>i|d>i|s>i|t>i|D>i", to_int},
+    {"uint", false, "u>u|i>u|d>u|s>u", to_uint},
+    {"double", false, "d>d|i>d|u>d|s>d", to_double},
+    {"string", false, "s>s|b>s|i>s|u>s|d>s|y>s|t>s|D>s|p>s|c>s", to_string},
+    {"bool", false, "b>b|s>b", to_bool},
+    {"bytes", false, "y>y|s>y", to_bytes},
+    {"duration", false, "D>D|s>D|i>D", to_duration},
+    {"timestamp", false, "t>t|s>t|i>t", to_timestamp},
     {0},
 };

@@ -500,7 +500,7 @@ int fl_cel_compile(const char *expression, const struct fl_cel_options *options,
 
     r = fl_cel_parse(program, len, err);
     if (r >= 0)
-        r = fl_cel_check(program, err);
+        r = fl_cel_check(program, options, err);
     if (r < 0)
         return r;
     *ret_program = FL_TAKE(program);
@@ -516,6 +516,20 @@ void fl_cel_destroy(struct fl_cel *program)
     free(program->regexes);
     fl_arena_destroy(program->arena);
     free(program);
+}
+
+bool fl_cel_may_return(const struct fl_cel *program, int type)
+{
+    switch (program->result) {
+    case CEL_DYN:
+        return true;
+    case CEL_BOOL:
+        return type == FL_CEL_BOOL;
+    case CEL_STRING:
+        return type == FL_CEL_STRING;
+    default:
+        return type == FL_CEL_OTHER;
+    }
 }
 
 bool fl_cel_uses(const struct fl_cel *program, const char *variable)

@@ -397,7 +397,7 @@ static struct cel_value quote(struct cel_eval *eval, const struct cel_value *arg
 }
 
 const struct cel_function fl_cel_format_functions[] = {
-    {"format", true, 1, 1, format},
-    {"strings.quote", false, 1, 1, quote},
+    {"format", true, "sl>s", format},
+    {"strings.quote", false, "s>s", quote},
     {0},
 };

@@ -28,7 +28,7 @@ static void evaluate(const struct fl_cel *program, const json_t *value)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const names[] = {"self", "oldSelf"};
-    struct fl_cel_options options = {names, 2, 0};
+    struct fl_cel_options options = {.variables = names, .variable_count = 2};
     FL_CLEANUP(fl_freep) char *text = fl_strndup((const char *)data, size);
     FL_CLEANUP(fl_cel_destroyp) struct fl_cel *program = NULL;
     FL_JSON value = NULL;

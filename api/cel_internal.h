@@ -32,10 +32,14 @@ enum cel_kind {
     CEL_URL,
     CEL_IP,
     CEL_CIDR,
+    CEL_FORMAT,
+    CEL_DYN,    /* a type that is not known before it runs; never of a value */
+    CEL_STRUCT, /* a type: an object whose fields the schema names; its values are maps */
 };
 
 struct cel_value;
 struct cel_pair;
+struct cel_format;
 
 /* Integer part of a decimal in units of 10^-9, as fine as a quantity gets. */
 struct cel_quantity {
@@ -81,6 +85,7 @@ struct cel_value {
         const struct cel_quantity *quantity;
         const struct cel_url *url;
         const struct cel_net *net;
+        const struct cel_format *format;
     };
     const struct fl_schema_node *node; /* of a list or map: what the schema says */
 };
@@ -140,11 +145,12 @@ struct cel_eval;
 typedef struct cel_value cel_function_fn(struct cel_eval *eval, const struct cel_value *args,
                                          size_t count);
 
-/* Arguments of a member function are counted without their receiver, which comes first. */
+/* The signature is a list of overloads, "ss>b|ssi>b": a letter for each argument (the receiver
+ * first) and one for the result. The letters are explained in cel_types.c. */
 struct cel_function {
     const char *name;
     bool member;
-    uint8_t min_args, max_args;
+    const char *signature;
     cel_function_fn *fn;
 };
 
@@ -179,6 +185,7 @@ struct fl_cel {
     const char *const *variables;
     bool *used; /* by variable */
     size_t variable_count, slot_count;
+    enum cel_kind result;      /* CEL_DYN where it is not known before it runs */
     struct cel_node **regexes; /* nodes that own one */
     size_t regex_count;
 };
@@ -223,7 +230,31 @@ int fl_cel_syntax_error(const char *text, size_t position, struct fl_error *err,
                         ...) __attribute__((format(printf, 4, 5)));
 
 int fl_cel_parse(struct fl_cel *program, size_t len, struct fl_error *err);
-int fl_cel_check(struct fl_cel *program, struct fl_error *err);
+int fl_cel_check(struct fl_cel *program, const struct fl_cel_options *options,
+                 struct fl_error *err);
+
+/* Types, as far as they are known before an expression runs. They live in the checker's arena. */
+
+struct cel_type {
+    enum cel_kind kind;
+    const struct cel_type *inner;      /* of a list's elements, a map's values, an optional */
+    const struct cel_type *key;        /* of a map */
+    const struct fl_schema_node *node; /* of a struct; of a list or map that is not read yet */
+};
+
+extern const struct cel_type fl_cel_dyn;
+const struct cel_type *fl_cel_type_basic(enum cel_kind kind);
+const struct cel_type *fl_cel_type_of_node(struct fl_arena *arena,
+                                           const struct fl_schema_node *node);
+const struct cel_type *fl_cel_type_make(struct fl_arena *arena, enum cel_kind kind,
+                                        const struct cel_type *inner, const struct cel_type *key);
+bool fl_cel_type_fits(const struct cel_type *a, const struct cel_type *b);
+/* What both are: dyn where one is. */
+const struct cel_type *fl_cel_type_join(const struct cel_type *a, const struct cel_type *b);
+const char *fl_cel_type_text(struct fl_arena *arena, const struct cel_type *type);
+/* The result of the overload that takes these arguments, or NULL. */
+const struct cel_type *fl_cel_type_call(struct fl_arena *arena, const char *signature,
+                                        const struct cel_type *const *args, size_t count);
 
 /* Evaluation */
 
@@ -319,6 +350,10 @@ bool fl_cel_find(struct cel_eval *eval, const struct cel_value *map, const struc
 /* By a field's name as an expression writes it (`__dot__` …). */
 bool fl_cel_field(struct cel_eval *eval, const struct cel_value *map, const char *name,
                   struct cel_value *ret_value);
+/* The property that a name in an expression stands for; false where no property can have it. */
+#define FL_CEL_NAME_MAX 256
+bool fl_cel_unescape(const char *name, char out[FL_CEL_NAME_MAX]);
+bool fl_cel_is_reserved(const char *name);
 /* The pairs of any map, in the arena where it lends from JSON. */
 const struct cel_pair *fl_cel_pairs(struct cel_eval *eval, const struct cel_value *map);
 struct cel_value fl_cel_optional(struct cel_eval *eval, const struct cel_value *inner);
@@ -385,5 +420,6 @@ extern const struct cel_function fl_cel_optional_functions[];
 extern const struct cel_function fl_cel_quantity_functions[];
 extern const struct cel_function fl_cel_url_functions[];
 extern const struct cel_function fl_cel_net_functions[];
+extern const struct cel_function fl_cel_named_format_functions[];
 
 #endif

@@ -20,7 +20,8 @@ int fl_cel_syntax_error(const char *text, size_t position, struct fl_error *err,
     va_start(ap, fmt);
     (void)vsnprintf(message, sizeof(message), fmt, ap);
     va_end(ap);
-    return fl_error_set(err, FL_E_BAD_REQUEST, "%zu:%zu: %s", line, position - start + 1, message);
+    return fl_error_set(err, FL_E_BAD_REQUEST, "<input>:%zu:%zu: %s", line, position - start + 1,
+                        message);
 }
 
 static bool is_letter(char c)
@@ -59,7 +60,7 @@ static int lex_number(struct cel_lexer *lexer, struct cel_token *token, struct f
     size_t start = lexer->at;
     bool hex = peek(lexer, 0) == '0' && (peek(lexer, 1) == 'x' || peek(lexer, 1) == 'X');
     bool real = false;
-    char copy[128];
+    char *copy;
 
     if (hex)
         lexer->at += 2;
@@ -85,10 +86,9 @@ static int lex_number(struct cel_lexer *lexer, struct cel_token *token, struct f
         }
         break;
     }
-    if (lexer->at - start >= sizeof(copy) || lexer->at - start == (hex ? 2 : 0))
+    if (lexer->at - start == (hex ? 2 : 0))
         return fl_cel_syntax_error(lexer->text, start, err, "not a number");
-    memcpy(copy, lexer->text + start, lexer->at - start);
-    copy[lexer->at - start] = '\0';
+    copy = fl_arena_strndup(lexer->arena, lexer->text + start, lexer->at - start);
 
     token->text = "a number";
     errno = 0;

@@ -38,9 +38,18 @@ static struct cel_value is_sorted(struct cel_eval *eval, const struct cel_value 
     return cel_bool(true);
 }
 
+/* What the sum of no elements is: 0, of the type that the schema says. */
+static struct cel_value empty_sum(const struct cel_value *list)
+{
+    const struct fl_schema_node *items =
+        list->kind == CEL_LIST && list->node ? fl_schema_node_items(list->node) : NULL;
+
+    return fl_streq(fl_schema_node_format(items), "duration") ? cel_duration(0) : cel_int(0);
+}
+
 static struct cel_value sum(struct cel_eval *eval, const struct cel_value *args, size_t count)
 {
-    struct cel_value total = cel_int(0);
+    struct cel_value total = empty_sum(&args[0]);
 
     (void)count;
     if (args[0].kind != CEL_LIST)
@@ -141,13 +150,13 @@ static struct cel_value sets_intersects(struct cel_eval *eval, const struct cel_
 }
 
 const struct cel_function fl_cel_list_functions[] = {
-    {"isSorted", true, 0, 0, is_sorted},
-    {"sum", true, 0, 0, sum},
-    {"min", true, 0, 0, min},
-    {"max", true, 0, 0, max},
-    {"sets.contains", false, 2, 2, sets_contains},
-    {"sets.equivalent", false, 2, 2, sets_equivalent},
-    {"sets.intersects", false, 2, 2, sets_intersects},
+    {"isSorted", true, "B>b", is_sorted},
+    {"sum", true, "N>e", sum},
+    {"min", true, "B>e", min},
+    {"max", true, "B>e", max},
+    {"sets.contains", false, "ll>b", sets_contains},
+    {"sets.equivalent", false, "ll>b", sets_equivalent},
+    {"sets.intersects", false, "ll>b", sets_intersects},
     {0},
 };
 
@@ -188,6 +197,8 @@ static bool is_zero(const struct cel_value *value)
     case CEL_LIST:
     case CEL_MAP:
         return value->many.count == 0;
+    case CEL_TIMESTAMP:
+        return value->time.seconds == INT64_C(-62135596800) && value->time.nanos == 0;
     default:
         return false;
     }
@@ -235,12 +246,12 @@ static struct cel_value or_optional(struct cel_eval *eval, const struct cel_valu
 }
 
 const struct cel_function fl_cel_optional_functions[] = {
-    {"optional.of", false, 1, 1, optional_of},
-    {"optional.none", false, 0, 0, optional_none},
-    {"optional.ofNonZeroValue", false, 1, 1, optional_of_non_zero},
-    {"hasValue", true, 0, 0, has_value},
-    {"value", true, 0, 0, value_of},
-    {"orValue", true, 1, 1, or_value},
-    {"or", true, 1, 1, or_optional},
+    {"optional.of", false, "*>O", optional_of},
+    {"optional.none", false, ">o", optional_none},
+    {"optional.ofNonZeroValue", false, "*>O", optional_of_non_zero},
+    {"hasValue", true, "o>b", has_value},
+    {"value", true, "o>x", value_of},
+    {"orValue", true, "o*>x", or_value},
+    {"or", true, "oo>0", or_optional},
     {0},
 };

@@ -69,6 +69,8 @@ static bool parse(struct fl_arena *arena, const char *text, struct cel_url *url)
         url->scheme = lower;
         rest = colon + 1;
     }
+    if (strchr(rest, '#')) /* the fragment is nothing that can be asked for */
+        rest = fl_arena_strndup(arena, rest, strcspn(rest, "#"));
     query = strchr(rest, '?');
     if (query) {
         url->query = query + 1;
@@ -195,13 +197,13 @@ static struct cel_value get_query(struct cel_eval *eval, const struct cel_value 
 }
 
 const struct cel_function fl_cel_url_functions[] = {
-    {"url", false, 1, 1, url},
-    {"isURL", false, 1, 1, is_url},
-    {"getScheme", true, 0, 0, get_scheme},
-    {"getHost", true, 0, 0, get_host},
-    {"getHostname", true, 0, 0, get_hostname},
-    {"getPort", true, 0, 0, get_port},
-    {"getEscapedPath", true, 0, 0, escaped_path},
-    {"getQuery", true, 0, 0, get_query},
+    {"url", false, "s>U", url},
+    {"isURL", false, "s>b", is_url},
+    {"getScheme", true, "U>s", get_scheme},
+    {"getHost", true, "U>s", get_host},
+    {"getHostname", true, "U>s", get_hostname},
+    {"getPort", true, "U>s", get_port},
+    {"getEscapedPath", true, "U>s", escaped_path},
+    {"getQuery", true, "U>Q", get_query},
     {0},
 };

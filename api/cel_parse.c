@@ -160,7 +160,7 @@ static int parse_map(struct parser *parser, struct cel_node *node)
     return 0;
 }
 
-static bool is_reserved(const char *name)
+bool fl_cel_is_reserved(const char *name)
 {
     static const char *const reserved[] = {
         "as",  "break",  "const", "continue", "else",    "for",       "function",
@@ -273,16 +273,17 @@ static int parse_name(struct parser *parser, bool leading_dot, struct cel_node *
 {
     int r;
 
-    if (parser->token.type != CEL_T_NAME || is_reserved(parser->token.text))
+    if (parser->token.type != CEL_T_NAME || fl_cel_is_reserved(parser->token.text))
         return FAIL(parser, parser->token.position, "'%.40s' is no name", parser->token.text);
     node->op = CEL_NAME;
     node->name = parser->token.text;
     node->leading_dot = leading_dot;
     r = advance(parser);
-    if (r < 0)
+    if (r < 0 || !at(parser, "("))
         return r;
-    r = accept(parser, "(");
-    if (r <= 0)
+    node->position = parser->token.position; /* where errors of a call point */
+    r = advance(parser);
+    if (r < 0)
         return r;
     node->op = CEL_CALL;
     return make_call(parser, node, NULL);
@@ -387,15 +388,13 @@ static int parse_suffix(struct parser *parser, struct cel_node **node)
         return FAIL(parser, parser->token.position, "expected a field's name");
     outer->name = parser->token.text;
     r = advance(parser);
-    if (r >= 0 && !outer->optional)
-        r = accept(parser, "(");
-    else if (r >= 0)
-        r = 0;
     if (r < 0)
         return r;
-    if (r > 0) {
+    if (at(parser, "(") && !outer->optional) {
+        outer->position = parser->token.position;
         outer->op = CEL_CALL;
-        return make_call(parser, outer, args[0]);
+        r = advance(parser);
+        return r < 0 ? r : make_call(parser, outer, args[0]);
     }
     if (!strcmp(outer->name, "in") || !strcmp(outer->name, "true") ||
         !strcmp(outer->name, "false") || !strcmp(outer->name, "null"))
@@ -516,7 +515,7 @@ static int parse_chain(struct parser *parser, bool is_or, struct cel_node **ret_
 {
     struct nodes list = {0};
     struct cel_node *node = NULL;
-    uint32_t position = parser->token.position;
+    uint32_t position = 0;
     int r;
 
     do {
@@ -524,6 +523,8 @@ static int parse_chain(struct parser *parser, bool is_or, struct cel_node **ret_
         if (r < 0)
             return r;
         push(parser, &list, node, false);
+        if (list.count == 1)
+            position = parser->token.position;
         r = accept(parser, is_or ? "||" : "&&");
     } while (r > 0);
     if (r == 0 && list.count > 1) {

@@ -302,9 +302,9 @@ static struct cel_value find_all(struct cel_eval *eval, const struct cel_value *
 }
 
 const struct cel_function fl_cel_regex_functions[] = {
-    {"matches", true, 1, 1, matches},
-    {"matches", false, 2, 2, matches},
-    {"find", true, 1, 1, find},
-    {"findAll", true, 1, 2, find_all},
+    {"matches", true, "ss>b", matches},
+    {"matches", false, "ss>b", matches},
+    {"find", true, "ss>s", find},
+    {"findAll", true, "ss>S|ssi>S", find_all},
     {0},
 };

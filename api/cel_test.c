@@ -16,7 +16,8 @@ static const char *run(struct fl_arena *arena, const char *expression, const cha
                        const char *old, const struct fl_schema_node *node)
 {
     static const char *const names[] = {"self", "oldSelf"};
-    struct fl_cel_options options = {names, 2, 0};
+    const struct fl_schema_node *nodes[] = {node, node};
+    struct fl_cel_options options = {.variables = names, .variable_count = 2, .nodes = nodes};
     FL_CLEANUP(fl_cel_destroyp) struct fl_cel *program = NULL;
     FL_JSON self_json = NULL;
     FL_JSON old_json = NULL;
@@ -32,7 +33,7 @@ static const char *run(struct fl_arena *arena, const char *expression, const cha
         assert_int_equal(fl_json_parse(old, strlen(old), NULL, NULL, NULL, &old_json, &err), 0);
     struct fl_cel_binding bindings[] = {
         {"self", self_json, node, false},
-        {"oldSelf", old_json, node, true},
+        {"oldSelf", old_json, node, !old},
     };
     if (fl_cel_eval(program, bindings, 2, arena, &cost, 100000, &result, &err) < 0)
         return fl_arena_printf(arena, "!%s", err.msg);
@@ -70,9 +71,9 @@ static void test_language(void **state)
         {"true || self.missing", "{}", "true"},
         {"self.missing && false", "{}", "false"},
         {"self.missing && true", "{}", "!no such key: missing"},
-        {"1 || true", NULL, "true"},
-        {"1 || false", NULL, "!no such overload"},
-        {"true ? 'a' : 1/0", NULL, "'a'"},
+        {"dyn(1) || true", NULL, "true"},
+        {"dyn(1) || false", NULL, "!no such overload"},
+        {"true ? 'a' : string(1 / 0)", NULL, "'a'"},
         {"1/0 == 1", NULL, "!division by zero"},
         {"1 % 0 == 1", NULL, "!modulus by zero"},
         {"9223372036854775807 + 1 > 0", NULL, "!integer overflow"},
@@ -80,7 +81,7 @@ static void test_language(void **state)
         {"-(-9223372036854775808) > 0", NULL, "!integer overflow"},
         {"-9223372036854775808 / -1 > 0", NULL, "!integer overflow"},
         {"1u - 2u > 0u", NULL, "!unsigned integer overflow"},
-        {"1 < 1.5 && 2u > 1.5 && 1 == 1.0 && 1u == 1", NULL, "true"},
+        {"1 < 1.5 && 2u > 1.5 && dyn(1) == 1.0 && dyn(1u) == 1", NULL, "true"},
         {"9223372036854775807 < 9223372036854775808.0", NULL, "true"},
         {"-1 < 1u", NULL, "true"},
         {"1.0 / 0.0 > 1e308", NULL, "true"},
@@ -93,20 +94,23 @@ static void test_language(void **state)
         {"'''a\n'b'''", NULL, "'a\n'b'"},
         {"b'\\xff' == b'\\377'", NULL, "true"},
         {"[1, 2] + [3] == [1, 2, 3]", NULL, "true"},
-        {"{'a': 1}['a'] == 1 && {1: 'x'}[1.0] == 'x'", NULL, "true"},
+        {"{'a': 1}['a'] == 1 && {1: 'x'}[dyn(1.0)] == 'x'", NULL, "true"},
         {"{'a': 1, 'a': 2} == {'a': 2}", NULL, "true"},
         {"[1, 2].transformMapEntry(i, v, {'a': i}) == {}", NULL,
          "!insert failed: key already exists"},
         {"[1, 2][2] == 1", NULL, "!index out of bounds: 2"},
         {"2 in [1, 2] && !('c' in {'a': 1}) && 'a' in self", "{\"a\":1}", "true"},
-        {"'a' == 1", NULL, "false"},
+        {"dyn('a') == 1", NULL, "false"},
         {"'a' < 'b' && 'B' < 'a' && b'a' < b'b' && false < true", NULL, "true"},
-        {"[1] < [2]", NULL, "!no such overload"},
+        {"dyn([1]) < [2]", NULL,
+         "?<input>:1:10: found no matching overload for '_<_' applied to "
+         "'(dyn, list(int))'"},
+        {"dyn([1]) < dyn([2])", NULL, "!no such overload"},
         {"!true", NULL, "false"},
         {"!!true", NULL, "true"},
-        {"!1", NULL, "!no such overload"},
+        {"!dyn(1)", NULL, "!no such overload"},
         {"self", "\"x\"", "'x'"},
-        {"self == {'a': [1, {'b': null}]}", "{\"a\":[1,{\"b\":null}]}", "true"},
+        {"self == {'a': [dyn(1), {'b': null}]}", "{\"a\":[1,{\"b\":null}]}", "true"},
         {"type(self.a) == int && type(1.0) == double && type(type(1)) == type", "{\"a\":1}",
          "true"},
         {"type(timestamp('2024-01-01T00:00:00Z')) == google.protobuf.Timestamp", NULL, "true"},
@@ -142,10 +146,10 @@ static void test_macros(void **state)
         {"{'a': 1}.transformMap(k, v, v + 1) == {'a': 2}", NULL, "true"},
         {"{'a': 1, 'b': 2}.transformMapEntry(k, v, v > 1, {v: k}) == {2: 'b'}", NULL, "true"},
         {"[3, 4].transformList(i, v, i > 0, i + v) == [5]", NULL, "true"},
-        {"1.all(x, true)", NULL, "!no such overload"},
-        {"self.all(x, y)", "[]", "?1:13: undeclared reference to 'y' (in container '')"},
-        {"has(self)", NULL, "?1:5: invalid argument to has() macro"},
-        {"[1].all(a.b, true)", NULL, "?1:10: argument must be a simple name"},
+        {"dyn(1).all(x, true)", NULL, "!no such overload"},
+        {"self.all(x, y)", "[]", "?<input>:1:13: undeclared reference to 'y' (in container '')"},
+        {"has(self)", NULL, "?<input>:1:5: invalid argument to has() macro"},
+        {"[1].all(a.b, true)", NULL, "?<input>:1:10: argument must be a simple name"},
     };
 
     (void)state;
@@ -155,26 +159,29 @@ static void test_macros(void **state)
 static void test_compile_errors(void **state)
 {
     static const struct sample samples[] = {
-        {"foo == 1", NULL, "?1:1: undeclared reference to 'foo' (in container '')"},
-        {"self.foo()", NULL, "?1:5: undeclared reference to 'foo' (in container '')"},
-        {"self ==\n  $", NULL, "?2:3: unexpected character"},
-        {"'a", NULL, "?1:1: string without an end"},
-        {"'\\q'", NULL, "?1:4: unknown escape"},
-        {"9223372036854775808", NULL, "?1:1: invalid int literal"},
-        {"1 +", NULL, "?1:4: unexpected 'end of expression'"},
-        {"1 2", NULL, "?1:3: expected end of expression, got 'a number'"},
-        {"(1", NULL, "?1:3: expected ')', got 'end of expression'"},
-        {"size(1, 2)", NULL, "?1:1: found no matching overload for 'size' applied to 2 arguments"},
-        {"for", NULL, "?1:1: 'for' is no name"},
+        {"foo == 1", NULL, "?<input>:1:1: undeclared reference to 'foo' (in container '')"},
+        {"self.foo()", NULL, "?<input>:1:9: undeclared reference to 'foo' (in container '')"},
+        {"self ==\n  $", NULL, "?<input>:2:3: unexpected character"},
+        {"'a", NULL, "?<input>:1:1: string without an end"},
+        {"'\\q'", NULL, "?<input>:1:4: unknown escape"},
+        {"9223372036854775808", NULL, "?<input>:1:1: invalid int literal"},
+        {"1 +", NULL, "?<input>:1:4: unexpected 'end of expression'"},
+        {"1 2", NULL, "?<input>:1:3: expected end of expression, got 'a number'"},
+        {"(1", NULL, "?<input>:1:3: expected ')', got 'end of expression'"},
+        {"size(1, 2)", NULL,
+         "?<input>:1:5: found no matching overload for 'size' applied to '(int, int)'"},
+        {"for", NULL, "?<input>:1:1: 'for' is no name"},
         {"'a'.matches('(')", NULL,
-         "?1:13: invalid matches argument: error parsing regexp: missing closing parenthesis at "
+         "?<input>:1:13: invalid matches argument: error parsing regexp: missing closing "
+         "parenthesis at "
          "1"},
         {"'a'.matches('(?=a)')", NULL,
-         "?1:13: invalid matches argument: error parsing regexp: invalid or unsupported Perl "
+         "?<input>:1:13: invalid matches argument: error parsing regexp: invalid or unsupported "
+         "Perl "
          "syntax"},
-        {"duration('1x') == duration('1s')", NULL, "?1:10: invalid duration argument"},
-        {"timestamp('today') < timestamp(0)", NULL, "?1:11: invalid timestamp argument"},
-        {"Foo{a: 1}", NULL, "?1:4: message literals are not supported"},
+        {"duration('1x') == duration('1s')", NULL, "?<input>:1:10: invalid duration argument"},
+        {"timestamp('today') < timestamp(0)", NULL, "?<input>:1:11: invalid timestamp argument"},
+        {"Foo{a: 1}", NULL, "?<input>:1:4: message literals are not supported"},
     };
 
     (void)state;
@@ -246,7 +253,7 @@ static void test_conversions(void **state)
         {"timestamp(0) + duration('1s') == timestamp(1) && int(timestamp(7)) == 7", NULL, "true"},
         {"timestamp('9999-12-31T23:59:59Z') + duration('1s') > timestamp(0)", NULL,
          "!timestamp overflow"},
-        {"string([1])", NULL, "!type conversion error from 'list' to 'string'"},
+        {"string(dyn([1]))", NULL, "!type conversion error from 'list' to 'string'"},
     };
 
     (void)state;
@@ -324,10 +331,121 @@ static void test_escaped_names(void **state)
     check(samples, FL_COUNT_OF(samples));
 }
 
+/* A schema with what rules treat in a way of their own. */
+static const char schema_text[] =
+    "{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\",\"properties\":{"
+    "\"n\":{\"type\":\"integer\"},\"f\":{\"type\":\"number\"},\"s\":{\"type\":\"string\"},"
+    "\"nul\":{\"type\":\"string\",\"nullable\":true},"
+    "\"a-b.c\":{\"type\":\"string\"},\"namespace\":{\"type\":\"string\"},"
+    "\"port\":{\"x-kubernetes-int-or-string\":true},"
+    "\"at\":{\"type\":\"string\",\"format\":\"date-time\"},"
+    "\"day\":{\"type\":\"string\",\"format\":\"date\"},"
+    "\"raw\":{\"type\":\"string\",\"format\":\"byte\"},"
+    "\"for\":{\"type\":\"string\",\"format\":\"duration\"},"
+    "\"m\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}},"
+    "\"list\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"
+    "\"set\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"set\",\"items\":"
+    "{\"type\":\"string\"}},"
+    "\"map\":{\"type\":\"array\",\"x-kubernetes-list-type\":\"map\","
+    "\"x-kubernetes-list-map-keys\":[\"k\"],\"items\":{\"type\":\"object\",\"required\":[\"k\"],"
+    "\"properties\":{\"k\":{\"type\":\"string\"},\"v\":{\"type\":\"integer\"}}}}}}}}";
+
+static const char spec_text[] =
+    "{\"n\":1,\"f\":2,\"s\":\"x\",\"nul\":null,\"a-b.c\":\"abc\",\"namespace\":\"ns\","
+    "\"port\":80,\"at\":\"2024-01-02T00:00:00Z\",\"day\":\"2024-01-02\",\"raw\":\"aGk=\","
+    "\"for\":\"90s\",\"m\":{\"x\":1},\"list\":[\"a\",\"b\"],\"set\":[\"a\",\"b\"],"
+    "\"map\":[{\"k\":\"p\",\"v\":1},{\"k\":\"q\",\"v\":2}]}";
+
+static const char old_text[] = "{\"list\":[\"b\",\"a\"],\"set\":[\"b\",\"a\"],"
+                               "\"map\":[{\"k\":\"q\",\"v\":2},{\"k\":\"p\",\"v\":1}]}";
+
+static void test_schema(void **state)
+{
+    static const struct sample samples[] = {
+        {"self.n + 1 == 2 && self.f > 1.5 && type(self.f) == double", NULL, "true"},
+        {"self.at < timestamp('2024-01-03T00:00:00Z') && self.at == self.day", NULL, "true"},
+        {"self['for'] == 1", NULL,
+         "?<input>:1:5: found no matching overload for '_[_]' applied to '(object, string)'"},
+        {"self.for == duration('1m30s') && self.__for__.getSeconds() == 90", NULL, "true"},
+        {"self.raw == b'hi' && self.port == 80 && self.port != 'http'", NULL, "true"},
+        {"has(self.nul)", NULL, "false"},
+        {"self.nul", NULL, "!no such key: nul"},
+        {"self.a__dash__b__dot__c + self.__namespace__ + self.namespace", NULL, "'abcnsns'"},
+        {"self.list == oldSelf.list", NULL, "false"},
+        {"self.set == oldSelf.set && self.map == oldSelf.map", NULL, "true"},
+        {"self.set + ['b', 'c'] == ['c', 'b', 'a']", NULL, "true"},
+        {"size(self.set + ['b', 'c']) == 3 && size(self.list + ['b', 'c']) == 4", NULL, "true"},
+        {"(self.map + oldSelf.map)[0].k == 'p' && size(self.map + oldSelf.map) == 2", NULL, "true"},
+        {"self.map != oldSelf.map.filter(e, e.k == 'p')", NULL, "true"},
+        {"self.m.all(k, self.m[k] == 1) && self.m.x == 1", NULL, "true"},
+        {"self.map.exists(e, e.k == 'q' && e.v == 2)", NULL, "true"},
+        {"self.missing == 1", NULL, "?<input>:1:5: undefined field 'missing'"},
+        {"has(self.m.y) || has(self.nn)", NULL, "?<input>:1:26: undefined field 'nn'"},
+        {"self.map.all(e, e.x == 1)", NULL, "?<input>:1:18: undefined field 'x'"},
+        {"self.n == 'a'", NULL,
+         "?<input>:1:8: found no matching overload for '_==_' applied to '(int, string)'"},
+        {"self.n + self.f > 1.0", NULL,
+         "?<input>:1:8: found no matching overload for '_+_' applied to '(int, double)'"},
+        {"self.n.startsWith('a')", NULL,
+         "?<input>:1:18: found no matching overload for 'startsWith' applied to 'int.(string)'"},
+        {"self.n && true", NULL,
+         "?<input>:1:8: found no matching overload for '_&&_' applied to '(bool, int)'"},
+        {"self.s.foo", NULL, "?<input>:1:7: type 'string' does not support field selection"},
+        {"self.n.all(x, true)", NULL,
+         "?<input>:1:5: expression of type 'int' cannot be range of a comprehension (must be list, "
+         "map, or dynamic)"},
+        {"self.list.exists(x, size(x))", NULL,
+         "?<input>:1:25: expected type 'bool' but found 'int'"},
+        {"1 in self.list", NULL,
+         "?<input>:1:3: found no matching overload for '@in' applied to '(int, list(string))'"},
+        {"self.?nul.orValue('none') + self.list[?9].orValue('!')", NULL, "'none!'"},
+        {"self.?n.orValue('none') == 'none'", NULL,
+         "?<input>:1:25: found no matching overload for '_==_' applied to '(int, string)'"},
+        {"format.dns1123Label().validate(self.s) == optional.none() && "
+         "format.named('dns1035Label').value().validate('1a').hasValue() && "
+         "!format.named('nope').hasValue()",
+         NULL, "true"},
+    };
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    FL_CLEANUP(fl_schema_unrefp) struct fl_schema *schema = NULL;
+    FL_JSON openapi = NULL;
+    struct fl_field_errors errors;
+    struct fl_error err = {0};
+
+    (void)state;
+    fl_field_errors_init(&errors, arena);
+    assert_int_equal(
+        fl_json_parse(schema_text, strlen(schema_text), NULL, NULL, NULL, &openapi, &err), 0);
+    assert_int_equal(fl_schema_compile(openapi, "s", &schema, &errors, &err), 0);
+    for (size_t i = 0; i < FL_COUNT_OF(samples); i++) {
+        const char *got = run(arena, samples[i].expression, spec_text, old_text,
+                              fl_schema_node_member(fl_schema_root(schema), "spec"));
+
+        if (strcmp(got, samples[i].expected) != 0)
+            fail_msg("%s\n  gives %s\n  not   %s", samples[i].expression, got, samples[i].expected);
+    }
+}
+
+static void test_returns(void **state)
+{
+    static const char *const names[] = {"self"};
+    struct fl_cel_options options = {.variables = names, .variable_count = 1};
+    FL_CLEANUP(fl_cel_destroyp) struct fl_cel *boolean = NULL;
+    FL_CLEANUP(fl_cel_destroyp) struct fl_cel *dynamic = NULL;
+
+    (void)state;
+    assert_int_equal(fl_cel_compile("self > 1", &options, &boolean, NULL), 0);
+    assert_true(fl_cel_may_return(boolean, FL_CEL_BOOL));
+    assert_false(fl_cel_may_return(boolean, FL_CEL_STRING));
+    assert_int_equal(fl_cel_compile("self.x", &options, &dynamic, NULL), 0);
+    assert_true(fl_cel_may_return(dynamic, FL_CEL_BOOL));
+    assert_true(fl_cel_may_return(dynamic, FL_CEL_STRING));
+}
+
 static void test_uses(void **state)
 {
     static const char *const names[] = {"self", "oldSelf"};
-    struct fl_cel_options options = {names, 2, 0};
+    struct fl_cel_options options = {.variables = names, .variable_count = 2};
     FL_CLEANUP(fl_cel_destroyp) struct fl_cel *program = NULL;
 
     (void)state;
@@ -402,7 +520,8 @@ int main(void)
         cmocka_unit_test(test_compile_errors), cmocka_unit_test(test_strings),
         cmocka_unit_test(test_conversions),    cmocka_unit_test(test_libraries),
         cmocka_unit_test(test_optionals),      cmocka_unit_test(test_escaped_names),
-        cmocka_unit_test(test_uses),           cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_uses),           cmocka_unit_test(test_schema),
+        cmocka_unit_test(test_returns),        cmocka_unit_test(test_cost),
         cmocka_unit_test(test_bounds),
     };
 

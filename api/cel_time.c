@@ -336,15 +336,15 @@ GETTER(get_seconds, SECONDS)
 GETTER(get_milliseconds, MILLISECONDS)
 
 const struct cel_function fl_cel_time_functions[] = {
-    {"getFullYear", true, 0, 1, get_year},
-    {"getMonth", true, 0, 1, get_month},
-    {"getDate", true, 0, 1, get_date},
-    {"getDayOfMonth", true, 0, 1, get_day_of_month},
-    {"getDayOfWeek", true, 0, 1, get_day_of_week},
-    {"getDayOfYear", true, 0, 1, get_day_of_year},
-    {"getHours", true, 0, 1, get_hours},
-    {"getMinutes", true, 0, 1, get_minutes},
-    {"getSeconds", true, 0, 1, get_seconds},
-    {"getMilliseconds", true, 0, 1, get_milliseconds},
+    {"getFullYear", true, "t>i|ts>i", get_year},
+    {"getMonth", true, "t>i|ts>i", get_month},
+    {"getDate", true, "t>i|ts>i", get_date},
+    {"getDayOfMonth", true, "t>i|ts>i", get_day_of_month},
+    {"getDayOfWeek", true, "t>i|ts>i", get_day_of_week},
+    {"getDayOfYear", true, "t>i|ts>i", get_day_of_year},
+    {"getHours", true, "t>i|ts>i|D>i", get_hours},
+    {"getMinutes", true, "t>i|ts>i|D>i", get_minutes},
+    {"getSeconds", true, "t>i|ts>i|D>i", get_seconds},
+    {"getMilliseconds", true, "t>i|ts>i|D>i", get_milliseconds},
     {0},
 };

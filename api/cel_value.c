@@ -61,6 +61,7 @@ const char *fl_cel_type_name(const struct cel_value *value)
         [CEL_URL] = "kubernetes.URL",
         [CEL_IP] = "net.IP",
         [CEL_CIDR] = "net.CIDR",
+        [CEL_FORMAT] = "kubernetes.NamedFormat",
     };
 
     return names[value->kind];
@@ -187,17 +188,24 @@ bool fl_cel_find(struct cel_eval *eval, const struct cel_value *map, const struc
     return false;
 }
 
-/* Kubernetes' escapes for property names that are no CEL names. Empty where `name` has none. */
-static bool unescape(const char *name, char *out, size_t size)
+/* Kubernetes' escapes for property names that are no CEL names. */
+static const struct {
+    const char *escape, *text;
+} escapes[] = {{"__underscores__", "__"}, {"__dot__", "."}, {"__dash__", "-"}, {"__slash__", "/"}};
+
+/* Replaces what is escaped; false where the name is too long. */
+static bool replace_escapes(const char *name, char out[FL_CEL_NAME_MAX])
 {
-    static const struct {
-        const char *escape, *text;
-    } escapes[] = {
-        {"__dot__", "."}, {"__dash__", "-"}, {"__slash__", "/"}, {"__underscores__", "__"}};
     size_t len = strlen(name), used = 0;
 
-    if (len >= size || !strstr(name, "__"))
+    if (len >= FL_CEL_NAME_MAX)
         return false;
+    if (len > 4 && !strncmp(name, "__", 2) && !strcmp(name + len - 2, "__")) {
+        memcpy(out, name + 2, len - 4);
+        out[len - 4] = '\0';
+        if (fl_cel_is_reserved(out))
+            return true;
+    }
     while (*name) {
         size_t i = 0;
 
@@ -212,24 +220,41 @@ static bool unescape(const char *name, char *out, size_t size)
         }
     }
     out[used] = '\0';
-    if (used == len && len > 4 && !strncmp(out, "__", 2) && !strcmp(out + len - 2, "__")) {
-        /* a reserved word: __namespace__ */
-        memmove(out, out + 2, len - 4);
-        out[len - 4] = '\0';
-    }
     return true;
+}
+
+bool fl_cel_unescape(const char *name, char out[FL_CEL_NAME_MAX])
+{
+    for (const char *at = strstr(name, "__"); at; at = strstr(at, "__")) {
+        size_t i = 0, len = strlen(name);
+
+        if (at == name && len > 4 && !strcmp(name + len - 2, "__"))
+            break; /* perhaps a reserved word */
+        while (i < FL_COUNT_OF(escapes) && !fl_str_has_prefix(at, escapes[i].escape))
+            i++;
+        if (i == FL_COUNT_OF(escapes))
+            return false;
+        at += strlen(escapes[i].escape);
+    }
+    return replace_escapes(name, out);
 }
 
 bool fl_cel_field(struct cel_eval *eval, const struct cel_value *map, const char *name,
                   struct cel_value *ret_value)
 {
     struct cel_value key = fl_cel_cstring(name);
-    char unescaped[256];
+    char property[FL_CEL_NAME_MAX];
 
+    if (map->lent && fl_schema_node_is_struct(map->node)) {
+        /* a field is what the schema knows, and null is none */
+        return fl_cel_unescape(name, property) && fl_schema_node_member(map->node, property) &&
+               find_lent(eval, map, property, strlen(property), ret_value) &&
+               ret_value->kind != CEL_NULL;
+    }
     if (fl_cel_find(eval, map, &key, ret_value))
         return true;
-    return map->lent && unescape(name, unescaped, sizeof(unescaped)) &&
-           find_lent(eval, map, unescaped, strlen(unescaped), ret_value);
+    return map->lent && strstr(name, "__") && replace_escapes(name, property) &&
+           find_lent(eval, map, property, strlen(property), ret_value);
 }
 
 const struct cel_pair *fl_cel_pairs(struct cel_eval *eval, const struct cel_value *map)

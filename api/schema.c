@@ -193,8 +193,7 @@ const struct fl_schema_node *fl_schema_node_member(const struct fl_schema_node *
 
 bool fl_schema_node_is_struct(const struct fl_schema_node *node)
 {
-    return node && node->type == FL_SCHEMA_OBJECT && !node->additional_node &&
-           !(node->embedded && node->property_count == 0);
+    return node && node->type == FL_SCHEMA_OBJECT && !node->additional_node && !node->embedded;
 }
 
 const struct fl_schema_node *fl_schema_node_items(const struct fl_schema_node *node)

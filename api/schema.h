@@ -68,7 +68,7 @@ enum fl_schema_type fl_schema_node_type(const struct fl_schema_node *node);
 /* The node of an object's member: a property, or additionalProperties; NULL where unknown. */
 const struct fl_schema_node *fl_schema_node_member(const struct fl_schema_node *node,
                                                    const char *key);
-/* An object whose fields are its properties, not a map: rules see no others. */
+/* An object whose fields are its properties: no map, and no embedded resource. */
 bool fl_schema_node_is_struct(const struct fl_schema_node *node);
 const struct fl_schema_node *fl_schema_node_items(const struct fl_schema_node *node);
 enum fl_list_type fl_schema_node_list_type(const struct fl_schema_node *node);

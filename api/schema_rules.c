@@ -17,11 +17,22 @@ static void free_program(void *user)
     fl_cel_destroy(user);
 }
 
-static struct fl_cel *compile(struct fl_schema_builder *b, const json_t *expression, bool with_old,
-                              const struct fl_schema_path *path)
+/* What an expression is compiled with, and must give. */
+struct shape {
+    const struct fl_schema_node *node;
+    bool with_old, optional_old, is_message;
+};
+
+static struct fl_cel *compile(struct fl_schema_builder *b, const json_t *expression,
+                              const struct shape *shape, const struct fl_schema_path *path)
 {
     static const char *const variables[] = {"self", "oldSelf"};
-    struct fl_cel_options options = {.variables = variables, .variable_count = with_old ? 2 : 1};
+    const struct fl_schema_node *nodes[] = {shape->node, shape->node};
+    const bool optional[] = {false, shape->optional_old};
+    struct fl_cel_options options = {.variables = variables,
+                                     .variable_count = shape->with_old ? 2 : 1,
+                                     .nodes = nodes,
+                                     .optional = optional};
     struct fl_cel *program = NULL;
     struct fl_error err;
 
@@ -31,6 +42,12 @@ static struct fl_cel *compile(struct fl_schema_builder *b, const json_t *express
         return NULL;
     }
     fl_arena_on_reset(b->schema->arena, free_program, program);
+    if (!fl_cel_may_return(program, shape->is_message ? FL_CEL_STRING : FL_CEL_BOOL)) {
+        fl_schema_add(b->errors, FL_FIELD_INVALID, path, expression,
+                      shape->is_message ? "messageExpression must evaluate to a string"
+                                        : "cel expression must evaluate to a bool");
+        return NULL;
+    }
     return program;
 }
 
@@ -95,25 +112,29 @@ static void check_old_self(struct fl_schema_builder *b, const struct fl_schema_r
 }
 
 static void build_rule(struct fl_schema_builder *b, struct fl_schema_rule *rule,
-                       const json_t *openapi, const json_t *source,
-                       const struct fl_schema_path *path)
+                       const struct fl_schema_node *node, const json_t *openapi,
+                       const json_t *source, const struct fl_schema_path *path)
 {
+    struct shape shape = {node, true, json_is_true(json_object_get(source, "optionalOldSelf")),
+                          false};
     struct fl_arena *arena = b->schema->arena;
     const json_t *expression = json_object_get(source, "messageExpression");
 
     rule->rule = trimmed_member(arena, source, "rule");
     rule->message = trimmed_member(arena, source, "message");
     rule->reason = reason_of(json_string_value(json_object_get(source, "reason")));
-    rule->optional_old = json_is_true(json_object_get(source, "optionalOldSelf"));
+    rule->optional_old = shape.optional_old;
     set_field_path(arena, rule, openapi, json_string_value(json_object_get(source, "fieldPath")));
-    rule->program = compile(b, json_object_get(source, "rule"), true, FL_PATH_CHILD(path, "rule"));
+    rule->program = compile(b, json_object_get(source, "rule"), &shape, FL_PATH_CHILD(path, "rule"));
     if (!rule->program)
         return;
     rule->uses_old = fl_cel_uses(rule->program, "oldSelf");
     check_old_self(b, rule, source, path);
+    shape.with_old = rule->uses_old;
+    shape.is_message = true;
     if (json_string_length(expression) > 0)
         rule->message_program =
-            compile(b, expression, rule->uses_old, FL_PATH_CHILD(path, "messageExpression"));
+            compile(b, expression, &shape, FL_PATH_CHILD(path, "messageExpression"));
 }
 
 void fl_schema_build_rules(struct fl_schema_builder *b, struct fl_schema_node *node,
@@ -129,7 +150,7 @@ void fl_schema_build_rules(struct fl_schema_builder *b, struct fl_schema_node *n
     node->below_rules = true;
     node->rules = fl_new_array(b->schema->arena, struct fl_schema_rule, node->rule_count);
     json_array_foreach(rules, i, source)
-        build_rule(b, &node->rules[i], openapi, source, FL_PATH_AT(&up, i));
+        build_rule(b, &node->rules[i], node, openapi, source, FL_PATH_AT(&up, i));
 }
 
 /* Running. */
