@@ -45,216 +45,347 @@ struct message {
     size_t count;
 };
 
-/* clang-format off: a field a line */
+/* A field a line. */
+/* clang-format off */
 
-#define TABLE(name, ...)                                                                           \
-    static const struct field name##_fields[] = {__VA_ARGS__};                                     \
+#define TABLE(name, ...)                                       \
+    static const struct field name##_fields[] = {__VA_ARGS__}; \
     static const struct message name = {name##_fields, FL_COUNT_OF(name##_fields)}
 
-TABLE(owner_reference, {1, TEXT, ALWAYS, "kind", NULL}, {3, TEXT, ALWAYS, "name", NULL},
-      {4, TEXT, ALWAYS, "uid", NULL}, {5, TEXT, ALWAYS, "apiVersion", NULL},
-      {6, TRUTH, POINTER, "controller", NULL}, {7, TRUTH, POINTER, "blockOwnerDeletion", NULL});
+TABLE(owner_reference,
+      {1, TEXT, ALWAYS, "kind", NULL},
+      {3, TEXT, ALWAYS, "name", NULL},
+      {4, TEXT, ALWAYS, "uid", NULL},
+      {5, TEXT, ALWAYS, "apiVersion", NULL},
+      {6, TRUTH, POINTER, "controller", NULL},
+      {7, TRUTH, POINTER, "blockOwnerDeletion", NULL});
 
-TABLE(managed_fields_entry, {1, TEXT, OMITTED, "manager", NULL},
-      {2, TEXT, OMITTED, "operation", NULL}, {3, TEXT, OMITTED, "apiVersion", NULL},
-      {4, TIME, POINTER, "time", NULL}, {6, TEXT, OMITTED, "fieldsType", NULL},
-      {7, JSON, POINTER, "fieldsV1", NULL}, {8, TEXT, OMITTED, "subresource", NULL});
+TABLE(managed_fields_entry,
+      {1, TEXT, OMITTED, "manager", NULL},
+      {2, TEXT, OMITTED, "operation", NULL},
+      {3, TEXT, OMITTED, "apiVersion", NULL},
+      {4, TIME, POINTER, "time", NULL},
+      {6, TEXT, OMITTED, "fieldsType", NULL},
+      {7, JSON, POINTER, "fieldsV1", NULL},
+      {8, TEXT, OMITTED, "subresource", NULL});
 
-TABLE(object_meta, {1, TEXT, OMITTED, "name", NULL}, {2, TEXT, OMITTED, "generateName", NULL},
-      {3, TEXT, OMITTED, "namespace", NULL}, {4, TEXT, OMITTED, "selfLink", NULL},
-      {5, TEXT, OMITTED, "uid", NULL}, {6, TEXT, OMITTED, "resourceVersion", NULL},
-      {7, INTEGER, OMITTED, "generation", NULL}, {8, TIME, OMITTED, "creationTimestamp", NULL},
+TABLE(object_meta,
+      {1, TEXT, OMITTED, "name", NULL},
+      {2, TEXT, OMITTED, "generateName", NULL},
+      {3, TEXT, OMITTED, "namespace", NULL},
+      {4, TEXT, OMITTED, "selfLink", NULL},
+      {5, TEXT, OMITTED, "uid", NULL},
+      {6, TEXT, OMITTED, "resourceVersion", NULL},
+      {7, INTEGER, OMITTED, "generation", NULL},
+      {8, TIME, OMITTED, "creationTimestamp", NULL},
       {9, TIME, POINTER, "deletionTimestamp", NULL},
       {10, INTEGER, POINTER, "deletionGracePeriodSeconds", NULL},
-      {11, TEXT_MAP, OMITTED, "labels", NULL}, {12, TEXT_MAP, OMITTED, "annotations", NULL},
+      {11, TEXT_MAP, OMITTED, "labels", NULL},
+      {12, TEXT_MAP, OMITTED, "annotations", NULL},
       {13, MESSAGES, OMITTED, "ownerReferences", &owner_reference},
       {14, TEXTS, OMITTED, "finalizers", NULL},
       {17, MESSAGES, OMITTED, "managedFields", &managed_fields_entry});
 
-#define METADATA                                                                                   \
-    {                                                                                              \
-        1, MESSAGE, ALWAYS, "metadata", &object_meta                                               \
-    }
+#define METADATA {1, MESSAGE, ALWAYS, "metadata", &object_meta}
 
-TABLE(preconditions, {1, TEXT, POINTER, "uid", NULL}, {2, TEXT, POINTER, "resourceVersion", NULL});
+TABLE(preconditions,
+      {1, TEXT, POINTER, "uid", NULL},
+      {2, TEXT, POINTER, "resourceVersion", NULL});
 
-TABLE(delete_options, {1, INTEGER, POINTER, "gracePeriodSeconds", NULL},
+TABLE(delete_options,
+      {1, INTEGER, POINTER, "gracePeriodSeconds", NULL},
       {2, MESSAGE, POINTER, "preconditions", &preconditions},
-      {3, TRUTH, POINTER, "orphanDependents", NULL}, {4, TEXT, POINTER, "propagationPolicy", NULL},
+      {3, TRUTH, POINTER, "orphanDependents", NULL},
+      {4, TEXT, POINTER, "propagationPolicy", NULL},
       {5, TEXTS, OMITTED, "dryRun", NULL},
       {6, TRUTH, POINTER, "ignoreStoreReadErrorWithClusterBreakingPotential", NULL});
 
-TABLE(list_meta, {1, TEXT, OMITTED, "selfLink", NULL}, {2, TEXT, OMITTED, "resourceVersion", NULL},
-      {3, TEXT, OMITTED, "continue", NULL}, {4, INTEGER, POINTER, "remainingItemCount", NULL});
+TABLE(list_meta,
+      {1, TEXT, OMITTED, "selfLink", NULL},
+      {2, TEXT, OMITTED, "resourceVersion", NULL},
+      {3, TEXT, OMITTED, "continue", NULL},
+      {4, INTEGER, POINTER, "remainingItemCount", NULL});
 
-TABLE(status_cause, {1, TEXT, OMITTED, "reason", NULL}, {2, TEXT, OMITTED, "message", NULL},
+TABLE(status_cause,
+      {1, TEXT, OMITTED, "reason", NULL},
+      {2, TEXT, OMITTED, "message", NULL},
       {3, TEXT, OMITTED, "field", NULL});
 
-TABLE(status_details, {1, TEXT, OMITTED, "name", NULL}, {2, TEXT, OMITTED, "group", NULL},
-      {3, TEXT, OMITTED, "kind", NULL}, {4, MESSAGES, OMITTED, "causes", &status_cause},
-      {5, INTEGER, OMITTED, "retryAfterSeconds", NULL}, {6, TEXT, OMITTED, "uid", NULL});
+TABLE(status_details,
+      {1, TEXT, OMITTED, "name", NULL},
+      {2, TEXT, OMITTED, "group", NULL},
+      {3, TEXT, OMITTED, "kind", NULL},
+      {4, MESSAGES, OMITTED, "causes", &status_cause},
+      {5, INTEGER, OMITTED, "retryAfterSeconds", NULL},
+      {6, TEXT, OMITTED, "uid", NULL});
 
-TABLE(status, {1, MESSAGE, ALWAYS, "metadata", &list_meta}, {2, TEXT, OMITTED, "status", NULL},
-      {3, TEXT, OMITTED, "message", NULL}, {4, TEXT, OMITTED, "reason", NULL},
-      {5, MESSAGE, POINTER, "details", &status_details}, {6, INTEGER, OMITTED, "code", NULL});
+TABLE(status,
+      {1, MESSAGE, ALWAYS, "metadata", &list_meta},
+      {2, TEXT, OMITTED, "status", NULL},
+      {3, TEXT, OMITTED, "message", NULL},
+      {4, TEXT, OMITTED, "reason", NULL},
+      {5, MESSAGE, POINTER, "details", &status_details},
+      {6, INTEGER, OMITTED, "code", NULL});
 
 /* Core */
 
-TABLE(namespace_spec, {1, TEXTS, OMITTED, "finalizers", NULL});
+TABLE(namespace_spec,
+      {1, TEXTS, OMITTED, "finalizers", NULL});
 
-TABLE(namespace_condition, {1, TEXT, ALWAYS, "type", NULL}, {2, TEXT, ALWAYS, "status", NULL},
-      {4, TIME, ALWAYS, "lastTransitionTime", NULL}, {5, TEXT, OMITTED, "reason", NULL},
+TABLE(namespace_condition,
+      {1, TEXT, ALWAYS, "type", NULL},
+      {2, TEXT, ALWAYS, "status", NULL},
+      {4, TIME, ALWAYS, "lastTransitionTime", NULL},
+      {5, TEXT, OMITTED, "reason", NULL},
       {6, TEXT, OMITTED, "message", NULL});
 
-TABLE(namespace_status, {1, TEXT, OMITTED, "phase", NULL},
+TABLE(namespace_status,
+      {1, TEXT, OMITTED, "phase", NULL},
       {2, MESSAGES, OMITTED, "conditions", &namespace_condition});
 
-TABLE(namespace, METADATA, {2, MESSAGE, ALWAYS, "spec", &namespace_spec},
+TABLE(namespace,
+      METADATA,
+      {2, MESSAGE, ALWAYS, "spec", &namespace_spec},
       {3, MESSAGE, ALWAYS, "status", &namespace_status});
 
-TABLE(config_map, METADATA, {2, TEXT_MAP, OMITTED, "data", NULL},
-      {3, BYTES_MAP, OMITTED, "binaryData", NULL}, {4, TRUTH, POINTER, "immutable", NULL});
+TABLE(config_map,
+      METADATA,
+      {2, TEXT_MAP, OMITTED, "data", NULL},
+      {3, BYTES_MAP, OMITTED, "binaryData", NULL},
+      {4, TRUTH, POINTER, "immutable", NULL});
 
-TABLE(secret, METADATA, {2, BYTES_MAP, OMITTED, "data", NULL}, {3, TEXT, OMITTED, "type", NULL},
-      {4, TEXT_MAP, OMITTED, "stringData", NULL}, {5, TRUTH, POINTER, "immutable", NULL});
+TABLE(secret,
+      METADATA,
+      {2, BYTES_MAP, OMITTED, "data", NULL},
+      {3, TEXT, OMITTED, "type", NULL},
+      {4, TEXT_MAP, OMITTED, "stringData", NULL},
+      {5, TRUTH, POINTER, "immutable", NULL});
 
-TABLE(object_reference, {1, TEXT, OMITTED, "kind", NULL}, {2, TEXT, OMITTED, "namespace", NULL},
-      {3, TEXT, OMITTED, "name", NULL}, {4, TEXT, OMITTED, "uid", NULL},
-      {5, TEXT, OMITTED, "apiVersion", NULL}, {6, TEXT, OMITTED, "resourceVersion", NULL},
+TABLE(object_reference,
+      {1, TEXT, OMITTED, "kind", NULL},
+      {2, TEXT, OMITTED, "namespace", NULL},
+      {3, TEXT, OMITTED, "name", NULL},
+      {4, TEXT, OMITTED, "uid", NULL},
+      {5, TEXT, OMITTED, "apiVersion", NULL},
+      {6, TEXT, OMITTED, "resourceVersion", NULL},
       {7, TEXT, OMITTED, "fieldPath", NULL});
 
-TABLE(local_object_reference, {1, TEXT, OMITTED, "name", NULL});
+TABLE(local_object_reference,
+      {1, TEXT, OMITTED, "name", NULL});
 
-TABLE(service_account, METADATA, {2, MESSAGES, OMITTED, "secrets", &object_reference},
+TABLE(service_account,
+      METADATA,
+      {2, MESSAGES, OMITTED, "secrets", &object_reference},
       {3, MESSAGES, OMITTED, "imagePullSecrets", &local_object_reference},
       {4, TRUTH, POINTER, "automountServiceAccountToken", NULL});
 
-TABLE(event_source, {1, TEXT, OMITTED, "component", NULL}, {2, TEXT, OMITTED, "host", NULL});
+TABLE(event_source,
+      {1, TEXT, OMITTED, "component", NULL},
+      {2, TEXT, OMITTED, "host", NULL});
 
-TABLE(core_event_series, {1, INTEGER, OMITTED, "count", NULL},
+TABLE(core_event_series,
+      {1, INTEGER, OMITTED, "count", NULL},
       {2, MICRO_TIME, ALWAYS, "lastObservedTime", NULL});
 
-TABLE(core_event, METADATA, {2, MESSAGE, ALWAYS, "involvedObject", &object_reference},
-      {3, TEXT, OMITTED, "reason", NULL}, {4, TEXT, OMITTED, "message", NULL},
-      {5, MESSAGE, ALWAYS, "source", &event_source}, {6, TIME, ALWAYS, "firstTimestamp", NULL},
-      {7, TIME, ALWAYS, "lastTimestamp", NULL}, {8, INTEGER, OMITTED, "count", NULL},
-      {9, TEXT, OMITTED, "type", NULL}, {10, MICRO_TIME, ALWAYS, "eventTime", NULL},
-      {11, MESSAGE, POINTER, "series", &core_event_series}, {12, TEXT, OMITTED, "action", NULL},
+TABLE(core_event,
+      METADATA,
+      {2, MESSAGE, ALWAYS, "involvedObject", &object_reference},
+      {3, TEXT, OMITTED, "reason", NULL},
+      {4, TEXT, OMITTED, "message", NULL},
+      {5, MESSAGE, ALWAYS, "source", &event_source},
+      {6, TIME, ALWAYS, "firstTimestamp", NULL},
+      {7, TIME, ALWAYS, "lastTimestamp", NULL},
+      {8, INTEGER, OMITTED, "count", NULL},
+      {9, TEXT, OMITTED, "type", NULL},
+      {10, MICRO_TIME, ALWAYS, "eventTime", NULL},
+      {11, MESSAGE, POINTER, "series", &core_event_series},
+      {12, TEXT, OMITTED, "action", NULL},
       {13, MESSAGE, POINTER, "related", &object_reference},
       {14, TEXT, ALWAYS, "reportingComponent", NULL},
       {15, TEXT, ALWAYS, "reportingInstance", NULL});
 
 /* Other groups */
 
-TABLE(event_series, {1, INTEGER, ALWAYS, "count", NULL},
+TABLE(event_series,
+      {1, INTEGER, ALWAYS, "count", NULL},
       {2, MICRO_TIME, ALWAYS, "lastObservedTime", NULL});
 
-TABLE(event, METADATA, {2, MICRO_TIME, ALWAYS, "eventTime", NULL},
+TABLE(event,
+      METADATA,
+      {2, MICRO_TIME, ALWAYS, "eventTime", NULL},
       {3, MESSAGE, POINTER, "series", &event_series},
       {4, TEXT, OMITTED, "reportingController", NULL},
-      {5, TEXT, OMITTED, "reportingInstance", NULL}, {6, TEXT, OMITTED, "action", NULL},
-      {7, TEXT, OMITTED, "reason", NULL}, {8, MESSAGE, ALWAYS, "regarding", &object_reference},
-      {9, MESSAGE, POINTER, "related", &object_reference}, {10, TEXT, OMITTED, "note", NULL},
-      {11, TEXT, OMITTED, "type", NULL}, {12, MESSAGE, ALWAYS, "deprecatedSource", &event_source},
+      {5, TEXT, OMITTED, "reportingInstance", NULL},
+      {6, TEXT, OMITTED, "action", NULL},
+      {7, TEXT, OMITTED, "reason", NULL},
+      {8, MESSAGE, ALWAYS, "regarding", &object_reference},
+      {9, MESSAGE, POINTER, "related", &object_reference},
+      {10, TEXT, OMITTED, "note", NULL},
+      {11, TEXT, OMITTED, "type", NULL},
+      {12, MESSAGE, ALWAYS, "deprecatedSource", &event_source},
       {13, TIME, ALWAYS, "deprecatedFirstTimestamp", NULL},
       {14, TIME, ALWAYS, "deprecatedLastTimestamp", NULL},
       {15, INTEGER, OMITTED, "deprecatedCount", NULL});
 
-TABLE(lease_spec, {1, TEXT, POINTER, "holderIdentity", NULL},
+TABLE(lease_spec,
+      {1, TEXT, POINTER, "holderIdentity", NULL},
       {2, INTEGER, POINTER, "leaseDurationSeconds", NULL},
-      {3, MICRO_TIME, POINTER, "acquireTime", NULL}, {4, MICRO_TIME, POINTER, "renewTime", NULL},
-      {5, INTEGER, POINTER, "leaseTransitions", NULL}, {6, TEXT, POINTER, "strategy", NULL},
+      {3, MICRO_TIME, POINTER, "acquireTime", NULL},
+      {4, MICRO_TIME, POINTER, "renewTime", NULL},
+      {5, INTEGER, POINTER, "leaseTransitions", NULL},
+      {6, TEXT, POINTER, "strategy", NULL},
       {7, TEXT, POINTER, "preferredHolder", NULL});
 
-TABLE(lease, METADATA, {2, MESSAGE, ALWAYS, "spec", &lease_spec});
+TABLE(lease,
+      METADATA,
+      {2, MESSAGE, ALWAYS, "spec", &lease_spec});
 
-TABLE(selector_requirement, {1, TEXT, ALWAYS, "key", NULL}, {2, TEXT, ALWAYS, "operator", NULL},
+TABLE(selector_requirement,
+      {1, TEXT, ALWAYS, "key", NULL},
+      {2, TEXT, ALWAYS, "operator", NULL},
       {3, TEXTS, OMITTED, "values", NULL});
 
-TABLE(selector_attributes, {1, TEXT, OMITTED, "rawSelector", NULL},
+TABLE(selector_attributes,
+      {1, TEXT, OMITTED, "rawSelector", NULL},
       {2, MESSAGES, OMITTED, "requirements", &selector_requirement});
 
-TABLE(resource_attributes, {1, TEXT, OMITTED, "namespace", NULL}, {2, TEXT, OMITTED, "verb", NULL},
-      {3, TEXT, OMITTED, "group", NULL}, {4, TEXT, OMITTED, "version", NULL},
-      {5, TEXT, OMITTED, "resource", NULL}, {6, TEXT, OMITTED, "subresource", NULL},
+TABLE(resource_attributes,
+      {1, TEXT, OMITTED, "namespace", NULL},
+      {2, TEXT, OMITTED, "verb", NULL},
+      {3, TEXT, OMITTED, "group", NULL},
+      {4, TEXT, OMITTED, "version", NULL},
+      {5, TEXT, OMITTED, "resource", NULL},
+      {6, TEXT, OMITTED, "subresource", NULL},
       {7, TEXT, OMITTED, "name", NULL},
       {8, MESSAGE, POINTER, "fieldSelector", &selector_attributes},
       {9, MESSAGE, POINTER, "labelSelector", &selector_attributes});
 
-TABLE(non_resource_attributes, {1, TEXT, OMITTED, "path", NULL}, {2, TEXT, OMITTED, "verb", NULL});
+TABLE(non_resource_attributes,
+      {1, TEXT, OMITTED, "path", NULL},
+      {2, TEXT, OMITTED, "verb", NULL});
 
-TABLE(access_review_status, {1, TRUTH, ALWAYS, "allowed", NULL}, {2, TEXT, OMITTED, "reason", NULL},
-      {3, TEXT, OMITTED, "evaluationError", NULL}, {4, TRUTH, OMITTED, "denied", NULL});
+TABLE(access_review_status,
+      {1, TRUTH, ALWAYS, "allowed", NULL},
+      {2, TEXT, OMITTED, "reason", NULL},
+      {3, TEXT, OMITTED, "evaluationError", NULL},
+      {4, TRUTH, OMITTED, "denied", NULL});
 
-TABLE(self_access_review_spec, {1, MESSAGE, POINTER, "resourceAttributes", &resource_attributes},
+TABLE(self_access_review_spec,
+      {1, MESSAGE, POINTER, "resourceAttributes", &resource_attributes},
       {2, MESSAGE, POINTER, "nonResourceAttributes", &non_resource_attributes});
 
-TABLE(self_access_review, METADATA, {2, MESSAGE, ALWAYS, "spec", &self_access_review_spec},
+TABLE(self_access_review,
+      METADATA,
+      {2, MESSAGE, ALWAYS, "spec", &self_access_review_spec},
       {3, MESSAGE, ALWAYS, "status", &access_review_status});
 
-TABLE(access_review_spec, {1, MESSAGE, POINTER, "resourceAttributes", &resource_attributes},
+TABLE(access_review_spec,
+      {1, MESSAGE, POINTER, "resourceAttributes", &resource_attributes},
       {2, MESSAGE, POINTER, "nonResourceAttributes", &non_resource_attributes},
-      {3, TEXT, OMITTED, "user", NULL}, {4, TEXTS, OMITTED, "groups", NULL},
-      {5, TEXTS_MAP, OMITTED, "extra", NULL}, {6, TEXT, OMITTED, "uid", NULL});
+      {3, TEXT, OMITTED, "user", NULL},
+      {4, TEXTS, OMITTED, "groups", NULL},
+      {5, TEXTS_MAP, OMITTED, "extra", NULL},
+      {6, TEXT, OMITTED, "uid", NULL});
 
-TABLE(access_review, METADATA, {2, MESSAGE, ALWAYS, "spec", &access_review_spec},
+TABLE(access_review,
+      METADATA,
+      {2, MESSAGE, ALWAYS, "spec", &access_review_spec},
       {3, MESSAGE, ALWAYS, "status", &access_review_status});
 
-TABLE(resource_rule, {1, TEXTS, ALWAYS, "verbs", NULL}, {2, TEXTS, OMITTED, "apiGroups", NULL},
-      {3, TEXTS, OMITTED, "resources", NULL}, {4, TEXTS, OMITTED, "resourceNames", NULL});
+TABLE(resource_rule,
+      {1, TEXTS, ALWAYS, "verbs", NULL},
+      {2, TEXTS, OMITTED, "apiGroups", NULL},
+      {3, TEXTS, OMITTED, "resources", NULL},
+      {4, TEXTS, OMITTED, "resourceNames", NULL});
 
-TABLE(non_resource_rule, {1, TEXTS, ALWAYS, "verbs", NULL},
+TABLE(non_resource_rule,
+      {1, TEXTS, ALWAYS, "verbs", NULL},
       {2, TEXTS, OMITTED, "nonResourceURLs", NULL});
 
-TABLE(rules_review_status, {1, MESSAGES, ALWAYS, "resourceRules", &resource_rule},
+TABLE(rules_review_status,
+      {1, MESSAGES, ALWAYS, "resourceRules", &resource_rule},
       {2, MESSAGES, ALWAYS, "nonResourceRules", &non_resource_rule},
-      {3, TRUTH, ALWAYS, "incomplete", NULL}, {4, TEXT, OMITTED, "evaluationError", NULL});
+      {3, TRUTH, ALWAYS, "incomplete", NULL},
+      {4, TEXT, OMITTED, "evaluationError", NULL});
 
-TABLE(rules_review_spec, {1, TEXT, OMITTED, "namespace", NULL});
+TABLE(rules_review_spec,
+      {1, TEXT, OMITTED, "namespace", NULL});
 
-TABLE(rules_review, METADATA, {2, MESSAGE, ALWAYS, "spec", &rules_review_spec},
+TABLE(rules_review,
+      METADATA,
+      {2, MESSAGE, ALWAYS, "spec", &rules_review_spec},
       {3, MESSAGE, ALWAYS, "status", &rules_review_status});
 
-TABLE(user_info, {1, TEXT, OMITTED, "username", NULL}, {2, TEXT, OMITTED, "uid", NULL},
-      {3, TEXTS, OMITTED, "groups", NULL}, {4, TEXTS_MAP, OMITTED, "extra", NULL});
+TABLE(user_info,
+      {1, TEXT, OMITTED, "username", NULL},
+      {2, TEXT, OMITTED, "uid", NULL},
+      {3, TEXTS, OMITTED, "groups", NULL},
+      {4, TEXTS_MAP, OMITTED, "extra", NULL});
 
-TABLE(self_review_status, {1, MESSAGE, ALWAYS, "userInfo", &user_info});
+TABLE(self_review_status,
+      {1, MESSAGE, ALWAYS, "userInfo", &user_info});
 
-TABLE(self_review, METADATA, {2, MESSAGE, ALWAYS, "status", &self_review_status});
+TABLE(self_review,
+      METADATA,
+      {2, MESSAGE, ALWAYS, "status", &self_review_status});
 
-TABLE(token_review_spec, {1, TEXT, OMITTED, "token", NULL}, {2, TEXTS, OMITTED, "audiences", NULL});
+TABLE(token_review_spec,
+      {1, TEXT, OMITTED, "token", NULL},
+      {2, TEXTS, OMITTED, "audiences", NULL});
 
-TABLE(token_review_status, {1, TRUTH, OMITTED, "authenticated", NULL},
-      {2, MESSAGE, ALWAYS, "user", &user_info}, {3, TEXT, OMITTED, "error", NULL},
+TABLE(token_review_status,
+      {1, TRUTH, OMITTED, "authenticated", NULL},
+      {2, MESSAGE, ALWAYS, "user", &user_info},
+      {3, TEXT, OMITTED, "error", NULL},
       {4, TEXTS, OMITTED, "audiences", NULL});
 
-TABLE(token_review, METADATA, {2, MESSAGE, ALWAYS, "spec", &token_review_spec},
+TABLE(token_review,
+      METADATA,
+      {2, MESSAGE, ALWAYS, "spec", &token_review_spec},
       {3, MESSAGE, ALWAYS, "status", &token_review_status});
 
-TABLE(policy_rule, {1, TEXTS, ALWAYS, "verbs", NULL}, {2, TEXTS, OMITTED, "apiGroups", NULL},
-      {3, TEXTS, OMITTED, "resources", NULL}, {4, TEXTS, OMITTED, "resourceNames", NULL},
+TABLE(policy_rule,
+      {1, TEXTS, ALWAYS, "verbs", NULL},
+      {2, TEXTS, OMITTED, "apiGroups", NULL},
+      {3, TEXTS, OMITTED, "resources", NULL},
+      {4, TEXTS, OMITTED, "resourceNames", NULL},
       {5, TEXTS, OMITTED, "nonResourceURLs", NULL});
 
-TABLE(role, METADATA, {2, MESSAGES, ALWAYS, "rules", &policy_rule});
+TABLE(role,
+      METADATA,
+      {2, MESSAGES, ALWAYS, "rules", &policy_rule});
 
-TABLE(label_selector, {1, TEXT_MAP, OMITTED, "matchLabels", NULL},
+TABLE(label_selector,
+      {1, TEXT_MAP, OMITTED, "matchLabels", NULL},
       {2, MESSAGES, OMITTED, "matchExpressions", &selector_requirement});
 
-TABLE(aggregation_rule, {1, MESSAGES, OMITTED, "clusterRoleSelectors", &label_selector});
+TABLE(aggregation_rule,
+      {1, MESSAGES, OMITTED, "clusterRoleSelectors", &label_selector});
 
-TABLE(cluster_role, METADATA, {2, MESSAGES, ALWAYS, "rules", &policy_rule},
+TABLE(cluster_role,
+      METADATA,
+      {2, MESSAGES, ALWAYS, "rules", &policy_rule},
       {3, MESSAGE, POINTER, "aggregationRule", &aggregation_rule});
 
-TABLE(subject, {1, TEXT, ALWAYS, "kind", NULL}, {2, TEXT, OMITTED, "apiGroup", NULL},
-      {3, TEXT, ALWAYS, "name", NULL}, {4, TEXT, OMITTED, "namespace", NULL});
+TABLE(subject,
+      {1, TEXT, ALWAYS, "kind", NULL},
+      {2, TEXT, OMITTED, "apiGroup", NULL},
+      {3, TEXT, ALWAYS, "name", NULL},
+      {4, TEXT, OMITTED, "namespace", NULL});
 
-TABLE(role_ref, {1, TEXT, ALWAYS, "apiGroup", NULL}, {2, TEXT, ALWAYS, "kind", NULL},
+TABLE(role_ref,
+      {1, TEXT, ALWAYS, "apiGroup", NULL},
+      {2, TEXT, ALWAYS, "kind", NULL},
       {3, TEXT, ALWAYS, "name", NULL});
 
-TABLE(role_binding, METADATA, {2, MESSAGES, OMITTED, "subjects", &subject},
+TABLE(role_binding,
+      METADATA,
+      {2, MESSAGES, OMITTED, "subjects", &subject},
       {3, MESSAGE, ALWAYS, "roleRef", &role_ref});
 
-TABLE(type_meta, {1, TEXT, ALWAYS, "apiVersion", NULL}, {2, TEXT, ALWAYS, "kind", NULL});
+TABLE(type_meta,
+      {1, TEXT, ALWAYS, "apiVersion", NULL},
+      {2, TEXT, ALWAYS, "kind", NULL});
 
 /* clang-format on */
 
