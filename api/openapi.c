@@ -6,7 +6,8 @@
 static json_t *bearer_token(void)
 {
     return json_pack("{s:{s:s, s:s, s:s, s:s}}", "BearerToken", "type", "apiKey", "in", "header",
-                     "name", "authorization", "description", "Bearer token, or a client certificate");
+                     "name", "authorization", "description",
+                     "Bearer token, or a client certificate");
 }
 
 json_t *fl_openapi_v3(const struct fl_openapi_kind *kinds, size_t count, const char *version)

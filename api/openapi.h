@@ -1,10 +1,10 @@
 /* OpenAPI documents of what a server serves, from its resources and their schemas.
  *
  * Clients cannot apply, validate or explain without them: v3 (JSON, a document a group version) for
- * kubectl from 1.27, v2 (protobuf, gnostic's openapi.v2 Document, or Swagger JSON) for older ones and
- * for GitOps engines. Pure functions; what is returned is the caller's.
- * Source: the OpenAPI specifications 2.0 and 3.0, gnostic's openapiv2 message definitions, and
- * Kubernetes' x-kubernetes-* extensions. */
+ * kubectl from 1.27, v2 (protobuf, gnostic's openapi.v2 Document, or Swagger JSON) for older ones
+ * and for GitOps engines. Pure functions; what is returned is the caller's. Source: the OpenAPI
+ * specifications 2.0 and 3.0, gnostic's openapiv2 message definitions, and Kubernetes'
+ * x-kubernetes-* extensions. */
 #ifndef FL_API_OPENAPI_H
 #define FL_API_OPENAPI_H
 
@@ -18,8 +18,8 @@ struct fl_openapi_kind {
 };
 
 /* The v3 document of one group version; all kinds given are of it. Paths of collection, item,
- * status, scale and finalize with their parameters and x-kubernetes-* marks; components of the kinds,
- * their lists, ObjectMeta, DeleteOptions, Status, Patch, Scale. */
+ * status, scale and finalize with their parameters and x-kubernetes-* marks; components of the
+ * kinds, their lists, ObjectMeta, DeleteOptions, Status, Patch, Scale. */
 json_t *fl_openapi_v3(const struct fl_openapi_kind *kinds, size_t count, const char *version);
 
 /* The v2 document of everything, as Swagger JSON, and the same as protobuf. */

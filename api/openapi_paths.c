@@ -242,10 +242,10 @@ static json_t *description(struct walk *walk, const struct place *place,
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    text = place->subresource ? fl_arena_printf(walk->arena, operation->description,
-                                                place->subresource, place->resource->kind)
-                              : fl_arena_printf(walk->arena, operation->description,
-                                                place->resource->kind);
+    text = place->subresource
+               ? fl_arena_printf(walk->arena, operation->description, place->subresource,
+                                 place->resource->kind)
+               : fl_arena_printf(walk->arena, operation->description, place->resource->kind);
 #pragma GCC diagnostic pop
     return json_string(text);
 }
@@ -296,7 +296,7 @@ static json_t *content(const struct walk *walk, const json_t *types, const char 
     json_t *made = json_object(), *type;
     size_t i;
 
-    json_array_foreach((json_t *)types, i, type)
+    json_array_foreach ((json_t *)types, i, type)
         json_object_set(made, json_string_value(type), entry);
     return made;
 }

@@ -29,7 +29,7 @@ enum form {
     FORM_MAP,         /* message of repeated {name = 1, value = 2 another table} in field 1 */
     FORM_MAP_WRAPPED, /* its values are in field `choice` of a message */
     FORM_PARAMETERS,
-    FORM_SECURITY,    /* repeated maps of texts */
+    FORM_SECURITY, /* repeated maps of texts */
 };
 
 struct message;
@@ -84,26 +84,24 @@ static const struct member schema_members[] = {
 static const struct message schema = {MEMBERS(schema_members), .extensions = 31};
 
 static const struct member body_parameter_members[] = {
-    {"description", 1, FORM_TEXT, NULL, 0},
-    {"name", 2, FORM_TEXT, NULL, 0},
-    {"in", 3, FORM_TEXT, NULL, 0},
-    {"required", 4, FORM_BOOL, NULL, 0},
+    {"description", 1, FORM_TEXT, NULL, 0},  {"name", 2, FORM_TEXT, NULL, 0},
+    {"in", 3, FORM_TEXT, NULL, 0},           {"required", 4, FORM_BOOL, NULL, 0},
     {"schema", 5, FORM_MESSAGE, &schema, 0},
 };
 static const struct message body_parameter = {MEMBERS(body_parameter_members), .extensions = 6};
 
 static const struct member query_parameter_members[] = {
-    {"required", 1, FORM_BOOL, NULL, 0}, {"in", 2, FORM_TEXT, NULL, 0},
-    {"description", 3, FORM_TEXT, NULL, 0}, {"name", 4, FORM_TEXT, NULL, 0},
-    {"type", 6, FORM_TEXT, NULL, 0}, {"format", 7, FORM_TEXT, NULL, 0},
+    {"required", 1, FORM_BOOL, NULL, 0},     {"in", 2, FORM_TEXT, NULL, 0},
+    {"description", 3, FORM_TEXT, NULL, 0},  {"name", 4, FORM_TEXT, NULL, 0},
+    {"type", 6, FORM_TEXT, NULL, 0},         {"format", 7, FORM_TEXT, NULL, 0},
     {"uniqueItems", 20, FORM_BOOL, NULL, 0},
 };
 static const struct message query_parameter = {MEMBERS(query_parameter_members), .extensions = 23};
 
 static const struct member path_parameter_members[] = {
-    {"required", 1, FORM_BOOL, NULL, 0}, {"in", 2, FORM_TEXT, NULL, 0},
-    {"description", 3, FORM_TEXT, NULL, 0}, {"name", 4, FORM_TEXT, NULL, 0},
-    {"type", 5, FORM_TEXT, NULL, 0}, {"format", 6, FORM_TEXT, NULL, 0},
+    {"required", 1, FORM_BOOL, NULL, 0},     {"in", 2, FORM_TEXT, NULL, 0},
+    {"description", 3, FORM_TEXT, NULL, 0},  {"name", 4, FORM_TEXT, NULL, 0},
+    {"type", 5, FORM_TEXT, NULL, 0},         {"format", 6, FORM_TEXT, NULL, 0},
     {"uniqueItems", 19, FORM_BOOL, NULL, 0},
 };
 static const struct message path_parameter = {MEMBERS(path_parameter_members), .extensions = 22};
@@ -129,8 +127,8 @@ static const struct member operation_members[] = {
 static const struct message operation = {MEMBERS(operation_members), .extensions = 13};
 
 static const struct member path_item_members[] = {
-    {"get", 2, FORM_MESSAGE, &operation, 0},  {"put", 3, FORM_MESSAGE, &operation, 0},
-    {"post", 4, FORM_MESSAGE, &operation, 0}, {"delete", 5, FORM_MESSAGE, &operation, 0},
+    {"get", 2, FORM_MESSAGE, &operation, 0},   {"put", 3, FORM_MESSAGE, &operation, 0},
+    {"post", 4, FORM_MESSAGE, &operation, 0},  {"delete", 5, FORM_MESSAGE, &operation, 0},
     {"patch", 8, FORM_MESSAGE, &operation, 0}, {"parameters", 9, FORM_PARAMETERS, NULL, 0},
 };
 static const struct message path_item = {MEMBERS(path_item_members), .extensions = 10};
@@ -243,13 +241,56 @@ static void close_message(struct fl_buf *buf, size_t start)
         buf->data[start - 1 + i] = (char)((len & 0x7f) | (i < more ? 0x80 : 0));
 }
 
+/* The next character of valid UTF-8. */
+static uint32_t next_character(const char *text, size_t width)
+{
+    uint32_t value = (unsigned char)*text;
+
+    if (width > 1)
+        value &= 0xffu >> (width + 1);
+    for (size_t i = 1; i < width; i++)
+        value = value << 6 | ((unsigned char)text[i] & 0x3f);
+    return value;
+}
+
+/* JSON may have characters that YAML takes for line breaks or refuses, and that refusal would be
+ * of the whole document: DEL, C1 controls, line and paragraph separators, U+FEFF, U+FFFE, U+FFFF.
+ */
+static bool is_foreign_to_yaml(uint32_t c)
+{
+    return (c >= 0x7f && c <= 0x9f) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe ||
+           c == 0xffff;
+}
+
+static void put_yaml(struct fl_buf *buf, const json_t *value)
+{
+    struct fl_buf json;
+    size_t start = 0, width;
+
+    fl_buf_init(&json, 0);
+    fl_json_write(&json, value);
+    for (size_t i = 0; i < json.len; i += width) {
+        uint32_t c;
+
+        width = fl_utf8_width(json.data + i, json.len - i);
+        c = next_character(json.data + i, width);
+        if (!is_foreign_to_yaml(c))
+            continue;
+        fl_buf_append(buf, json.data + start, i - start);
+        fl_buf_printf(buf, "\\u%04x", c);
+        start = i + width;
+    }
+    fl_buf_append(buf, json.data + start, json.len - start);
+    fl_buf_putc(buf, '\n');
+    fl_buf_finish(&json);
+}
+
 static void put_any(struct fl_buf *buf, unsigned number, const json_t *value)
 {
     size_t any = open_message(buf, number);
     size_t yaml = open_message(buf, 2);
 
-    fl_json_write(buf, value);
-    fl_buf_putc(buf, '\n');
+    put_yaml(buf, value);
     close_message(buf, yaml);
     close_message(buf, any);
 }
@@ -273,7 +314,7 @@ static void put_texts(struct fl_buf *buf, unsigned number, const json_t *list)
     json_t *item;
     size_t i;
 
-    json_array_foreach((json_t *)list, i, item)
+    json_array_foreach ((json_t *)list, i, item)
         put_bytes(buf, number, fl_str_or(json_string_value(item), ""), json_string_length(item));
 }
 
@@ -313,7 +354,7 @@ static const char **sorted_names(const json_t *object)
     json_t *ignored;
     size_t count = 0;
 
-    json_object_foreach((json_t *)object, name, ignored)
+    json_object_foreach ((json_t *)object, name, ignored)
         names[count++] = name;
     qsort(names, count, sizeof(*names), compare_names);
     return names;
@@ -337,7 +378,7 @@ static void put_parameters(struct fl_buf *buf, unsigned number, const json_t *li
     json_t *item;
     size_t i;
 
-    json_array_foreach((json_t *)list, i, item) {
+    json_array_foreach ((json_t *)list, i, item) {
         const char *in = fl_json_str(item, "in");
         size_t start = open_message(buf, number);
         size_t parameter = open_message(buf, 1);
@@ -359,10 +400,10 @@ static void put_security(struct fl_buf *buf, unsigned number, const json_t *list
     const char *name;
     size_t i;
 
-    json_array_foreach((json_t *)list, i, item) {
+    json_array_foreach ((json_t *)list, i, item) {
         size_t start = open_message(buf, number);
 
-        json_object_foreach(item, name, scopes) {
+        json_object_foreach (item, name, scopes) {
             size_t entry = open_message(buf, 1);
 
             put_bytes(buf, 1, name, strlen(name));
@@ -415,14 +456,14 @@ static void put_member(struct fl_buf *buf, const struct member *member, const js
         put_any(buf, member->number, value);
         break;
     case FORM_ANYS:
-        json_array_foreach((json_t *)value, i, item)
+        json_array_foreach ((json_t *)value, i, item)
             put_any(buf, member->number, item);
         break;
     case FORM_MESSAGE:
         put_message(buf, member->number, member->message, value);
         break;
     case FORM_MESSAGES:
-        json_array_foreach((json_t *)value, i, item)
+        json_array_foreach ((json_t *)value, i, item)
             put_message(buf, member->number, member->message, item);
         break;
     case FORM_WRAPPED:

@@ -37,74 +37,113 @@ struct type {
 #define METADATA_TEXT    "Name, namespace, labels and what else every object has."
 
 static const struct member object_meta[] = {
-    {.name = "annotations", .shape = TEXT_MAP,
-     .description = "Text by key that tools and people attach. It cannot be selected by; all values "
-                    "together are at most 256 KiB."},
-    {.name = "creationTimestamp", .shape = REF, .target = "Time",
+    {.name = "annotations",
+     .shape = TEXT_MAP,
+     .description =
+         "Text by key that tools and people attach. It cannot be selected by; all values "
+         "together are at most 256 KiB."},
+    {.name = "creationTimestamp",
+     .shape = REF,
+     .target = "Time",
      .description = "When the object was created, in UTC. Set by the server."},
-    {.name = "deletionGracePeriodSeconds", .shape = INT64,
+    {.name = "deletionGracePeriodSeconds",
+     .shape = INT64,
      .description = "How long the object may take to end once it is being deleted. Set by the "
                     "server."},
-    {.name = "deletionTimestamp", .shape = REF, .target = "Time",
-     .description = "Set by the server when deletion was asked for while finalizers hold the object. "
-                    "It is gone when the list of finalizers is empty."},
-    {.name = "finalizers", .shape = TEXTS, .list_type = "set", .merges = true,
+    {.name = "deletionTimestamp",
+     .shape = REF,
+     .target = "Time",
+     .description =
+         "Set by the server when deletion was asked for while finalizers hold the object. "
+         "It is gone when the list of finalizers is empty."},
+    {.name = "finalizers",
+     .shape = TEXTS,
+     .list_type = "set",
+     .merges = true,
      .description = "Who must act before a deleted object may go. Each takes its own entry away "
                     "when it is done."},
-    {.name = "generateName", .shape = TEXT,
+    {.name = "generateName",
+     .shape = TEXT,
      .description = "A prefix from which the server makes a unique name where `name` is empty."},
-    {.name = "generation", .shape = INT64,
+    {.name = "generation",
+     .shape = INT64,
      .description = "A number that grows with each change of what is wanted. Set by the server."},
-    {.name = "labels", .shape = TEXT_MAP,
+    {.name = "labels",
+     .shape = TEXT_MAP,
      .description = "Short values by key, to organise objects and to select them."},
-    {.name = "managedFields", .shape = REFS, .target = "ManagedFieldsEntry", .list_type = "atomic",
+    {.name = "managedFields",
+     .shape = REFS,
+     .target = "ManagedFieldsEntry",
+     .list_type = "atomic",
      .description = "Which manager set which fields. Kept by the server for apply."},
-    {.name = "name", .shape = TEXT,
-     .description = "The object's name, unique for its kind in its namespace. It cannot be changed."},
-    {.name = "namespace", .shape = TEXT,
-     .description = "The namespace the object is in; none for kinds of the whole cluster. It cannot "
-                    "be changed."},
-    {.name = "ownerReferences", .shape = REFS, .target = "OwnerReference", .list_type = "map",
-     .merge_key = "uid", .merges = true,
-     .description = "The objects this one belongs to. When all of them are deleted, so is this one."},
-    {.name = "resourceVersion", .shape = TEXT,
+    {.name = "name",
+     .shape = TEXT,
+     .description =
+         "The object's name, unique for its kind in its namespace. It cannot be changed."},
+    {.name = "namespace",
+     .shape = TEXT,
+     .description =
+         "The namespace the object is in; none for kinds of the whole cluster. It cannot "
+         "be changed."},
+    {.name = "ownerReferences",
+     .shape = REFS,
+     .target = "OwnerReference",
+     .list_type = "map",
+     .merge_key = "uid",
+     .merges = true,
+     .description =
+         "The objects this one belongs to. When all of them are deleted, so is this one."},
+    {.name = "resourceVersion",
+     .shape = TEXT,
      .description = "Changes with each write. A write that names an older one is refused with a "
                     "conflict. It has no meaning but to be given back."},
     {.name = "selfLink", .shape = TEXT, .description = "Not used any more."},
-    {.name = "uid", .shape = TEXT,
-     .description = "Tells this object from others of the same name before and after it. Set by the "
-                    "server."},
+    {.name = "uid",
+     .shape = TEXT,
+     .description =
+         "Tells this object from others of the same name before and after it. Set by the "
+         "server."},
 };
 
 static const struct member list_meta[] = {
-    {.name = "continue", .shape = TEXT,
-     .description = "Given back as parameter `continue`, it leads to the next page. Empty on the last "
-                    "one."},
-    {.name = "remainingItemCount", .shape = INT64,
+    {.name = "continue",
+     .shape = TEXT,
+     .description =
+         "Given back as parameter `continue`, it leads to the next page. Empty on the last "
+         "one."},
+    {.name = "remainingItemCount",
+     .shape = INT64,
      .description = "How many objects are on the pages after this one, where that is known."},
-    {.name = "resourceVersion", .shape = TEXT,
+    {.name = "resourceVersion",
+     .shape = TEXT,
      .description = "The state that was listed. A watch goes on from it."},
     {.name = "selfLink", .shape = TEXT, .description = "Not used any more."},
 };
 
 static const struct member managed_fields_entry[] = {
-    {.name = "apiVersion", .shape = TEXT,
+    {.name = "apiVersion",
+     .shape = TEXT,
      .description = "The version of the object whose fields are meant."},
     {.name = "fieldsType", .shape = TEXT, .description = "Always FieldsV1."},
     {.name = "fieldsV1", .shape = REF, .target = "FieldsV1", .description = "The fields."},
     {.name = "manager", .shape = TEXT, .description = "Who set them."},
     {.name = "operation", .shape = TEXT, .description = "How: Apply or Update."},
-    {.name = "subresource", .shape = TEXT,
+    {.name = "subresource",
+     .shape = TEXT,
      .description = "Through which subresource, such as status; empty for the object itself."},
     {.name = "time", .shape = REF, .target = "Time", .description = "When the entry last changed."},
 };
 
 static const struct member owner_reference[] = {
-    {.name = "apiVersion", .shape = TEXT, .required = true,
+    {.name = "apiVersion",
+     .shape = TEXT,
+     .required = true,
      .description = "The owner's API version."},
-    {.name = "blockOwnerDeletion", .shape = TRUTH,
+    {.name = "blockOwnerDeletion",
+     .shape = TRUTH,
      .description = "If true, an owner deleted in the foreground stays until this object is gone."},
-    {.name = "controller", .shape = TRUTH,
+    {.name = "controller",
+     .shape = TRUTH,
      .description = "If true, the owner manages this object. At most one owner does."},
     {.name = "kind", .shape = TEXT, .required = true, .description = "The owner's kind."},
     {.name = "name", .shape = TEXT, .required = true, .description = "The owner's name."},
@@ -112,34 +151,47 @@ static const struct member owner_reference[] = {
 };
 
 static const struct member delete_options[] = {
-    {.name = "dryRun", .shape = TEXTS, .list_type = "atomic",
+    {.name = "dryRun",
+     .shape = TEXTS,
+     .list_type = "atomic",
      .description = "With `All`, do everything but store the result."},
-    {.name = "gracePeriodSeconds", .shape = INT64,
+    {.name = "gracePeriodSeconds",
+     .shape = INT64,
      .description = "How long the object may take to end. 0 is at once."},
-    {.name = "ignoreStoreReadErrorWithClusterBreakingPotential", .shape = TRUTH,
+    {.name = "ignoreStoreReadErrorWithClusterBreakingPotential",
+     .shape = TRUTH,
      .description = "Accepted for clients that set it."},
-    {.name = "orphanDependents", .shape = TRUTH,
+    {.name = "orphanDependents",
+     .shape = TRUTH,
      .description = "Deprecated, use propagationPolicy."},
-    {.name = "preconditions", .shape = REF, .target = "Preconditions",
+    {.name = "preconditions",
+     .shape = REF,
+     .target = "Preconditions",
      .description = "What must hold, or the object is not deleted."},
-    {.name = "propagationPolicy", .shape = TEXT,
+    {.name = "propagationPolicy",
+     .shape = TEXT,
      .description = "What becomes of the objects that this one owns: Background, Foreground or "
                     "Orphan."},
 };
 
 static const struct member preconditions[] = {
-    {.name = "resourceVersion", .shape = TEXT,
+    {.name = "resourceVersion",
+     .shape = TEXT,
      .description = "The resourceVersion the object must have."},
     {.name = "uid", .shape = TEXT, .description = "The uid the object must have."},
 };
 
 static const struct member status[] = {
     {.name = "code", .shape = INT32, .description = "The HTTP status."},
-    {.name = "details", .shape = REF, .target = "StatusDetails", .list_type = "atomic",
+    {.name = "details",
+     .shape = REF,
+     .target = "StatusDetails",
+     .list_type = "atomic",
      .description = "What it is about, and the causes."},
     {.name = "message", .shape = TEXT, .description = "A sentence for people."},
     {.name = "metadata", .shape = REF, .target = "ListMeta", .description = "Empty."},
-    {.name = "reason", .shape = TEXT,
+    {.name = "reason",
+     .shape = TEXT,
      .description = "A CamelCase word for programs, such as NotFound."},
     {.name = "status", .shape = TEXT, .description = "Success or Failure."},
 };
@@ -147,26 +199,35 @@ static const struct member status[] = {
 static const struct member status_cause[] = {
     {.name = "field", .shape = TEXT, .description = "The field, such as `spec.tiers[0].name`."},
     {.name = "message", .shape = TEXT, .description = "What is wrong with it."},
-    {.name = "reason", .shape = TEXT,
+    {.name = "reason",
+     .shape = TEXT,
      .description = "A CamelCase word for programs, such as FieldValueInvalid."},
 };
 
 static const struct member status_details[] = {
-    {.name = "causes", .shape = REFS, .target = "StatusCause", .list_type = "atomic",
+    {.name = "causes",
+     .shape = REFS,
+     .target = "StatusCause",
+     .list_type = "atomic",
      .description = "Each fault that was found."},
     {.name = "group", .shape = TEXT, .description = "The API group of what it is about."},
     {.name = "kind", .shape = TEXT, .description = "Its kind or resource."},
     {.name = "name", .shape = TEXT, .description = "Its name."},
-    {.name = "retryAfterSeconds", .shape = INT32,
+    {.name = "retryAfterSeconds",
+     .shape = INT32,
      .description = "When it is worth to try again, if it is."},
     {.name = "uid", .shape = TEXT, .description = "Its uid."},
 };
 
 static const struct member scale[] = {
     {.name = "metadata", .shape = REF, .target = "ObjectMeta", .description = METADATA_TEXT},
-    {.name = "spec", .shape = REF, .target = FL_OPENAPI_SCALE "Spec",
+    {.name = "spec",
+     .shape = REF,
+     .target = FL_OPENAPI_SCALE "Spec",
      .description = "How many are wanted."},
-    {.name = "status", .shape = REF, .target = FL_OPENAPI_SCALE "Status",
+    {.name = "status",
+     .shape = REF,
+     .target = FL_OPENAPI_SCALE "Status",
      .description = "How many there are."},
 };
 
@@ -182,42 +243,73 @@ static const struct member scale_status[] = {
 #define MEMBERS(list) .members = (list), .member_count = FL_COUNT_OF(list)
 
 static const struct type common_types[] = {
-    {.name = "DeleteOptions", .shape = OBJECT, MEMBERS(delete_options), .kind = "DeleteOptions",
+    {.name = "DeleteOptions",
+     .shape = OBJECT,
+     MEMBERS(delete_options),
+     .kind = "DeleteOptions",
      .description = "How to delete an object."},
-    {.name = "FieldsV1", .shape = OBJECT,
-     .description = "A set of fields as a tree: `f:<name>` is a field, `k:<keys>` a list item by its "
-                    "keys, `v:<value>` one by its value, `i:<index>` one by its place; `.` is the "
-                    "node itself."},
-    {.name = "ListMeta", .shape = OBJECT, MEMBERS(list_meta),
+    {.name = "FieldsV1",
+     .shape = OBJECT,
+     .description =
+         "A set of fields as a tree: `f:<name>` is a field, `k:<keys>` a list item by its "
+         "keys, `v:<value>` one by its value, `i:<index>` one by its place; `.` is the "
+         "node itself."},
+    {.name = "ListMeta",
+     .shape = OBJECT,
+     MEMBERS(list_meta),
      .description = "What every list tells of itself."},
-    {.name = "ManagedFieldsEntry", .shape = OBJECT, MEMBERS(managed_fields_entry),
+    {.name = "ManagedFieldsEntry",
+     .shape = OBJECT,
+     MEMBERS(managed_fields_entry),
      .description = "The fields that one manager has set in one way."},
-    {.name = "MicroTime", .shape = TIMESTAMP,
+    {.name = "MicroTime",
+     .shape = TIMESTAMP,
      .description = "A moment in RFC 3339 form, to the microsecond."},
     {.name = "ObjectMeta", .shape = OBJECT, MEMBERS(object_meta), .description = METADATA_TEXT},
-    {.name = "OwnerReference", .shape = OBJECT, MEMBERS(owner_reference), .atomic = true,
-     .description = "An object that another one belongs to. Both are in one namespace, or the owner "
-                    "is of the whole cluster."},
-    {.name = "Patch", .shape = OBJECT,
+    {.name = "OwnerReference",
+     .shape = OBJECT,
+     MEMBERS(owner_reference),
+     .atomic = true,
+     .description =
+         "An object that another one belongs to. Both are in one namespace, or the owner "
+         "is of the whole cluster."},
+    {.name = "Patch",
+     .shape = OBJECT,
      .description = "A change of an object; its media type says in which form."},
-    {.name = "Preconditions", .shape = OBJECT, MEMBERS(preconditions),
+    {.name = "Preconditions",
+     .shape = OBJECT,
+     MEMBERS(preconditions),
      .description = "What must hold before an object is deleted."},
-    {.name = "Status", .shape = OBJECT, MEMBERS(status), .kind = "Status",
+    {.name = "Status",
+     .shape = OBJECT,
+     MEMBERS(status),
+     .kind = "Status",
      .description = "The answer of a request that returns no object."},
-    {.name = "StatusCause", .shape = OBJECT, MEMBERS(status_cause),
+    {.name = "StatusCause",
+     .shape = OBJECT,
+     MEMBERS(status_cause),
      .description = "One cause of a failure."},
-    {.name = "StatusDetails", .shape = OBJECT, MEMBERS(status_details),
+    {.name = "StatusDetails",
+     .shape = OBJECT,
+     MEMBERS(status_details),
      .description = "What a Status is about."},
     {.name = "Time", .shape = TIMESTAMP, .description = "A moment in RFC 3339 form."},
 };
 
 static const struct type scale_types[] = {
-    {.full_name = FL_OPENAPI_SCALE, .shape = OBJECT, MEMBERS(scale), .kind = "Scale",
+    {.full_name = FL_OPENAPI_SCALE,
+     .shape = OBJECT,
+     MEMBERS(scale),
+     .kind = "Scale",
      .kind_group = "autoscaling",
      .description = "How many replicas of an object are wanted, and how many there are."},
-    {.full_name = FL_OPENAPI_SCALE "Spec", .shape = OBJECT, MEMBERS(scale_spec),
+    {.full_name = FL_OPENAPI_SCALE "Spec",
+     .shape = OBJECT,
+     MEMBERS(scale_spec),
      .description = "How many are wanted."},
-    {.full_name = FL_OPENAPI_SCALE "Status", .shape = OBJECT, MEMBERS(scale_status),
+    {.full_name = FL_OPENAPI_SCALE "Status",
+     .shape = OBJECT,
+     MEMBERS(scale_status),
      .description = "How many there are."},
 };
 
@@ -232,12 +324,13 @@ char *fl_openapi_definition_name(struct fl_arena *arena, const struct fl_resourc
 
     if (resource->builtin) {
         if (strcmp(group, "apiextensions.k8s.io") == 0)
-            return fl_arena_printf(arena, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.%s.%s",
+            return fl_arena_printf(arena,
+                                   "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.%s.%s",
                                    resource->version, kind);
         if (!*group)
             group = "core", first = strlen(group);
-        return fl_arena_printf(arena, "io.k8s.api.%.*s.%s.%s", (int)first, group,
-                               resource->version, kind);
+        return fl_arena_printf(arena, "io.k8s.api.%.*s.%s.%s", (int)first, group, resource->version,
+                               kind);
     }
     reversed = fl_arena_strndup(arena, group, first);
     while (dot) {
@@ -329,7 +422,8 @@ static json_t *member_schema(enum fl_openapi_dialect dialect, struct fl_arena *a
     if (member->list_type)
         json_object_set_new(made, "x-kubernetes-list-type", json_string(member->list_type));
     if (member->merge_key) {
-        json_object_set_new(made, "x-kubernetes-list-map-keys", json_pack("[s]", member->merge_key));
+        json_object_set_new(made, "x-kubernetes-list-map-keys",
+                            json_pack("[s]", member->merge_key));
         json_object_set_new(made, "x-kubernetes-patch-merge-key", json_string(member->merge_key));
     }
     if (member->merges)
@@ -398,7 +492,7 @@ static json_t *convert_properties(enum fl_openapi_dialect dialect, const json_t 
     json_t *made = json_object(), *property;
     const char *name;
 
-    json_object_foreach((json_t *)properties, name, property)
+    json_object_foreach ((json_t *)properties, name, property)
         json_object_set_new(made, name, convert(dialect, property));
     return made;
 }
@@ -433,7 +527,7 @@ static json_t *convert_v3(const json_t *schema)
     json_t *made = json_object(), *value;
     const char *key;
 
-    json_object_foreach((json_t *)schema, key, value) {
+    json_object_foreach ((json_t *)schema, key, value) {
         if (strcmp(key, "properties") == 0)
             json_object_set_new(made, key, convert_properties(FL_OPENAPI_V3, value));
         else if (is_subschema_key(key) && json_is_object(value))
@@ -485,7 +579,7 @@ static json_t *convert_v2(const json_t *schema)
     json_t *made = json_object(), *value;
     const char *key, *type;
 
-    json_object_foreach((json_t *)schema, key, value) {
+    json_object_foreach ((json_t *)schema, key, value) {
         bool members = strcmp(key, "items") == 0 || strcmp(key, "properties") == 0;
 
         if (is_missing_in_v2(key) || (members && (open || nullable)) ||
@@ -516,7 +610,7 @@ static void require(json_t *schema, const char *name)
         required = json_array();
         json_object_set_new(schema, "required", required);
     }
-    json_array_foreach(required, i, item)
+    json_array_foreach (required, i, item)
         if (fl_streq(json_string_value(item), name))
             return;
     json_array_append_new(required, json_string(name));
@@ -581,7 +675,8 @@ static void add_selectable_fields(const struct fl_resource *resource, json_t *sc
     for (size_t i = 0; i < resource->selectable.count; i++) {
         const char *path = resource->selectable.items[i];
 
-        json_array_append_new(list, json_pack("{s:s}", "fieldPath", *path == '.' ? path + 1 : path));
+        json_array_append_new(list,
+                              json_pack("{s:s}", "fieldPath", *path == '.' ? path + 1 : path));
     }
 }
 

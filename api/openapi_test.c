@@ -38,7 +38,7 @@ static void add_builtin(struct kinds *kinds)
     if (fl_builtin_load(&entries, &err) < 0)
         fail_msg("%s", err.msg);
     kinds->sources[kinds->source_count++] = entries;
-    json_array_foreach(entries, i, entry) {
+    json_array_foreach (entries, i, entry) {
         struct fl_resource *resource = NULL;
 
         if (fl_resource_from_builtin(entry, &resource, &err) < 0)
@@ -56,7 +56,7 @@ static void add_crd(struct kinds *kinds, const char *text, size_t len)
     if (fl_yaml_parse(text, len, NULL, &crd, &err) < 0)
         fail_msg("%s", err.msg);
     kinds->sources[kinds->source_count++] = crd;
-    json_array_foreach(fl_json_path(crd, "spec.versions"), i, version) {
+    json_array_foreach (fl_json_path(crd, "spec.versions"), i, version) {
         struct fl_resource *resource = NULL;
 
         if (fl_resource_from_crd(crd, version, &resource, &err) < 0)
@@ -168,7 +168,7 @@ static bool has_parameter(const json_t *operation, const char *name, const char 
     json_t *parameter;
     size_t i;
 
-    json_array_foreach(json_object_get(operation, "parameters"), i, parameter)
+    json_array_foreach (json_object_get(operation, "parameters"), i, parameter)
         if (fl_streq(fl_json_str(parameter, "name"), name) &&
             fl_streq(fl_json_str(parameter, "in"), in))
             return true;
@@ -183,7 +183,7 @@ static void check_refs(const json_t *document, const json_t *node)
     json_t *member;
     size_t i;
 
-    json_object_foreach((json_t *)node, key, member) {
+    json_object_foreach ((json_t *)node, key, member) {
         const json_t *found = document;
 
         check_refs(document, member);
@@ -196,7 +196,7 @@ static void check_refs(const json_t *document, const json_t *node)
         if (!found)
             fail_msg("%s leads nowhere", json_string_value(member));
     }
-    json_array_foreach((json_t *)node, i, member)
+    json_array_foreach ((json_t *)node, i, member)
         check_refs(document, member);
 }
 
@@ -206,8 +206,8 @@ static void check_operation_ids(const json_t *document)
     const char *path_name, *method;
     json_t *path, *operation;
 
-    json_object_foreach(json_object_get(document, "paths"), path_name, path) {
-        json_object_foreach(path, method, operation) {
+    json_object_foreach (json_object_get(document, "paths"), path_name, path) {
+        json_object_foreach (path, method, operation) {
             const char *id = fl_json_str(operation, "operationId");
 
             if (strcmp(method, "parameters") == 0)
@@ -280,15 +280,28 @@ static void test_every_kind_is_found_by_its_mark(void **state)
 static void test_names(void **state)
 {
     static const char *const definitions[] = {
-        "dev.flops.v1alpha1.FLProject", "dev.flops.v1alpha1.FLProjectList",
-        "io.k8s.api.core.v1.Namespace", "io.k8s.api.core.v1.SecretList",
-        "io.k8s.api.coordination.v1.Lease", "io.k8s.api.rbac.v1.Role",
+        "dev.flops.v1alpha1.FLProject",
+        "dev.flops.v1alpha1.FLProjectList",
+        "io.k8s.api.core.v1.Namespace",
+        "io.k8s.api.core.v1.SecretList",
+        "io.k8s.api.coordination.v1.Lease",
+        "io.k8s.api.rbac.v1.Role",
         "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
-        "io.k8s.api.autoscaling.v1.Scale", META_V1 "ObjectMeta", META_V1 "ListMeta",
-        META_V1 "ManagedFieldsEntry", META_V1 "FieldsV1", META_V1 "OwnerReference", META_V1 "Time",
-        META_V1 "MicroTime", META_V1 "DeleteOptions", META_V1 "Preconditions", META_V1 "Patch",
-        META_V1 "Status", META_V1 "StatusCause", META_V1 "StatusDetails",
+        "io.k8s.api.autoscaling.v1.Scale",
+        META_V1 "ObjectMeta",
+        META_V1 "ListMeta",
+        META_V1 "ManagedFieldsEntry",
+        META_V1 "FieldsV1",
+        META_V1 "OwnerReference",
+        META_V1 "Time",
+        META_V1 "MicroTime",
+        META_V1 "DeleteOptions",
+        META_V1 "Preconditions",
+        META_V1 "Patch",
+        META_V1 "Status",
+        META_V1 "StatusCause",
+        META_V1 "StatusDetails",
     };
     FL_JSON v2 = document_v2(*state);
     const json_t *found = json_object_get(v2, "definitions");
@@ -652,6 +665,34 @@ static void test_protobuf_bytes(void **state)
     fl_buf_finish(&buf);
 }
 
+/* A vendor extension's text is read as YAML, by clients that then refuse the whole document. */
+static void test_protobuf_text_is_yaml(void **state)
+{
+    static const struct {
+        const char *json, *yaml;
+    } cases[] = {
+        {"\"a\\u007fb\"", "\"a\\u007fb\"\n"},
+        {"\"\\u0085\\u009f\\u00a0\"", "\"\\u0085\\u009f\u00a0\"\n"},
+        {"\"\\u2028\\u2029\\u2030\"", "\"\\u2028\\u2029\u2030\"\n"},
+        {"\"\\ufeff\\ufffd\\ufffe\\uffff\"", "\"\\ufeff\ufffd\\ufffe\\uffff\"\n"},
+        {"\"\\ud83d\\ude00\\n\"", "\"\U0001f600\\n\"\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(cases); i++) {
+        FL_JSON text = json_loads(cases[i].json, JSON_DECODE_ANY, NULL);
+        FL_JSON document = json_pack("{s:O}", "x-a", text);
+        struct fl_buf buf;
+
+        fl_buf_init(&buf, 0);
+        fl_openapi_v2_protobuf(document, &buf);
+        /* the field and its length, the name, the value and its length, the text and its length */
+        assert_true(buf.len > 12);
+        assert_string_equal(buf.data + 12, cases[i].yaml);
+        fl_buf_finish(&buf);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -667,6 +708,7 @@ int main(void)
         cmocka_unit_test(test_a_kind_without_schema),
         cmocka_unit_test(test_bytes_are_stable),
         cmocka_unit_test(test_protobuf_bytes),
+        cmocka_unit_test(test_protobuf_text_is_yaml),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

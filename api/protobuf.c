@@ -45,7 +45,10 @@ struct message {
     size_t count;
 };
 
-#define TABLE(name, ...)                                  \
+/* A field a line. */
+/* clang-format off */
+
+#define TABLE(name, ...)                                       \
     static const struct field name##_fields[] = {__VA_ARGS__}; \
     static const struct message name = {name##_fields, FL_COUNT_OF(name##_fields)}
 
@@ -379,6 +382,12 @@ TABLE(role_binding,
       METADATA,
       {2, MESSAGES, OMITTED, "subjects", &subject},
       {3, MESSAGE, ALWAYS, "roleRef", &role_ref});
+
+TABLE(type_meta,
+      {1, TEXT, ALWAYS, "apiVersion", NULL},
+      {2, TEXT, ALWAYS, "kind", NULL});
+
+/* clang-format on */
 
 static const struct {
     const char *api_version; /* NULL: of any group, as DeleteOptions are */
@@ -833,10 +842,6 @@ static const struct message *find_kind(const char *api_version, const char *kind
             return kinds[i].message;
     return NULL;
 }
-
-TABLE(type_meta,
-      {1, TEXT, ALWAYS, "apiVersion", NULL},
-      {2, TEXT, ALWAYS, "kind", NULL});
 
 static int decode(struct decoder *decoder, struct slice bytes, json_t **ret_value)
 {

@@ -59,10 +59,13 @@ static void test_equals_what_client_go_sends_as_json(void **state)
 }
 
 /* Bytes and what they are; both fit on a line. */
-#define BYTES(text) (text), sizeof(text) - 1
+#define BYTES(text)                         (text), sizeof(text) - 1
 #define ENVELOPE(api_version_and_kind, raw) "k8s\0" api_version_and_kind raw
-#define NAMESPACE "\x0a\x0f\x0a\x02v1\x12\x09Namespace"
-#define LEASE     "\x0a\x1f\x0a\x16" "coordination.k8s.io/v1" "\x12\x05Lease"
+#define NAMESPACE                           "\x0a\x0f\x0a\x02v1\x12\x09Namespace"
+#define LEASE                                                                                      \
+    "\x0a\x1f\x0a\x16"                                                                             \
+    "coordination.k8s.io/v1"                                                                       \
+    "\x12\x05Lease"
 
 struct decode_case {
     const char *what, *data;
@@ -72,25 +75,40 @@ struct decode_case {
 
 static const struct decode_case decode_cases[] = {
     {"fields of no table, of each wire type, are skipped",
-     BYTES(ENVELOPE(NAMESPACE, "\x12\x1e" "\x0a\x03\x0a\x01x" "\xf8\x07\x96\x01" "\xf9\x07" "12345678"
-                               "\xfa\x07\x02hi" "\xfd\x07" "1234")),
+     BYTES(ENVELOPE(NAMESPACE, "\x12\x1e"
+                               "\x0a\x03\x0a\x01x"
+                               "\xf8\x07\x96\x01"
+                               "\xf9\x07"
+                               "12345678"
+                               "\xfa\x07\x02hi"
+                               "\xfd\x07"
+                               "1234")),
      "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"x\"},"
      "\"spec\":{},\"status\":{}}"},
     {"members that JSON always has are there though nothing was sent",
-     BYTES(ENVELOPE("\x0a\x31\x0a\x17" "authorization.k8s.io/v1" "\x12\x16SelfSubjectRulesReview", "")),
+     BYTES(ENVELOPE("\x0a\x31\x0a\x17"
+                    "authorization.k8s.io/v1"
+                    "\x12\x16SelfSubjectRulesReview",
+                    "")),
      "{\"apiVersion\":\"authorization.k8s.io/v1\",\"kind\":\"SelfSubjectRulesReview\","
      "\"metadata\":{},\"spec\":{},\"status\":{\"resourceRules\":null,\"nonResourceRules\":null,"
      "\"incomplete\":false}}"},
     {"of a field that is there twice the last counts",
-     BYTES(ENVELOPE(NAMESPACE, "\x12\x08" "\x0a\x06\x0a\x01x\x0a\x01y")),
+     BYTES(ENVELOPE(NAMESPACE, "\x12\x08"
+                               "\x0a\x06\x0a\x01x\x0a\x01y")),
      "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"y\"},"
      "\"spec\":{},\"status\":{}}"},
     {"a pointer keeps its zero",
-     BYTES(ENVELOPE(LEASE, "\x12\x06" "\x12\x04" "\x0a\x00\x10\x00")),
+     BYTES(ENVELOPE(LEASE, "\x12\x06"
+                           "\x12\x04"
+                           "\x0a\x00\x10\x00")),
      "{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\",\"metadata\":{},"
      "\"spec\":{\"holderIdentity\":\"\",\"leaseDurationSeconds\":0}}"},
     {"the epoch is a time, and before it too",
-     BYTES(ENVELOPE(LEASE, "\x12\x19" "\x12\x17" "\x1a\x04\x08\x00\x10\x00" "\x22\x0f\x08\xff\xff\xff"
+     BYTES(ENVELOPE(LEASE, "\x12\x19"
+                           "\x12\x17"
+                           "\x1a\x04\x08\x00\x10\x00"
+                           "\x22\x0f\x08\xff\xff\xff"
                            "\xff\xff\xff\xff\xff\xff\x01\x10\x80\x88\x7a")),
      "{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\",\"metadata\":{},"
      "\"spec\":{\"acquireTime\":\"1970-01-01T00:00:00.000000Z\","
@@ -127,8 +145,12 @@ static const struct refuse_case refuse_cases[] = {
     {BYTES(ENVELOPE("\x0a\x0a\x0a\x02v1\x12\x04Node", "")), FL_E_UNSUPPORTED_MEDIA, "v1 Node"},
     {BYTES(ENVELOPE("\x0a\x0b\x0a\x02v1\x12\x05Lease", "")), FL_E_UNSUPPORTED_MEDIA, "v1 Lease"},
     {BYTES(ENVELOPE(NAMESPACE, "\x1a\x04gzip")), FL_E_BAD_REQUEST, "encoded content"},
-    {BYTES(ENVELOPE(NAMESPACE, "\x12\x10" "\x0a")), FL_E_BAD_REQUEST, "cut off"},
-    {BYTES(ENVELOPE(NAMESPACE, "\x12\x02" "\x0a\x05")), FL_E_BAD_REQUEST, "cut off"},
+    {BYTES(ENVELOPE(NAMESPACE, "\x12\x10"
+                               "\x0a")),
+     FL_E_BAD_REQUEST, "cut off"},
+    {BYTES(ENVELOPE(NAMESPACE, "\x12\x02"
+                               "\x0a\x05")),
+     FL_E_BAD_REQUEST, "cut off"},
     {BYTES(ENVELOPE(NAMESPACE, "\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")), FL_E_BAD_REQUEST,
      "cut off"},
     {BYTES(ENVELOPE(NAMESPACE, "\x12\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")),
@@ -136,11 +158,15 @@ static const struct refuse_case refuse_cases[] = {
     {BYTES(ENVELOPE(NAMESPACE, "\x12\x01\x00")), FL_E_BAD_REQUEST, "out of range"},
     {BYTES(ENVELOPE(NAMESPACE, "\x12\x02\x0b\x0c")), FL_E_BAD_REQUEST, "unknown wire type"},
     {BYTES(ENVELOPE(NAMESPACE, "\x12\x02\x08\x01")), FL_E_BAD_REQUEST, "metadata has the wrong"},
-    {BYTES(ENVELOPE(NAMESPACE, "\x12\x06\x0a\x04\x0a\x02" "a\xff")), FL_E_BAD_REQUEST,
-     "Namespace: metadata: name: protobuf: a string has a NUL or is not UTF-8"},
-    {BYTES(ENVELOPE(NAMESPACE, "\x12\x06\x0a\x04\x0a\x02" "a\0")), FL_E_BAD_REQUEST, "a NUL"},
-    {BYTES(ENVELOPE(NAMESPACE, "\x12\x08\x0a\x06\x5a\x04\x0a\x02" "a\xff")), FL_E_BAD_REQUEST,
-     "labels: protobuf: a string"},
+    {BYTES(ENVELOPE(NAMESPACE, "\x12\x06\x0a\x04\x0a\x02"
+                               "a\xff")),
+     FL_E_BAD_REQUEST, "Namespace: metadata: name: protobuf: a string has a NUL or is not UTF-8"},
+    {BYTES(ENVELOPE(NAMESPACE, "\x12\x06\x0a\x04\x0a\x02"
+                               "a\0")),
+     FL_E_BAD_REQUEST, "a NUL"},
+    {BYTES(ENVELOPE(NAMESPACE, "\x12\x08\x0a\x06\x5a\x04\x0a\x02"
+                               "a\xff")),
+     FL_E_BAD_REQUEST, "labels: protobuf: a string"},
     {BYTES(ENVELOPE(LEASE, "\x12\x0f\x12\x0d\x1a\x0b\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01")),
      FL_E_BAD_REQUEST, "a time is out of range"},
     {BYTES(ENVELOPE(NAMESPACE, "\x12\x0b\x0a\x09\x8a\x01\x06\x3a\x04\x0a\x02{a")), FL_E_BAD_REQUEST,
@@ -165,7 +191,8 @@ static void test_refuses(void **state)
 /* A body of 3 MiB that asks for a million conditions, each an object of four members. */
 static void test_bounds_what_a_small_body_asks_for(void **state)
 {
-    static const char head[] = "k8s\0" NAMESPACE "\x12\x85\x80\xc0\x01" "\x1a\x80\x80\xc0\x01";
+    static const char head[] = "k8s\0" NAMESPACE "\x12\x85\x80\xc0\x01"
+                               "\x1a\x80\x80\xc0\x01";
     const size_t conditions = (size_t)3 << 20;
     struct fl_error err = {0};
     json_t *value = NULL;
@@ -184,9 +211,12 @@ static void test_bounds_what_a_small_body_asks_for(void **state)
 /* Cutting a body anywhere, or changing a byte of it, is refused or read, and never more. */
 static void test_survives_damage(void **state)
 {
-    static const char body[] =
-        ENVELOPE(LEASE, "\x12\x17" "\x0a\x08\x0a\x01x\x5a\x03\x0a\x01" "a" "\x12\x0b" "\x0a\x02me"
-                        "\x22\x05\x08\x80\x08\x10\x07");
+    static const char body[] = ENVELOPE(LEASE, "\x12\x17"
+                                               "\x0a\x08\x0a\x01x\x5a\x03\x0a\x01"
+                                               "a"
+                                               "\x12\x0b"
+                                               "\x0a\x02me"
+                                               "\x22\x05\x08\x80\x08\x10\x07");
     char copy[sizeof(body)];
 
     (void)state;
