@@ -24,6 +24,11 @@ interop: bin/flops ## unmodified kubectls, the Python client and client-go judge
 test: deps ## everything: set-up, unit tests, sanitizers, fuzzing for a while, other people's clients
 	@hack/test
 
+.PHONY: demo
+demo: deps ## a first look: starts a control plane, declares the examples, shows them, cleans up
+	@$(MAKE) --no-print-directory all
+	@hack/demo
+
 .PHONY: bench
 bench: ## speed and memory, with a real kube-apiserver as yardstick in the same run
 	@$(MAKE) --no-print-directory BUILD=release bin/flops
