@@ -260,8 +260,8 @@ void fl_resource_to_stored(const struct fl_resource *resource, json_t *object)
 /* The table is text in the program, so that it is as easy to read as a CRD. */
 #define EMBED(symbol, path)                                      \
     __asm__(".section .rodata\n" #symbol ":\n.incbin \"" path    \
-            "\"\n" #symbol "_end:\n.byte 0\n.previous\n");       \
-    extern const char symbol[], symbol##_end[]
+            "\"\n.byte 0\n.previous\n");       \
+    extern const char symbol[]
 
 EMBED(fl_builtin_core, "api/builtin/core.yaml");
 EMBED(fl_builtin_groups, "api/builtin/groups.yaml");
@@ -272,10 +272,10 @@ int fl_builtin_load(json_t **ret_entries, struct fl_error *err)
     FL_JSON more = NULL;
     int r;
 
-    r = fl_yaml_parse(fl_builtin_core, (size_t)(fl_builtin_core_end - fl_builtin_core), NULL,
+    r = fl_yaml_parse(fl_builtin_core, strlen(fl_builtin_core), NULL,
                       &entries, err);
     if (r == 0)
-        r = fl_yaml_parse(fl_builtin_groups, (size_t)(fl_builtin_groups_end - fl_builtin_groups),
+        r = fl_yaml_parse(fl_builtin_groups, strlen(fl_builtin_groups),
                           NULL, &more, err);
     if (r < 0)
         return fl_error_wrap(err, "table of built-in kinds");

@@ -75,12 +75,9 @@ static void read_line(struct fl_tokens *tokens, const char *line)
     group_rest = next_field(tokens->arena, &rest);
     if (strlen(hash) != 2 * crypto_hash_sha256_BYTES || !*name)
         return;
-    while (*group_rest && count < GROUPS_MAX &&
-           (group = fl_str_next(tokens->arena, &group_rest, ',')) && *group) {
-        groups[count++] = group;
-        if (!group_rest)
-            break;
-    }
+    while (count < GROUPS_MAX && (group = fl_str_next(tokens->arena, &group_rest, ',')))
+        if (*group)
+            groups[count++] = group;
     fl_map_put(tokens->by_hash, hash, fl_user_new(tokens->arena, name, uid, groups, count));
 }
 

@@ -14,3 +14,42 @@ fuzz: ## fuzz each parser for FUZZ_SECONDS (default 20), keeping what it finds i
 .PHONY: run-fuzzers
 run-fuzzers: $(FUZZERS)
 	@hack/run-fuzzers $(O) $(FUZZERS)
+
+LINTED := $(filter-out api/gen/% hack/bench/%,$(call sources,$(LAYERS) cmd hack))
+
+.PHONY: lint
+lint: lint-format lint-tidy lint-cppcheck lint-analyzer lint-scripts ## all static analysis
+
+.PHONY: lint-format
+lint-format:
+	@$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+
+.PHONY: lint-tidy
+lint-tidy: $(addprefix $(O)/tidy/,$(addsuffix .ok,$(LINTED)))
+
+$(O)/tidy/%.ok: % .clang-tidy
+	@mkdir -p $(@D)
+	@echo "  TIDY    $<"
+	@$(CLANG_TIDY) --quiet $< -- $(CPPFLAGS) -DFL_VERSION='""' -std=gnu17 2>$@.err || { cat $@.err; exit 1; }
+	@touch $@
+
+.PHONY: lint-cppcheck
+lint-cppcheck:
+	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr -j 2 \
+	  --error-exitcode=1 --suppressions-list=hack/cppcheck.suppress -D_GNU_SOURCE --include=hack/cppcheck.h -I. $(LINTED)
+
+# A real compile with gcc's analyser, which understands cleanup attributes.
+.PHONY: lint-analyzer
+lint-analyzer:
+	@$(MAKE) --no-print-directory BUILD=analyzer $(addprefix build/analyzer/,$(LINTED:.c=.o))
+
+.PHONY: lint-scripts
+lint-scripts:
+	@shellcheck $$(git ls-files | xargs grep -lE '^#!/bin/(ba)?sh' --)
+	@codespell --quiet-level=2 --skip='./build,./.git,*/testdata/*,*/corpora/*,go.sum' \
+	  --ignore-words=hack/codespell.ignore .
+
+# Not a gate: the longest and the most branching functions, to look at.
+.PHONY: mirror
+mirror: ## the longest and most complex functions
+	@pmccabe $(LINTED) | sort -k5,5nr | head -15
