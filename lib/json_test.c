@@ -277,11 +277,15 @@ static void a_value_ends_with_its_arena(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_canonically),    cmocka_unit_test(big_integers_leave_others_alone),
-        cmocka_unit_test(refuses_with_position), cmocka_unit_test(bounds_size_and_depth),
-        cmocka_unit_test(names_duplicates),      cmocka_unit_test(a_path_is_bounded),
+        cmocka_unit_test(writes_canonically),
+        cmocka_unit_test(big_integers_leave_others_alone),
+        cmocka_unit_test(refuses_with_position),
+        cmocka_unit_test(bounds_size_and_depth),
+        cmocka_unit_test(names_duplicates),
+        cmocka_unit_test(a_path_is_bounded),
         cmocka_unit_test(writes_many_keys_and_pretty),
-        cmocka_unit_test(looks_up_by_path),      cmocka_unit_test(a_value_ends_with_its_arena),
+        cmocka_unit_test(looks_up_by_path),
+        cmocka_unit_test(a_value_ends_with_its_arena),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
