@@ -158,7 +158,7 @@ static const struct member document_members[] = {
     {"security", 12, FORM_SECURITY, NULL, 0},
     {"securityDefinitions", 13, FORM_MAP_WRAPPED, &api_key, 2},
 };
-static const struct message document = {MEMBERS(document_members), .extensions = 16};
+static const struct message root = {MEMBERS(document_members), .extensions = 16};
 
 /* Primitives */
 
@@ -525,9 +525,9 @@ static void put_message(struct fl_buf *buf, unsigned number, const struct messag
     close_message(buf, start);
 }
 
-void fl_openapi_v2_protobuf(const json_t *value, struct fl_buf *buf)
+void fl_openapi_v2_protobuf(const json_t *document, struct fl_buf *buf)
 {
-    assert(value && buf);
+    assert(document && buf);
 
-    put_members(buf, &document, value);
+    put_members(buf, &root, document);
 }
