@@ -204,20 +204,16 @@ static int resolve_call(struct checker *checker, struct cel_node *call, const ch
 /* A pattern that is a literal is compiled once, here, and refused here where it is none. */
 static int check_regex(struct checker *checker, struct cel_node *call)
 {
-    struct fl_cel *program = checker->program;
     const struct cel_node *pattern = call->count > 1 ? call->args[1] : NULL;
-    struct fl_error err = {0};
+    const char *problem;
 
     if (!pattern || pattern->op != CEL_LITERAL || pattern->literal.kind != CEL_STRING ||
         (strcmp(call->name, "matches") != 0 && strcmp(call->name, "find") != 0 &&
          strcmp(call->name, "findAll") != 0))
         return 0;
-    if (fl_cel_regex_compile(pattern->literal.text.data, pattern->literal.text.len, &call->regex,
-                             &err) < 0)
-        return FAIL(checker, pattern, "invalid matches argument: %s", err.msg);
-    program->regexes =
-        fl_realloc(program->regexes, (program->regex_count + 1) * sizeof(struct cel_node *));
-    program->regexes[program->regex_count++] = call;
+    call->regex = fl_cel_regex_compile(checker->program->arena, &pattern->literal, &problem);
+    if (!call->regex)
+        return FAIL(checker, pattern, "invalid matches argument: %s", problem);
     return 0;
 }
 

@@ -511,9 +511,6 @@ void fl_cel_destroy(struct fl_cel *program)
 {
     if (!program)
         return;
-    for (size_t i = 0; i < program->regex_count; i++)
-        pcre2_code_free(program->regexes[i]->regex);
-    free(program->regexes);
     fl_arena_destroy(program->arena);
     free(program);
 }

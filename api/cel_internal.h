@@ -10,9 +10,6 @@
 #include "api/cel.h"
 #include "api/schema.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 enum cel_kind {
     CEL_ERROR,
     CEL_NULL,
@@ -40,6 +37,7 @@ enum cel_kind {
 struct cel_value;
 struct cel_pair;
 struct cel_format;
+struct fl_schema_pattern;
 
 /* Integer part of a decimal in units of 10^-9, as fine as a quantity gets. */
 struct cel_quantity {
@@ -175,7 +173,7 @@ struct cel_node {
     const char *names[2]; /* a macro's variables */
     struct cel_value literal;
     const struct cel_function *function;
-    pcre2_code *regex; /* of a call whose pattern is a literal */
+    const struct fl_schema_pattern *regex; /* of a call whose pattern is a literal */
 };
 
 struct fl_cel {
@@ -185,9 +183,7 @@ struct fl_cel {
     const char *const *variables;
     bool *used; /* by variable */
     size_t variable_count, slot_count;
-    enum cel_kind result;      /* CEL_DYN where it is not known before it runs */
-    struct cel_node **regexes; /* nodes that own one */
-    size_t regex_count;
+    enum cel_kind result; /* CEL_DYN where it is not known before it runs */
 };
 
 #define CEL_MAX_BYTES   ((size_t)16 * 1024)
@@ -404,9 +400,10 @@ struct cel_value fl_cel_timestamp_text(struct cel_eval *eval, const struct cel_v
 struct cel_value fl_cel_to_string(struct cel_eval *eval, const struct cel_value *value);
 /* cel_regex */
 
-/* What RE2 does not know is refused. `flags` is 0 or PCRE2's. The caller frees. */
-int fl_cel_regex_compile(const char *pattern, size_t len, pcre2_code **ret_code,
-                         struct fl_error *err);
+/* NULL where it is no pattern; what is wrong is the arena's. */
+const struct fl_schema_pattern *fl_cel_regex_compile(struct fl_arena *arena,
+                                                     const struct cel_value *pattern,
+                                                     const char **ret_problem);
 
 /* Functions; NULL-name ended tables. */
 

@@ -58,17 +58,20 @@ static __int128 scale_down(__int128 value, int exponent)
 
 static bool parse(const char *text, __int128 *ret_nano)
 {
-    bool negative = *text == '-', digits = false, more = false;
+    bool negative = *text == '-', more = false;
     __int128 value = 0;
     struct suffix suffix;
     int fraction = 0;
 
+    if (!*text)
+        return false;
     if (*text == '-' || *text == '+')
         text++;
-    for (; *text >= '0' && *text <= '9'; text++, digits = true)
+    /* no digits are 0: Kubernetes takes "Gi", and "." */
+    for (; *text >= '0' && *text <= '9'; text++)
         value = value > CAP ? CAP : value * 10 + (*text - '0');
     if (*text == '.') {
-        for (text++; *text >= '0' && *text <= '9'; text++, digits = true) {
+        for (text++; *text >= '0' && *text <= '9'; text++) {
             if (fraction < 18 && value < CAP / 100) {
                 value = value * 10 + (*text - '0');
                 fraction++;
@@ -77,7 +80,7 @@ static bool parse(const char *text, __int128 *ret_nano)
             }
         }
     }
-    if (!digits || !read_suffix(text, &suffix))
+    if (!read_suffix(text, &suffix))
         return false;
     value += more; /* rounds up in the end */
     if (suffix.base == 2) {

@@ -38,6 +38,8 @@ static bool fail(struct reader *r, const char *what, size_t from, size_t to)
 {
     if (to > r->len)
         to = r->len;
+    while (to < r->len && ((unsigned char)r->text[to] & 0xc0) == 0x80) /* whole characters */
+        to++;
     r->problem = fl_arena_printf(r->arena, "error parsing regexp: %s: `%.*s`", what,
                                  (int)(to - from), r->text + from);
     return false;
@@ -143,7 +145,7 @@ static bool read_escape(struct reader *r, bool in_class)
         fl_buf_puts(&r->out, in_class ? "\\t\\n\\f\\r " : "[\\t\\n\\f\\r ]");
     } else if (c == 'S') {
         fl_buf_puts(&r->out, in_class ? "\\S\\x0b" : "[^\\t\\n\\f\\r ]");
-    } else if ((unsigned char)c < 0x80 && c > ' ' && c != 0x7f && c != '_' &&
+    } else if ((unsigned char)c < 0x80 &&
                !strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", c)) {
         return copy(r, 2);
     } else {
@@ -490,7 +492,8 @@ static void scratch_free(void *ptr, void *user)
         free(ptr);
 }
 
-int fl_schema_pattern_match(const struct fl_schema_pattern *pattern, const char *text, size_t len)
+int fl_schema_pattern_find(const struct fl_schema_pattern *pattern, const char *text, size_t len,
+                           size_t from, size_t *ret_start, size_t *ret_end)
 {
     struct scratch scratch;
     pcre2_general_context *memory;
@@ -502,10 +505,21 @@ int fl_schema_pattern_match(const struct fl_schema_pattern *pattern, const char 
     data = pcre2_match_data_create(1, memory);
     if (!data)
         abort();
-    r = pcre2_match(pattern->code, (PCRE2_SPTR)text, len, 0, 0, data, pattern->limits);
+    r = pcre2_match(pattern->code, (PCRE2_SPTR)text, len, from, 0, data, pattern->limits);
+    if (r >= 0) {
+        *ret_start = pcre2_get_ovector_pointer(data)[0];
+        *ret_end = pcre2_get_ovector_pointer(data)[1];
+    }
     pcre2_match_data_free(data);
     pcre2_general_context_free(memory);
     if (r >= 0)
         return 1;
     return r == PCRE2_ERROR_NOMATCH ? 0 : -1;
+}
+
+int fl_schema_pattern_match(const struct fl_schema_pattern *pattern, const char *text, size_t len)
+{
+    size_t start, end;
+
+    return fl_schema_pattern_find(pattern, text, len, 0, &start, &end);
 }
