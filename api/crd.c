@@ -1,5 +1,6 @@
 #include "api/crd.h"
 
+#include "api/meta.h"
 #include "api/schema_internal.h"
 #include "lib/str.h"
 
@@ -156,21 +157,16 @@ static const char label_words[] =
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
     "alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', "
     "regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-static const char subdomain_words[] =
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
-    "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
-    "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-
 static bool is_alphanumeric(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-/* One label of lower-case letters, digits and inner hyphens; `strict`: it begins with a letter. */
-static bool is_label(const char *label, size_t len, bool strict)
+/* RFC 1035: lower-case letters, digits and inner hyphens, a letter first. */
+static bool is_label(const char *label, size_t len)
 {
     if (len == 0 || !is_alphanumeric(label[0]) || !is_alphanumeric(label[len - 1]) ||
-        (strict && label[0] <= '9'))
+        label[0] <= '9')
         return false;
     for (size_t i = 0; i < len; i++) {
         if (!is_alphanumeric(label[i]) && label[i] != '-')
@@ -179,22 +175,11 @@ static bool is_label(const char *label, size_t len, bool strict)
     return true;
 }
 
-static bool is_subdomain(const char *name)
-{
-    size_t len;
-
-    for (; (len = strcspn(name, ".")), name[len] == '.'; name += len + 1) {
-        if (!is_label(name, len, false))
-            return false;
-    }
-    return is_label(name, len, false);
-}
-
 /* What is wrong with a DNS-1035 label, joined by commas; NULL where nothing is. */
 static const char *label_problem(struct check *c, const char *label)
 {
     size_t len = strlen(label);
-    bool matches = is_label(label, len, true);
+    bool matches = is_label(label, len);
 
     if (matches && len <= 63)
         return NULL;
@@ -203,15 +188,11 @@ static const char *label_problem(struct check *c, const char *label)
                            len > 63 && !matches ? "," : "", matches ? "" : label_words);
 }
 
-static const char *subdomain_problem(struct check *c, const char *name)
+static const char *subdomain_problem(const char *name)
 {
-    bool matches = is_subdomain(name), fits = strlen(name) <= 253;
+    const char *why;
 
-    if (matches && fits)
-        return NULL;
-    return fl_arena_printf(c->errors->arena, "%s%s%s",
-                           fits ? "" : "must be no more than 253 characters",
-                           !fits && !matches ? "," : "", matches ? "" : subdomain_words);
+    return fl_name_is_subdomain(name, &why) ? NULL : why;
 }
 
 static void check_label(struct check *c, const json_t *value, const struct fl_schema_path *path)
@@ -272,7 +253,7 @@ static void check_metadata(struct check *c, const json_t *crd)
         complain(c, FL_FIELD_REQUIRED, &root, "name", NULL, "name or generateName is required");
         return;
     }
-    problem = subdomain_problem(c, given);
+    problem = subdomain_problem(given);
     if (problem)
         complain(c, FL_FIELD_INVALID, &root, "name", name, problem);
     if (!fl_streq(given, wanted))
@@ -288,7 +269,7 @@ static void check_group(struct check *c, const struct fl_schema_path *spec)
         complain(c, FL_FIELD_REQUIRED, spec, "group", NULL, "");
         return;
     }
-    problem = subdomain_problem(c, group);
+    problem = subdomain_problem(group);
     if (problem)
         complain(c, FL_FIELD_INVALID, spec, "group", get(c->spec, "group"), problem);
     else if (!strchr(group, '.'))
