@@ -209,11 +209,13 @@ static json_t *prune(const struct ownership *ownership, json_t *merged,
     FL_JSON trial = json_deep_copy(merged);
     struct fl_fields last_named = fl_typed_with_named(arena, ownership->root, last);
     struct fl_fields merged_named = named_fields(ownership, merged);
-    struct fl_fields owned = {0}, kept, removed;
+    struct fl_fields *sets = fl_new_array(arena, struct fl_fields, ownership->entries.count);
+    struct fl_fields owned, kept, removed;
 
     fl_typed_remove(arena, ownership->root, trial, &last_named, false);
     for (size_t i = 0; i < ownership->entries.count; i++)
-        owned = fl_fields_union(arena, &owned, &ownership->entries.items[i].set);
+        sets[i] = ownership->entries.items[i].set;
+    owned = fl_fields_union_all(arena, sets, ownership->entries.count);
     owned = fl_typed_with_named(arena, ownership->root, &owned);
     kept = named_fields(ownership, trial);
     kept = fl_fields_union(arena, &kept, &owned);

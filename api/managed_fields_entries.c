@@ -152,16 +152,31 @@ int fl_entries_read(struct fl_arena *arena, const json_t *managed_fields,
 
 /* Bounding */
 
+/* Whole seconds in UTC, as the server writes them: these sort as text. */
+static bool is_plain_time(const char *time)
+{
+    return time && strlen(time) == strlen("2006-01-02T15:04:05Z") && time[19] == 'Z';
+}
+
+static int compare_times(const char *a, const char *b)
+{
+    int64_t left, right;
+
+    if (is_plain_time(a) && is_plain_time(b))
+        return strcmp(a, b);
+    left = seconds_of(a);
+    right = seconds_of(b);
+    return left < right ? -1 : left > right;
+}
+
 static int compare_age(const void *a, const void *b)
 {
     const struct fl_entry *left = *(const struct fl_entry *const *)a;
     const struct fl_entry *right = *(const struct fl_entry *const *)b;
-    int64_t left_time = seconds_of(left->time), right_time = seconds_of(right->time);
-    int c;
+    int c = compare_times(left->time, right->time);
 
-    if (left_time != right_time)
-        return left_time < right_time ? -1 : 1;
-    c = strcmp(left->manager, right->manager);
+    if (c == 0)
+        c = strcmp(left->manager, right->manager);
     if (c == 0)
         c = strcmp(left->api_version, right->api_version);
     return c ? c : strcmp(left->subresource, right->subresource);
@@ -177,36 +192,52 @@ static struct fl_entry *first_of_version(struct fl_entry *const *old, size_t cou
     return NULL;
 }
 
-/* Moves what `old` owns into the bucket of its version, which `first` becomes. Sets left empty are
- * dropped afterwards. */
-static void pour(struct fl_entries *entries, struct fl_entry *first, struct fl_entry *old)
+/* The entry that collects the old ones of its version: the one there is, or the first of them under
+ * another name. */
+static struct fl_entry *bucket_of(const struct fl_entries *entries, struct fl_entry *first)
 {
     struct fl_entry like = {
-        .manager = MANAGER_OF_OLD_UPDATES, .api_version = old->api_version, .subresource = ""};
+        .manager = MANAGER_OF_OLD_UPDATES, .api_version = first->api_version, .subresource = ""};
     struct fl_entry *bucket = fl_entries_find(entries, &like);
 
-    if (!bucket) {
-        bucket = first;
-        bucket->manager = like.manager;
-        bucket->subresource = like.subresource;
+    if (bucket)
+        return bucket;
+    first->manager = like.manager;
+    first->subresource = like.subresource;
+    return first;
+}
+
+/* Moves what the first `count` of `old` own into `bucket`, where `buckets` says so. */
+static void pour(struct fl_arena *arena, struct fl_entry *bucket, struct fl_entry *const *old,
+                 struct fl_entry *const *buckets, size_t count)
+{
+    struct fl_fields *sets = fl_new_array(arena, struct fl_fields, count + 1);
+    size_t poured = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (buckets[i] != bucket)
+            continue;
+        sets[poured++] = old[i]->set;
+        bucket->time = old[i]->time;
+        fl_entries_set(old[i], (struct fl_fields){0});
     }
-    if (bucket == old)
+    if (poured == 0)
         return;
-    fl_entries_set(bucket, fl_fields_union(entries->arena, &old->set, &bucket->set));
-    bucket->time = old->time;
-    fl_entries_set(old, (struct fl_fields){0});
+    sets[poured++] = bucket->set;
+    fl_entries_set(bucket, fl_fields_union_all(arena, sets, poured));
 }
 
 void fl_entries_cap(struct fl_entries *entries)
 {
-    struct fl_entry **old;
-    size_t updaters = 0, left;
+    struct fl_entry **old, **buckets;
+    size_t updaters = 0, left, count;
 
     for (size_t i = 0; i < entries->count; i++)
         updaters += !entries->items[i].is_apply;
     if (updaters <= MAX_UPDATERS)
         return;
     old = fl_new_array(entries->arena, struct fl_entry *, updaters);
+    buckets = fl_new_array(entries->arena, struct fl_entry *, updaters);
     left = updaters;
     updaters = 0;
     for (size_t i = 0; i < entries->count; i++) {
@@ -214,14 +245,19 @@ void fl_entries_cap(struct fl_entries *entries)
             old[updaters++] = &entries->items[i];
     }
     qsort(old, updaters, sizeof(*old), compare_age);
-    for (size_t i = 0; i < updaters && left > MAX_UPDATERS; i++) {
-        struct fl_entry *first = first_of_version(old, i, old[i]->api_version);
+    for (count = 0; count < updaters && left > MAX_UPDATERS; count++) {
+        struct fl_entry *first = first_of_version(old, count, old[count]->api_version);
 
         if (!first)
             continue;
-        pour(entries, first, old[i]);
-        left--;
+        buckets[count] = bucket_of(entries, first);
+        if (buckets[count] == old[count])
+            buckets[count] = NULL;
+        else
+            left--;
     }
+    for (size_t i = 0; i < updaters; i++)
+        pour(entries->arena, old[i], old, buckets, count);
     fl_entries_drop_empty(entries);
 }
 

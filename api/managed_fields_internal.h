@@ -67,7 +67,7 @@ struct fl_fields_builder {
 };
 
 void fl_fields_add(struct fl_fields_builder *builder, const struct fl_field_node *node);
-/* Sorts; nodes of the same element become one, with the marks and children of all. */
+/* Sorts; nodes of the same element become one, with the marks of all and the children of one. */
 struct fl_fields fl_fields_build(struct fl_fields_builder *builder);
 
 int fl_element_compare(const struct fl_element *a, const struct fl_element *b);
@@ -87,6 +87,9 @@ const struct fl_field_node *fl_fields_find(const struct fl_fields *set,
                                            const struct fl_element *element);
 struct fl_fields fl_fields_union(struct fl_arena *arena, const struct fl_fields *a,
                                  const struct fl_fields *b);
+/* In halves, so that many sets cost no more than their size times a logarithm. */
+struct fl_fields fl_fields_union_all(struct fl_arena *arena, const struct fl_fields *sets,
+                                     size_t count);
 /* The paths of `a` that `b` does not have itself; what lies below a path of b stays. */
 struct fl_fields fl_fields_difference(struct fl_arena *arena, const struct fl_fields *a,
                                       const struct fl_fields *b);

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define INSERTION_SORT_MAX 24
+/* From this ratio of sizes on, looking up each of the smaller set beats walking through both. */
+#define SKEW 8
 
 /* Values */
 
@@ -274,7 +276,8 @@ struct fl_fields fl_fields_build(struct fl_fields_builder *builder)
                 continue;
             }
             last->marks |= node->marks;
-            last->children = fl_fields_union(builder->arena, &last->children, &node->children);
+            if (last->children.count == 0)
+                last->children = node->children;
         }
         builder->count = kept;
         builder->is_unsorted = false;
@@ -363,6 +366,18 @@ struct fl_fields fl_fields_union(struct fl_arena *arena, const struct fl_fields 
     return result;
 }
 
+struct fl_fields fl_fields_union_all(struct fl_arena *arena, const struct fl_fields *sets,
+                                     size_t count)
+{
+    struct fl_fields left, right;
+
+    if (count <= 1)
+        return count ? sets[0] : (struct fl_fields){0};
+    left = fl_fields_union_all(arena, sets, count / 2);
+    right = fl_fields_union_all(arena, sets + count / 2, count - count / 2);
+    return fl_fields_union(arena, &left, &right);
+}
+
 struct fl_fields fl_fields_difference(struct fl_arena *arena, const struct fl_fields *a,
                                       const struct fl_fields *b)
 {
@@ -419,13 +434,32 @@ struct fl_fields fl_fields_intersection(struct fl_arena *arena, const struct fl_
     return result;
 }
 
+static bool nodes_intersect(const struct fl_field_node *a, const struct fl_field_node *b)
+{
+    return (a->marks && b->marks) || fl_fields_intersect(&a->children, &b->children);
+}
+
 bool fl_fields_intersect(const struct fl_fields *a, const struct fl_fields *b)
 {
+    if (a->count > b->count) {
+        const struct fl_fields *larger = a;
+
+        a = b;
+        b = larger;
+    }
+    if (b->count / SKEW > a->count) {
+        for (size_t i = 0; i < a->count; i++) {
+            const struct fl_field_node *other = fl_fields_find(b, &a->nodes[i].element);
+
+            if (other && nodes_intersect(&a->nodes[i], other))
+                return true;
+        }
+        return false;
+    }
     for (size_t i = 0, j = 0; i < a->count && j < b->count;) {
         int side = next_side(a, i, b, j);
 
-        if (side == 0 && ((a->nodes[i].marks && b->nodes[j].marks) ||
-                          fl_fields_intersect(&a->nodes[i].children, &b->nodes[j].children)))
+        if (side == 0 && nodes_intersect(&a->nodes[i], &b->nodes[j]))
             return true;
         i += side <= 0;
         j += side >= 0;
