@@ -226,7 +226,7 @@ section_namespaces() {
     refused create configmap late -n "$other"
     complains 'forbidden: unable to create new content in namespace .* because it is being terminated'
     works patch widget held -n "$other" --type=json -p '[{"op":"remove","path":"/metadata/finalizers"}]'
-    eventually 30 absent ns "$other" # wait --for=delete of 1.20 fails where it is gone already
+    eventually 30 gone ns "$other"
     it "the default namespace cannot be deleted"
     refused delete namespace default --wait=false
     complains 'namespaces "default" is forbidden: this namespace may not be deleted'
@@ -468,11 +468,25 @@ section_watch() {
     it "a watch through --raw ends by itself after timeoutSeconds"
     works get --raw "$R?watch=true&timeoutSeconds=1&resourceVersion=0&fieldSelector=metadata.name%3Dw1"
     says '^\{"type":"ADDED","object":\{"apiVersion":"interop.flops.dev/v1","kind":"Widget"'
+    if ! revision_one_is_forgotten; then
+        skip "too old a revision is told Expired" "the server still knows revision 1, and build/tools/informer is absent"
+        return
+    fi
     it "too old a revision is told Expired"
     works get --raw "$R?watch=true&timeoutSeconds=1&resourceVersion=1"
     says '"type":"ERROR"'
     says '"reason":"Expired"'
     says '"code":410'
+}
+
+# A server may remember all since its first write; the judge in Go writes until it does not.
+revision_one_is_forgotten() {
+    local tool=$here/../../build/tools/informer
+    if [ -x "$tool" ]; then
+        "$tool" -expire "$KUBECONFIG_FILE"
+    else
+        kube get --raw "$R?watch=true&timeoutSeconds=1&resourceVersion=1" 2>&1 | grep -q '"code":410'
+    fi
 }
 
 # event NAME OBJECT REASON TYPE: an Event about a widget
@@ -702,7 +716,7 @@ section_scale() {
     it "the scale subresource shows status and selector"
     set_status s1 '{"status":{"replicas":5,"selector":"app=s1"}}'
     works get --raw "$R/s1/scale"
-    says '"spec":\{\},"status":\{"replicas":5,"selector":"app=s1"\}|"spec":\{"replicas":0\},"status":\{"replicas":5,"selector":"app=s1"\}'
+    says '"status":\{"replicas":5,"selector":"app=s1"\}'
     it "scaling what cannot scale is refused"
     kube create configmap s1 >/dev/null
     refused scale configmap s1 --replicas=2
@@ -947,7 +961,7 @@ section_wait() {
     if since 31; then
         it "wait for creation"
         in_background "$work/wait" wait --for=create widget/wt9 --timeout=20s
-        eventually 15 file_has "$work/wait.err" 'widgets/wt9.*404 Not Found' # it asks again and again
+        eventually 20 file_has "$work/wait.err" '404 Not Found' # it asks again and again
         have wt9 'size: 1'
         wait "$background" || problem "wait failed: $(cat "$work/wait.err")"
     else
