@@ -23,6 +23,9 @@
 #define BATCH_BYTES_MAX  ((size_t)8 * 1024 * 1024)
 /* Without work for so long, the committer has spare time. */
 #define SPARE_AFTER_MS 20
+/* How long the next group may gather, as a share of what a commit takes, and at most. */
+#define GATHER_SHARE  4
+#define GATHER_US_MAX 1000
 /* Under lasting load it makes time for one step after so many writes, so that compaction, which
  * takes as many in a step, keeps up. */
 #define UNTENDED_WRITES_MAX 256
@@ -137,6 +140,7 @@ static void apply_batch(struct fl_store *store, struct batch *batch)
     STAILQ_FOREACH (pending, &batch->writes, link)
         apply(store, pending, &batch->events[i++]);
     store->pending -= batch->count;
+    store->in_flight = batch->count + store->pending;
     store->commits++;
     store->writes += batch->count;
     fl_history_trim(store, fl_realtime_us(store->options.env));
@@ -240,30 +244,50 @@ static int64_t until_oldest_expires_ms(const struct fl_store *store)
     return ms < 1000 ? 1000 : ms > 60000 ? 60000 : ms;
 }
 
-/* False where the time was over before there was work. */
+static int64_t monotonic_us(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
+
+/* Waits for so many writes. False where the time was over before. */
+static bool wait_for_writes(struct fl_store *store, size_t count, int64_t us)
+{
+    int64_t end = monotonic_us() + us;
+    struct timespec deadline = {end / 1000000, end % 1000000 * 1000};
+    int r = 0;
+
+    store->awaited = count;
+    while (r != ETIMEDOUT && store->pending < count && !store->stopping)
+        r = pthread_cond_timedwait(&store->work, &store->lock, &deadline);
+    store->awaited = 0;
+    return store->pending >= count || store->stopping;
+}
+
 static bool wait_for_work(struct fl_store *store)
 {
     int64_t ms = store->tend ? SPARE_AFTER_MS : until_oldest_expires_ms(store);
-    struct timespec deadline;
-    int r = 0;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += ms / 1000;
-    deadline.tv_nsec += ms % 1000 * 1000000;
-    if (deadline.tv_nsec >= 1000000000) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000;
-    }
-    store->committer_waits = true;
-    while (r != ETIMEDOUT && STAILQ_EMPTY(&store->queue) && !store->stopping)
-        r = pthread_cond_timedwait(&store->work, &store->lock, &deadline);
-    store->committer_waits = false;
-    return !STAILQ_EMPTY(&store->queue) || store->stopping;
+    return wait_for_writes(store, 1, ms * 1000);
+}
+
+/* Those who were just answered are about to write again. Committing at once what others queued
+ * meanwhile would split the writers into two groups that take turns, each waiting for two commits;
+ * a short wait, measured by what it may save, keeps them together. */
+static void gather(struct fl_store *store)
+{
+    int64_t us = store->commit_us / GATHER_SHARE;
+
+    if (store->pending < store->in_flight)
+        (void)wait_for_writes(store, store->in_flight, us < GATHER_US_MAX ? us : GATHER_US_MAX);
 }
 
 static void *run_committer(void *user)
 {
     struct fl_store *store = user;
+    int64_t start_us;
 
     pthread_mutex_lock(&store->lock);
     for (;;) {
@@ -273,7 +297,10 @@ static void *run_committer(void *user)
         }
         if (STAILQ_EMPTY(&store->queue))
             break;
+        gather(store);
+        start_us = monotonic_us();
         commit_once(store);
+        store->commit_us += (monotonic_us() - start_us - store->commit_us) / 8;
         if (store->writes - store->tended_at >= UNTENDED_WRITES_MAX)
             tend_once(store);
     }
@@ -398,7 +425,7 @@ static void enqueue(struct fl_store *store, struct fl_pending *pending)
     STAILQ_INSERT_TAIL(&store->queue, pending, link);
     store->pending++;
     if (store->driver->ops->blocking) {
-        if (store->committer_waits)
+        if (store->awaited && store->pending >= store->awaited)
             pthread_cond_signal(&store->work);
     } else if (!store->committing) {
         commit_all(store);

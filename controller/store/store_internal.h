@@ -116,7 +116,10 @@ struct fl_store {
     size_t pending;     /* queued, and in the batch being committed */
     uint64_t revision;  /* newest durable */
     uint64_t given_out; /* newest of all */
-    bool has_committer, committing, committer_waits, stopping, tend, tending_failed;
+    bool has_committer, committing, stopping, tend, tending_failed;
+    size_t awaited;    /* the committer sleeps until so many are queued; 0: awake */
+    size_t in_flight;  /* writers that the last commit saw */
+    int64_t commit_us; /* what a commit takes, smoothed */
     struct fl_commit_hook *hooks;
     size_t hook_count, object_count, watch_count;
     uint64_t commits, writes, tended_at;
