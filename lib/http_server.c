@@ -16,6 +16,7 @@
 
 #define BACKLOG         1024
 #define ACCEPT_ROUNDS   64
+#define HONEST_HEAD_MS 1000
 #define ACCEPT_PAUSE_MS 100
 #define LINGER_MS       2000
 #define REFUSED_MAX     64 /* connections over the bound that get a 503; more are closed unheard */
@@ -194,16 +195,35 @@ static void describe_peer(const struct sockaddr_storage *address, char out[INET6
         (void)inet_ntop(AF_INET, &four->sin_addr, out, INET6_ADDRSTRLEN);
 }
 
-/* Makes room by ending the connection that is missed least. Those over the bound do not count, so
- * that ending them would make no room; they are few. */
+/* The connection that is missed least: one that has its answer; one that has been at its handshake
+ * or header for longer than an honest client needs; the longest idle one; the longest at its header.
+ * Those over the bound do not count: ending them would make no room, and they are few. */
+static struct fl_http_conn *least_missed(struct fl_http_server *server)
+{
+    static const enum fl_http_wait order[] = {FL_HTTP_WAIT_LINGER, FL_HTTP_WAIT_HEAD,
+                                              FL_HTTP_WAIT_IDLE, FL_HTTP_WAIT_HEAD};
+    int64_t patience_ms = HONEST_HEAD_MS;
+
+    for (size_t i = 0; i < FL_COUNT_OF(order); i++) {
+        struct fl_http_conn *conn = TAILQ_FIRST(&server->waiting[order[i]]);
+        int64_t since_ms;
+
+        while (conn && conn->refused)
+            conn = TAILQ_NEXT(conn, wait_link);
+        if (!conn)
+            continue;
+        since_ms = fl_http_now_ms(server) - (conn->deadline_ms - server->timeouts_ms[order[i]]);
+        if (order[i] != FL_HTTP_WAIT_HEAD || since_ms >= patience_ms)
+            return conn;
+        patience_ms = 0; /* the second time any will do */
+    }
+    return NULL;
+}
+
 static bool evict(struct fl_http_server *server)
 {
-    struct fl_http_conn *conn = TAILQ_FIRST(&server->waiting[FL_HTTP_WAIT_LINGER]);
+    struct fl_http_conn *conn = least_missed(server);
 
-    while (conn && conn->refused)
-        conn = TAILQ_NEXT(conn, wait_link);
-    if (!conn)
-        conn = TAILQ_FIRST(&server->waiting[FL_HTTP_WAIT_IDLE]);
     if (!conn)
         return false;
     fl_http_conn_close(conn);
