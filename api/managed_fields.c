@@ -338,7 +338,7 @@ static size_t annotations_bytes(const json_t *annotations)
     const char *name;
     json_t *value;
 
-    json_object_foreach ((json_t *)annotations, name, value)
+    json_object_foreach((json_t *)annotations, name, value)
         total += strlen(name) + json_string_length(value);
     return total;
 }
@@ -422,6 +422,52 @@ static json_t *own_applied(struct ownership *ownership, const json_t *live, cons
     return merged;
 }
 
+/* Whether this endpoint writes the member of the object at all. */
+static bool writes_member(const struct fl_managed_write *write, const char *name)
+{
+    if (strcmp(write->subresource, "status") == 0)
+        return strcmp(name, "status") == 0;
+    return !write->has_status || strcmp(name, "status") != 0;
+}
+
+static bool written_equal(const struct fl_managed_write *write, const json_t *a, const json_t *b)
+{
+    const char *name;
+    json_t *member;
+
+    json_object_foreach((json_t *)a, name, member) {
+        const json_t *other = json_object_get(b, name);
+
+        if (writes_member(write, name) && (!other || !fl_value_equal(member, other)))
+            return false;
+    }
+    json_object_foreach((json_t *)b, name, member) {
+        if (writes_member(write, name) && !json_object_get(a, name))
+            return false;
+    }
+    return true;
+}
+
+/* What the endpoint does not write, the server puts back: where nothing else changed, neither do
+ * the times, lest an apply that does nothing is a change for that alone. */
+static void keep_times(const struct ownership *ownership, const struct fl_entries *before,
+                       const json_t *live, const json_t *merged)
+{
+    const struct fl_entries *entries = &ownership->entries;
+
+    if (entries->count != before->count || !written_equal(ownership->write, live, merged))
+        return;
+    for (size_t i = 0; i < entries->count; i++) {
+        const struct fl_entry *old = fl_entries_find(before, &entries->items[i]);
+
+        if (!old || !old->json || strcmp(old->api_version, entries->items[i].api_version) != 0 ||
+            !fl_fields_equal(&old->set, &entries->items[i].set))
+            return;
+    }
+    for (size_t i = 0; i < entries->count; i++)
+        entries->items[i].time = fl_entries_find(before, &entries->items[i])->time;
+}
+
 /* Entries that say what they said before keep the words in which they said it. */
 static void keep_unchanged(struct fl_entries *entries, const struct fl_entries *before)
 {
@@ -472,10 +518,11 @@ int fl_managed_apply(const struct fl_managed_write *write, const json_t *live,
         *ret_conflict_count = list.count;
         return fl_managed_conflict_error(list.items, list.count, NULL, err);
     }
-    keep_unchanged(&ownership.entries, &before);
-    write_entries(&ownership, merged, false);
     if (strcmp(write->manager, KUBECTL) == 0 && last_applied_of(merged))
         rewrite_last_applied(merged, applied);
+    keep_times(&ownership, &before, base, merged);
+    keep_unchanged(&ownership.entries, &before);
+    write_entries(&ownership, merged, false);
     *ret_object = FL_TAKE(merged);
     return 0;
 }

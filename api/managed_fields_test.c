@@ -139,7 +139,7 @@ static const json_t *entry(const struct world *world, const char *manager, const
     json_t *found;
     size_t i;
 
-    json_array_foreach (entries(world), i, found) {
+    json_array_foreach(entries(world), i, found) {
         if (fl_streq(fl_json_str(found, "manager"), manager) &&
             fl_streq(fl_json_str(found, "operation"), operation))
             return found;
@@ -369,6 +369,22 @@ static void test_status_is_apart(void **state)
     assert_json(fields(world, "s", "Apply"), "{'f:status':{'f:phase':{}}}");
 }
 
+/* Status in an applied manifest is no change through the main endpoint, so that times stay. */
+static void test_apply_what_is_not_written(void **state)
+{
+    struct world *world = *state;
+    FL_CLEANUP(fl_freep) char *before = NULL;
+
+    assert_int_equal(apply(world, "a", false, "{" HEAD "},'spec':{'rounds':1}}"), 0);
+    fl_json_set_str(fl_json_ensure_object(world->live, "status"), "phase", "Ready");
+    before = fl_strdup(fl_json_to_string(world->arena, entries(world)));
+    assert_int_equal(
+        apply(world, "a", false, "{" HEAD "},'spec':{'rounds':1},'status':{'phase':'Old'}}"), 0);
+    assert_string_equal(fl_json_to_string(world->arena, entries(world)), before);
+    assert_int_equal(apply(world, "a", false, "{" HEAD "},'spec':{'rounds':2}}"), 0);
+    assert_string_equal(fl_json_str(entry(world, "a", "Apply"), "time"), "2026-01-01T00:00:02Z");
+}
+
 static void test_reset(void **state)
 {
     struct world *world = *state;
@@ -587,6 +603,7 @@ int main(void)
         TEST(test_atomic),
         TEST(test_first_apply),
         TEST(test_status_is_apart),
+        TEST(test_apply_what_is_not_written),
         TEST(test_reset),
         TEST(test_sent_entries),
         TEST(test_many_managers),

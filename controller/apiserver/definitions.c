@@ -162,6 +162,7 @@ static int write_definition(struct fl_apiserver *server, const struct fl_resourc
         .api_version = resource->api_version,
         .subresource = "",
         .time = now,
+        .has_status = resource->traits.has_status,
     };
     struct fl_store_write write = {
         .op = old ? FL_STORE_UPDATE : FL_STORE_CREATE,

@@ -295,6 +295,7 @@ static int own_fields(struct edit *edit)
         .api_version = edit->resource->api_version,
         .subresource = edit->owner_part,
         .time = now,
+        .has_status = edit->resource->traits.has_status,
     };
 
     if (edit->applied)
@@ -783,6 +784,7 @@ static int merge_applied(struct edit *edit, const json_t *applied)
         .api_version = edit->resource->api_version,
         .subresource = edit->owner_part,
         .time = now,
+        .has_status = edit->resource->traits.has_status,
     };
     int r;
 

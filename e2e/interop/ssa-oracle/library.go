@@ -1,6 +1,8 @@
 package main
 
 import (
+	"reflect"
+	"sort"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -131,4 +133,62 @@ func (l *library) do(s *step, now string) (object, error) {
 		}
 	}
 	return o, nil
+}
+
+// timeless gives the entries without times in one order. (The real server compares them pairwise as
+// they stand, and so takes a mere change of their order for a change of the object.)
+func timeless(entries []any) []string {
+	list := []string{}
+	for _, e := range entries {
+		entry := clone(e).(object)
+		delete(entry, "time")
+		list = append(list, text(entry))
+	}
+	sort.Strings(list)
+	return list
+}
+
+// serve does to a result what the server around the library does: what the endpoint does not write
+// stays as it was, and times stay where nothing else changed.
+func serve(s *step, hasStatus bool, result object) {
+	if s.subresource == "status" {
+		entries := managedFields(result)
+		for k := range result {
+			if k != "status" {
+				delete(result, k)
+			}
+		}
+		for k, v := range s.live {
+			if k != "status" {
+				result[k] = clone(v)
+			}
+		}
+		meta := result["metadata"].(object)
+		delete(meta, "managedFields")
+		if entries != nil {
+			meta["managedFields"] = entries
+		}
+	} else if hasStatus {
+		delete(result, "status")
+		if status, ok := s.live["status"]; ok {
+			result["status"] = clone(status)
+		}
+	}
+	if s.live == nil {
+		return
+	}
+	old, _ := clone(managedFields(s.live)).([]any)
+	now, _ := managedFields(result).([]any)
+	if !reflect.DeepEqual(timeless(old), timeless(now)) {
+		return
+	}
+	other := clone(result).(object)
+	if len(old) > 0 {
+		other["metadata"].(object)["managedFields"] = old
+	}
+	if text(other) == text(s.live) {
+		for k := range result {
+			result[k] = other[k]
+		}
+	}
 }

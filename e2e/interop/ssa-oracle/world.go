@@ -449,6 +449,13 @@ func (w *world) run(d *driver, total *counts, verbose bool) {
 		}
 		ours := d.ask(request)
 		theirs, err := w.library.do(s, now)
+		if o, ok := ours["object"].(object); ok && err == nil {
+			keepEmpty(theirs, o)
+			serve(s, w.hasStatus, o)
+		}
+		if err == nil {
+			serve(s, w.hasStatus, theirs)
+		}
 		total.steps++
 		if s.op == "apply" {
 			total.applied++
