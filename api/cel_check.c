@@ -270,7 +270,7 @@ static int check_select(struct checker *checker, const struct scope *scope, stru
                         const struct cel_type **ret_type)
 {
     const char *name = qualified_name(checker, scope, node);
-    const struct cel_type *base;
+    const struct cel_type *base = NULL;
     int r;
 
     *ret_type = fl_cel_type_basic(CEL_TYPE);
@@ -510,7 +510,7 @@ static const struct cel_type *macro_type(struct checker *checker, const struct c
 static int check_macro(struct checker *checker, const struct scope *scope, struct cel_node *node,
                        const struct cel_type **ret_type)
 {
-    const struct cel_type *range, *variables[2], *body, *filter = &fl_cel_dyn;
+    const struct cel_type *range = NULL, *variables[2], *body = NULL, *filter = &fl_cel_dyn;
     struct scope inner[2];
     int r = check_node(checker, scope, node->args[0], &range);
 
@@ -597,7 +597,7 @@ int fl_cel_check(struct fl_cel *program, const struct fl_cel_options *options, s
         .next_slot = (uint32_t)program->variable_count,
         .err = err,
     };
-    const struct cel_type *type;
+    const struct cel_type *type = &fl_cel_dyn;
     int r;
 
     for (size_t i = 0; i < program->variable_count; i++)

@@ -110,7 +110,7 @@ static int parse_list(struct parser *parser, const char *end, bool elements, str
     int r = accept(parser, end);
 
     while (r == 0) {
-        struct cel_node *node;
+        struct cel_node *node = NULL;
         int optional = elements ? accept(parser, "?") : 0;
 
         r = optional < 0 ? optional : parse_expression(parser, &node);
@@ -133,7 +133,7 @@ static int parse_map(struct parser *parser, struct cel_node *node)
     int r = accept(parser, "}");
 
     while (r == 0) {
-        struct cel_node *key, *value;
+        struct cel_node *key = NULL, *value = NULL;
         int optional = accept(parser, "?");
 
         r = optional < 0 ? optional : parse_expression(parser, &key);
@@ -340,7 +340,7 @@ static int parse_primary(struct parser *parser, struct cel_node **ret_node)
 static int parse_suffix(struct parser *parser, struct cel_node **node)
 {
     bool index = at(parser, "[");
-    struct cel_node *outer = new_node(parser, CEL_SELECT, parser->token.position), *key;
+    struct cel_node *outer = new_node(parser, CEL_SELECT, parser->token.position), *key = NULL;
     struct cel_node *args[2] = {*node, NULL};
     int r = advance(parser);
 
@@ -379,7 +379,7 @@ static int parse_suffix(struct parser *parser, struct cel_node **node)
 static int parse_member(struct parser *parser, bool negative, uint32_t position,
                         struct cel_node **ret_node)
 {
-    struct cel_node *node;
+    struct cel_node *node = NULL;
     int r;
 
     if (negative) {
@@ -406,7 +406,7 @@ static int parse_unary(struct parser *parser, struct cel_node **ret_node)
     uint32_t position = parser->token.position;
     bool not = at(parser, "!");
     size_t count = 0;
-    struct cel_node *node;
+    struct cel_node *node = NULL;
     int r = 1;
 
     while ((r = accept(parser, not ? "!" : "-")) > 0)
@@ -463,7 +463,7 @@ static int find_binary(const struct parser *parser)
 
 static int parse_binary(struct parser *parser, int precedence, struct cel_node **ret_node)
 {
-    struct cel_node *left, *right;
+    struct cel_node *left = NULL, *right = NULL;
     int r = parse_unary(parser, &left), i;
 
     while (r >= 0 && (i = find_binary(parser)) >= 0 && binaries[i].precedence >= precedence) {
@@ -511,7 +511,7 @@ static int parse_chain(struct parser *parser, bool is_or, struct cel_node **ret_
 
 static int parse_ternary(struct parser *parser, struct cel_node **ret_node)
 {
-    struct cel_node *args[3], *node;
+    struct cel_node *args[3] = {NULL}, *node;
     uint32_t position;
     int r = parse_chain(parser, true, &args[0]);
 
