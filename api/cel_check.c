@@ -20,13 +20,6 @@ struct checker {
     struct fl_error *err;
 };
 
-static const struct cel_function *const libraries[] = {
-    fl_cel_standard_functions, fl_cel_time_functions,         fl_cel_string_functions,
-    fl_cel_format_functions,   fl_cel_regex_functions,        fl_cel_list_functions,
-    fl_cel_optional_functions, fl_cel_quantity_functions,     fl_cel_url_functions,
-    fl_cel_net_functions,      fl_cel_named_format_functions,
-};
-
 static const char *const type_names[] = {
     "bool",
     "int",
@@ -166,37 +159,15 @@ static int check_args(struct checker *checker, const struct scope *scope, struct
 
 /* Calls */
 
-static bool is_function(const char *name, bool member)
-{
-    for (size_t l = 0; l < FL_COUNT_OF(libraries); l++) {
-        for (const struct cel_function *f = libraries[l]; f->name; f++) {
-            if (f->member == member && !strcmp(f->name, name))
-                return true;
-        }
-    }
-    return false;
-}
-
 static int resolve_call(struct checker *checker, struct cel_node *call, const char *name,
                         const struct cel_type *const *types, const struct cel_type **ret_type)
 {
-    bool known = false;
+    int r = fl_cel_find_function(checker->arena, name, call->member, types, call->count,
+                                 &call->function, ret_type);
 
-    for (size_t l = 0; l < FL_COUNT_OF(libraries); l++) {
-        for (const struct cel_function *f = libraries[l]; f->name; f++) {
-            if (strcmp(f->name, name) != 0)
-                continue;
-            known = true;
-            if (f->member != call->member)
-                continue;
-            *ret_type = fl_cel_type_call(checker->arena, f->signature, types, call->count);
-            if (*ret_type) {
-                call->function = f;
-                return 0;
-            }
-        }
-    }
-    if (known)
+    if (r > 0)
+        return 0;
+    if (r < 0)
         return no_overload(checker, call, name, types, call->count, call->member);
     return FAIL(checker, call, "undeclared reference to '%s' (in container '')", name);
 }
@@ -245,7 +216,7 @@ static int check_call(struct checker *checker, const struct scope *scope, struct
     if (prefix) {
         const char *whole = fl_arena_printf(checker->arena, "%s.%s", prefix, name);
 
-        if (is_function(whole, false)) {
+        if (fl_cel_is_function(whole, false)) {
             name = whole;
             call->member = false;
             call->args++; /* the receiver was the name's first part */
@@ -299,7 +270,7 @@ static int check_select(struct checker *checker, const struct scope *scope, stru
                         const struct cel_type **ret_type)
 {
     const char *name = qualified_name(checker, scope, node);
-    const struct cel_type *base;
+    const struct cel_type *base = NULL;
     int r;
 
     *ret_type = fl_cel_type_basic(CEL_TYPE);
@@ -539,7 +510,7 @@ static const struct cel_type *macro_type(struct checker *checker, const struct c
 static int check_macro(struct checker *checker, const struct scope *scope, struct cel_node *node,
                        const struct cel_type **ret_type)
 {
-    const struct cel_type *range, *variables[2], *body, *filter = &fl_cel_dyn;
+    const struct cel_type *range = NULL, *variables[2], *body = NULL, *filter = &fl_cel_dyn;
     struct scope inner[2];
     int r = check_node(checker, scope, node->args[0], &range);
 
@@ -626,7 +597,7 @@ int fl_cel_check(struct fl_cel *program, const struct fl_cel_options *options, s
         .next_slot = (uint32_t)program->variable_count,
         .err = err,
     };
-    const struct cel_type *type;
+    const struct cel_type *type = &fl_cel_dyn;
     int r;
 
     for (size_t i = 0; i < program->variable_count; i++)

@@ -6,8 +6,6 @@
 /* The tree walk. An error is a value: `&&`, `||`, all and exists may outvote it, everything else
  * passes it on. Past the cost limit nothing goes on, and the error is outvoted by nobody. */
 
-static struct cel_value evaluate(struct cel_eval *eval, const struct cel_node *node);
-
 static struct cel_value no_key(struct cel_eval *eval, const struct cel_value *key)
 {
     struct cel_value text = fl_cel_to_string(eval, key);
@@ -25,7 +23,7 @@ static struct cel_value eval_chain(struct cel_eval *eval, const struct cel_node 
     bool failed = false;
 
     for (size_t i = 0; i < node->count; i++) {
-        struct cel_value value = evaluate(eval, node->args[i]);
+        struct cel_value value = fl_cel_evaluate(eval, node->args[i]);
 
         if (eval->exceeded)
             return fl_cel_too_costly();
@@ -42,13 +40,13 @@ static struct cel_value eval_chain(struct cel_eval *eval, const struct cel_node 
 
 static struct cel_value eval_ternary(struct cel_eval *eval, const struct cel_node *node)
 {
-    struct cel_value condition = evaluate(eval, node->args[0]);
+    struct cel_value condition = fl_cel_evaluate(eval, node->args[0]);
 
     if (condition.kind == CEL_ERROR)
         return condition;
     if (condition.kind != CEL_BOOL)
         return fl_cel_no_overload();
-    return evaluate(eval, node->args[condition.boolean ? 1 : 2]);
+    return fl_cel_evaluate(eval, node->args[condition.boolean ? 1 : 2]);
 }
 
 static struct cel_value index_list(struct cel_eval *eval, const struct cel_value *list,
@@ -110,7 +108,7 @@ static struct cel_value step(struct cel_eval *eval, const struct cel_value *base
 
 static struct cel_value eval_select(struct cel_eval *eval, const struct cel_node *node)
 {
-    struct cel_value base = evaluate(eval, node->args[0]);
+    struct cel_value base = fl_cel_evaluate(eval, node->args[0]);
 
     if (base.kind == CEL_ERROR)
         return base;
@@ -119,7 +117,7 @@ static struct cel_value eval_select(struct cel_eval *eval, const struct cel_node
 
 static struct cel_value eval_has(struct cel_eval *eval, const struct cel_node *node)
 {
-    struct cel_value base = evaluate(eval, node->args[0]), value;
+    struct cel_value base = fl_cel_evaluate(eval, node->args[0]), value;
 
     if (base.kind == CEL_ERROR)
         return base;
@@ -134,11 +132,11 @@ static struct cel_value eval_has(struct cel_eval *eval, const struct cel_node *n
 
 static struct cel_value eval_index(struct cel_eval *eval, const struct cel_node *node)
 {
-    struct cel_value base = evaluate(eval, node->args[0]), key;
+    struct cel_value base = fl_cel_evaluate(eval, node->args[0]), key;
 
     if (base.kind == CEL_ERROR)
         return base;
-    key = evaluate(eval, node->args[1]);
+    key = fl_cel_evaluate(eval, node->args[1]);
     if (key.kind == CEL_ERROR)
         return key;
     return step(eval, &base, &key, NULL, node->optional);
@@ -150,7 +148,7 @@ static struct cel_value eval_list(struct cel_eval *eval, const struct cel_node *
     size_t count = 0;
 
     for (size_t i = 0; i < node->count; i++) {
-        struct cel_value value = evaluate(eval, node->args[i]);
+        struct cel_value value = fl_cel_evaluate(eval, node->args[i]);
 
         if (value.kind == CEL_ERROR)
             return value;
@@ -218,11 +216,11 @@ static struct cel_value eval_map(struct cel_eval *eval, const struct cel_node *n
     struct map_builder map = {0};
 
     for (size_t i = 0; i < node->count; i += 2) {
-        struct cel_value key = evaluate(eval, node->args[i]), value, put;
+        struct cel_value key = fl_cel_evaluate(eval, node->args[i]), value, put;
 
         if (key.kind == CEL_ERROR)
             return key;
-        value = evaluate(eval, node->args[i + 1]);
+        value = fl_cel_evaluate(eval, node->args[i + 1]);
         if (value.kind == CEL_ERROR)
             return value;
         if (node->optional_args[i + 1]) {
@@ -249,7 +247,7 @@ static struct cel_value eval_call(struct cel_eval *eval, const struct cel_node *
 
     assert(node->count <= FL_COUNT_OF(args));
     for (size_t i = 0; i < node->count; i++) {
-        args[i] = evaluate(eval, node->args[i]);
+        args[i] = fl_cel_evaluate(eval, node->args[i]);
         if (args[i].kind == CEL_ERROR)
             return args[i];
         if (lazy && i == 0 && args[0].kind == CEL_OPTIONAL && args[0].inner)
@@ -324,7 +322,7 @@ static void collect(struct cel_eval *eval, struct iteration *it)
     struct cel_value value;
 
     if (node->filters) {
-        value = evaluate(eval, node->args[2]);
+        value = fl_cel_evaluate(eval, node->args[2]);
         if (value.kind != CEL_BOOL) {
             keep_error(it, value.kind == CEL_ERROR ? value : fl_cel_no_overload());
             return;
@@ -332,7 +330,7 @@ static void collect(struct cel_eval *eval, struct iteration *it)
         if (!value.boolean)
             return;
     }
-    value = evaluate(eval, node->args[1]);
+    value = fl_cel_evaluate(eval, node->args[1]);
     if (value.kind == CEL_ERROR) {
         keep_error(it, value);
     } else if (node->macro == CEL_TRANSFORM_LIST) {
@@ -351,7 +349,7 @@ static void collect(struct cel_eval *eval, struct iteration *it)
 static bool ask(struct cel_eval *eval, struct iteration *it)
 {
     enum cel_macro macro = it->node->macro;
-    struct cel_value value = evaluate(eval, it->node->args[1]);
+    struct cel_value value = fl_cel_evaluate(eval, it->node->args[1]);
 
     if (value.kind != CEL_BOOL) {
         keep_error(it, value.kind == CEL_ERROR ? value : fl_cel_no_overload());
@@ -398,7 +396,7 @@ static struct cel_value eval_comprehension(struct cel_eval *eval, const struct c
 
 static struct cel_value eval_macro(struct cel_eval *eval, const struct cel_node *node)
 {
-    struct cel_value range = evaluate(eval, node->args[0]), value;
+    struct cel_value range = fl_cel_evaluate(eval, node->args[0]), value;
 
     if (range.kind == CEL_ERROR)
         return range;
@@ -409,7 +407,7 @@ static struct cel_value eval_macro(struct cel_eval *eval, const struct cel_node 
     if (!range.inner)
         return range;
     eval->slots[node->slot] = *range.inner;
-    value = evaluate(eval, node->args[1]);
+    value = fl_cel_evaluate(eval, node->args[1]);
     if (value.kind == CEL_ERROR)
         return value;
     if (node->macro == CEL_OPT_MAP)
@@ -419,7 +417,7 @@ static struct cel_value eval_macro(struct cel_eval *eval, const struct cel_node 
 
 static struct cel_value eval_operator(struct cel_eval *eval, const struct cel_node *node)
 {
-    struct cel_value a = evaluate(eval, node->args[0]), b;
+    struct cel_value a = fl_cel_evaluate(eval, node->args[0]), b;
 
     if (a.kind == CEL_ERROR)
         return a;
@@ -427,13 +425,13 @@ static struct cel_value eval_operator(struct cel_eval *eval, const struct cel_no
         return a.kind == CEL_BOOL ? cel_bool(!a.boolean) : fl_cel_no_overload();
     if (node->op == CEL_NEGATE)
         return fl_cel_negate(eval, &a);
-    b = evaluate(eval, node->args[1]);
+    b = fl_cel_evaluate(eval, node->args[1]);
     if (b.kind == CEL_ERROR)
         return b;
     return fl_cel_binary(eval, node->binary, &a, &b);
 }
 
-static struct cel_value evaluate(struct cel_eval *eval, const struct cel_node *node)
+struct cel_value fl_cel_evaluate(struct cel_eval *eval, const struct cel_node *node)
 {
     struct cel_value value;
 
@@ -472,121 +470,4 @@ static struct cel_value evaluate(struct cel_eval *eval, const struct cel_node *n
         break;
     }
     return eval->exceeded ? fl_cel_too_costly() : value;
-}
-
-/* The door */
-
-int fl_cel_compile(const char *expression, const struct fl_cel_options *options,
-                   struct fl_cel **ret_program, struct fl_error *err)
-{
-    FL_CLEANUP(fl_cel_destroyp) struct fl_cel *program = NULL;
-    size_t len = strlen(expression), max = options->max_bytes ? options->max_bytes : CEL_MAX_BYTES;
-    const char **variables;
-    int r;
-
-    if (len > max)
-        return fl_error_set(err, FL_E_BAD_REQUEST, "expression is longer than %zu bytes", max);
-    if (!fl_utf8_valid(expression, len))
-        return fl_error_set(err, FL_E_BAD_REQUEST, "expression is not valid UTF-8");
-    program = fl_calloc(1, sizeof(*program));
-    program->arena = fl_arena_create();
-    program->text = fl_arena_strdup(program->arena, expression);
-    program->variable_count = options->variable_count;
-    variables = fl_new_array(program->arena, const char *, options->variable_count + 1);
-    for (size_t i = 0; i < options->variable_count; i++)
-        variables[i] = fl_arena_strdup(program->arena, options->variables[i]);
-    program->variables = variables;
-    program->used = fl_new_array(program->arena, bool, options->variable_count + 1);
-
-    r = fl_cel_parse(program, len, err);
-    if (r >= 0)
-        r = fl_cel_check(program, options, err);
-    if (r < 0)
-        return r;
-    *ret_program = FL_TAKE(program);
-    return 0;
-}
-
-void fl_cel_destroy(struct fl_cel *program)
-{
-    if (!program)
-        return;
-    fl_arena_destroy(program->arena);
-    free(program);
-}
-
-bool fl_cel_may_return(const struct fl_cel *program, int type)
-{
-    switch (program->result) {
-    case CEL_DYN:
-        return true;
-    case CEL_BOOL:
-        return type == FL_CEL_BOOL;
-    case CEL_STRING:
-        return type == FL_CEL_STRING;
-    default:
-        return type == FL_CEL_OTHER;
-    }
-}
-
-bool fl_cel_uses(const struct fl_cel *program, const char *variable)
-{
-    for (size_t i = 0; i < program->variable_count; i++) {
-        if (!strcmp(program->variables[i], variable))
-            return program->used[i];
-    }
-    return false;
-}
-
-static struct cel_value bound_value(struct cel_eval *eval, const struct fl_cel_binding *binding)
-{
-    struct cel_value value = fl_cel_from_json(eval, binding->value, binding->node);
-
-    if (!binding->optional)
-        return value;
-    return fl_cel_optional(eval, binding->value ? &value : NULL);
-}
-
-static void set_variables(struct cel_eval *eval, const struct fl_cel_binding *bindings,
-                          size_t count)
-{
-    const struct fl_cel *program = eval->program;
-
-    for (size_t v = 0; v < program->variable_count; v++) {
-        size_t i = 0;
-
-        while (i < count && strcmp(bindings[i].name, program->variables[v]))
-            i++;
-        if (i < count)
-            eval->slots[v] = bound_value(eval, &bindings[i]);
-        else
-            eval->slots[v] = fl_cel_error(eval, "no such attribute(s): %s", program->variables[v]);
-    }
-}
-
-int fl_cel_eval(const struct fl_cel *program, const struct fl_cel_binding *bindings, size_t count,
-                struct fl_arena *arena, uint64_t *cost, uint64_t cost_limit,
-                struct fl_cel_result *ret_result, struct fl_error *err)
-{
-    struct cel_eval eval = {.program = program, .arena = arena, .cost = *cost, .limit = cost_limit};
-    struct fl_cel_result result = {.type = FL_CEL_OTHER};
-    struct cel_value value;
-
-    eval.slots = fl_new_array(arena, struct cel_value, program->slot_count + 1);
-    set_variables(&eval, bindings, count);
-    value = evaluate(&eval, program->root);
-    *cost = eval.cost;
-    if (eval.exceeded)
-        return fl_error_set(err, FL_E_TOO_LARGE, "%s", fl_cel_too_costly().text.data);
-    if (value.kind == CEL_ERROR)
-        return fl_error_set(err, FL_E_INVALID, "%s", value.text.data);
-    if (value.kind == CEL_BOOL) {
-        result.type = FL_CEL_BOOL;
-        result.boolean = value.boolean;
-    } else if (value.kind == CEL_STRING) {
-        result.type = FL_CEL_STRING;
-        result.string = fl_cel_strdup(&eval, &value);
-    }
-    *ret_result = result;
-    return 0;
 }

@@ -272,6 +272,8 @@ static inline bool fl_cel_charge(struct cel_eval *eval, uint64_t cost)
     return !eval->exceeded;
 }
 
+struct cel_value fl_cel_evaluate(struct cel_eval *eval, const struct cel_node *node);
+
 struct cel_value fl_cel_error(struct cel_eval *eval, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 struct cel_value fl_cel_no_overload(void);
@@ -404,6 +406,25 @@ struct cel_value fl_cel_to_string(struct cel_eval *eval, const struct cel_value 
 const struct fl_schema_pattern *fl_cel_regex_compile(struct fl_arena *arena,
                                                      const struct cel_value *pattern,
                                                      const char **ret_problem);
+
+/* cel_functions */
+
+bool fl_cel_is_function(const char *name, bool member);
+/* The function and its result's type for arguments of these types. 1: found; 0: the name is no
+ * function's; < 0: not with these arguments. */
+int fl_cel_find_function(struct fl_arena *arena, const char *name, bool member,
+                         const struct cel_type *const *types, size_t count,
+                         const struct cel_function **ret_function,
+                         const struct cel_type **ret_type);
+
+/* The macro that a call with a receiver is, by its name and number of arguments; NULL for none. */
+struct cel_macro_shape {
+    const char *name;
+    uint8_t args, variables;
+    enum cel_macro macro;
+    bool filters;
+};
+const struct cel_macro_shape *fl_cel_find_macro(const struct cel_node *call);
 
 /* Functions; NULL-name ended tables. */
 

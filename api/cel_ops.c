@@ -48,9 +48,10 @@ static bool compare_uint_real(uint64_t a, double b, int *ret_order)
 static bool compare_numbers(const struct cel_value *a, const struct cel_value *b, int *ret_order)
 {
     if (a->kind > b->kind) {
-        bool ordered = compare_numbers(b, a, ret_order);
+        int order = 0;
+        bool ordered = compare_numbers(b, a, &order);
 
-        *ret_order = -*ret_order;
+        *ret_order = -order;
         return ordered;
     }
     if (a->kind == CEL_DOUBLE)

@@ -110,7 +110,7 @@ static int parse_list(struct parser *parser, const char *end, bool elements, str
     int r = accept(parser, end);
 
     while (r == 0) {
-        struct cel_node *node;
+        struct cel_node *node = NULL;
         int optional = elements ? accept(parser, "?") : 0;
 
         r = optional < 0 ? optional : parse_expression(parser, &node);
@@ -133,7 +133,7 @@ static int parse_map(struct parser *parser, struct cel_node *node)
     int r = accept(parser, "}");
 
     while (r == 0) {
-        struct cel_node *key, *value;
+        struct cel_node *key = NULL, *value = NULL;
         int optional = accept(parser, "?");
 
         r = optional < 0 ? optional : parse_expression(parser, &key);
@@ -175,51 +175,24 @@ bool fl_cel_is_reserved(const char *name)
     return false;
 }
 
-/* Macros by name, number of arguments (without the receiver) and number of variables. */
-static const struct {
-    const char *name;
-    uint8_t args, variables;
-    enum cel_macro macro;
-    bool filters;
-} macros[] = {
-    {"all", 2, 1, CEL_ALL, false},
-    {"exists", 2, 1, CEL_EXISTS, false},
-    {"exists_one", 2, 1, CEL_EXISTS_ONE, false},
-    {"existsOne", 2, 1, CEL_EXISTS_ONE, false},
-    {"map", 2, 1, CEL_TRANSFORM_LIST, false},
-    {"map", 3, 1, CEL_TRANSFORM_LIST, true},
-    {"filter", 2, 1, CEL_TRANSFORM_LIST, true},
-    {"all", 3, 2, CEL_ALL, false},
-    {"exists", 3, 2, CEL_EXISTS, false},
-    {"existsOne", 3, 2, CEL_EXISTS_ONE, false},
-    {"exists_one", 3, 2, CEL_EXISTS_ONE, false},
-    {"transformList", 3, 2, CEL_TRANSFORM_LIST, false},
-    {"transformList", 4, 2, CEL_TRANSFORM_LIST, true},
-    {"transformMap", 3, 2, CEL_TRANSFORM_MAP, false},
-    {"transformMap", 4, 2, CEL_TRANSFORM_MAP, true},
-    {"transformMapEntry", 3, 2, CEL_TRANSFORM_MAP_ENTRY, false},
-    {"transformMapEntry", 4, 2, CEL_TRANSFORM_MAP_ENTRY, true},
-    {"optMap", 2, 1, CEL_OPT_MAP, false},
-    {"optFlatMap", 2, 1, CEL_OPT_FLAT_MAP, false},
-};
-
-/* `call` has its receiver and arguments; it becomes macro `i`. */
-static int make_macro(struct parser *parser, struct cel_node *call, size_t i)
+/* `call` has its receiver and arguments; it becomes that macro. */
+static int make_macro(struct parser *parser, struct cel_node *call,
+                      const struct cel_macro_shape *shape)
 {
     struct cel_node **args = call->args, *parts[3];
     size_t count = 0;
 
-    call->variables = macros[i].variables;
-    for (size_t v = 0; v < macros[i].variables; v++) {
+    call->variables = shape->variables;
+    for (size_t v = 0; v < shape->variables; v++) {
         const struct cel_node *name = args[1 + v];
 
         if (name->op != CEL_NAME || name->leading_dot)
             return FAIL(parser, name->position, "argument must be a simple name");
         call->names[v] = name->name;
     }
-    if (macros[i].variables == 2 && !strcmp(call->names[0], call->names[1]))
+    if (shape->variables == 2 && !strcmp(call->names[0], call->names[1]))
         return FAIL(parser, args[2]->position, "duplicate iteration variable");
-    args += 1 + macros[i].variables;
+    args += 1 + shape->variables;
     parts[count++] = call->args[0];
     if (!strcmp(call->name, "filter")) {
         struct cel_node *element = new_node(parser, CEL_NAME, call->position);
@@ -227,21 +200,22 @@ static int make_macro(struct parser *parser, struct cel_node *call, size_t i)
         element->name = call->names[0];
         parts[count++] = element;
         parts[count++] = args[0];
-    } else if (macros[i].filters) {
+    } else if (shape->filters) {
         parts[count++] = args[1];
         parts[count++] = args[0];
     } else {
         parts[count++] = args[0];
     }
     call->op = CEL_MACRO;
-    call->macro = macros[i].macro;
-    call->filters = macros[i].filters;
+    call->macro = shape->macro;
+    call->filters = shape->filters;
     set_args(parser, call, parts, count);
     return 0;
 }
 
 static int make_call(struct parser *parser, struct cel_node *call, struct cel_node *receiver)
 {
+    const struct cel_macro_shape *shape;
     struct nodes list = {0};
     int r;
 
@@ -262,10 +236,9 @@ static int make_call(struct parser *parser, struct cel_node *call, struct cel_no
         *call = *field;
         return 0;
     }
-    for (size_t i = 0; receiver && i < FL_COUNT_OF(macros); i++) {
-        if (macros[i].args == call->count - 1 && !strcmp(macros[i].name, call->name))
-            return make_macro(parser, call, i);
-    }
+    shape = receiver ? fl_cel_find_macro(call) : NULL;
+    if (shape)
+        return make_macro(parser, call, shape);
     return 0;
 }
 
@@ -367,7 +340,7 @@ static int parse_primary(struct parser *parser, struct cel_node **ret_node)
 static int parse_suffix(struct parser *parser, struct cel_node **node)
 {
     bool index = at(parser, "[");
-    struct cel_node *outer = new_node(parser, CEL_SELECT, parser->token.position), *key;
+    struct cel_node *outer = new_node(parser, CEL_SELECT, parser->token.position), *key = NULL;
     struct cel_node *args[2] = {*node, NULL};
     int r = advance(parser);
 
@@ -406,7 +379,7 @@ static int parse_suffix(struct parser *parser, struct cel_node **node)
 static int parse_member(struct parser *parser, bool negative, uint32_t position,
                         struct cel_node **ret_node)
 {
-    struct cel_node *node;
+    struct cel_node *node = NULL;
     int r;
 
     if (negative) {
@@ -433,7 +406,7 @@ static int parse_unary(struct parser *parser, struct cel_node **ret_node)
     uint32_t position = parser->token.position;
     bool not = at(parser, "!");
     size_t count = 0;
-    struct cel_node *node;
+    struct cel_node *node = NULL;
     int r = 1;
 
     while ((r = accept(parser, not ? "!" : "-")) > 0)
@@ -490,7 +463,7 @@ static int find_binary(const struct parser *parser)
 
 static int parse_binary(struct parser *parser, int precedence, struct cel_node **ret_node)
 {
-    struct cel_node *left, *right;
+    struct cel_node *left = NULL, *right = NULL;
     int r = parse_unary(parser, &left), i;
 
     while (r >= 0 && (i = find_binary(parser)) >= 0 && binaries[i].precedence >= precedence) {
@@ -538,7 +511,7 @@ static int parse_chain(struct parser *parser, bool is_or, struct cel_node **ret_
 
 static int parse_ternary(struct parser *parser, struct cel_node **ret_node)
 {
-    struct cel_node *args[3], *node;
+    struct cel_node *args[3] = {NULL}, *node;
     uint32_t position;
     int r = parse_chain(parser, true, &args[0]);
 
