@@ -9,6 +9,9 @@
 static const struct fl_command *const commands[] = {
     &fl_command_up,
     &fl_command_kubeconfig,
+    &fl_command_apply,
+    &fl_command_get,
+    &fl_command_delete,
     &fl_command_version,
 };
 
@@ -47,6 +50,15 @@ static void print_help(FILE *out)
     (void)fprintf(out, "\n`flops COMMAND --help` tells more of each.\n");
 }
 
+/* What was printed must have arrived: a full disk is a failure. */
+static int finish(const struct fl_command *command, int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    (void)fprintf(stderr, "flops %s: standard output cannot be written\n", command->name);
+    return status ? status : 1;
+}
+
 int main(int argc, char **argv)
 {
     (void)signal(SIGPIPE, SIG_IGN); /* a reader that leaves is an error of that write only */
@@ -56,7 +68,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < FL_COUNT_OF(commands); i++)
         if (strcmp(argv[1], commands[i]->name) == 0)
-            return commands[i]->run(argc - 1, argv + 1);
+            return finish(commands[i], commands[i]->run(argc - 1, argv + 1));
     if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
         strcmp(argv[1], "-h") == 0) {
         print_help(stdout);
