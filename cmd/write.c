@@ -23,8 +23,8 @@ int fl_write_resolve(struct fl_client *client, const struct fl_document *documen
                      const struct fl_api_resource **ret_resource, const char **ret_ns,
                      struct fl_error *err)
 {
-    const struct fl_api_resource *resource = fl_discovery_find_kind(
-        client->discovery, document->api_version, document->kind);
+    const struct fl_api_resource *resource =
+        fl_discovery_find_kind(client->discovery, document->api_version, document->kind);
 
     client->status = NULL;
     if (!resource)
@@ -75,17 +75,6 @@ static bool differs(const json_t *before, const json_t *after)
     return !json_equal(a, b);
 }
 
-static bool has_changed(const struct fl_write_options *options, const json_t *before,
-                        const json_t *after)
-{
-    if (!before)
-        return true;
-    if (options->dry_run)
-        return differs(before, after);
-    return !fl_streq(fl_json_str(before, "metadata.resourceVersion"),
-                     fl_json_str(after, "metadata.resourceVersion"));
-}
-
 int fl_write_apply(struct fl_client *client, const struct fl_document *document,
                    const struct fl_write_options *options, struct fl_write_result *ret_result,
                    struct fl_error *err)
@@ -93,8 +82,7 @@ int fl_write_apply(struct fl_client *client, const struct fl_document *document,
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     FL_JSON before = NULL;
     const struct fl_api_resource *resource = NULL;
-    struct fl_http_call call = {.method = "PATCH",
-                                .content_type = "application/apply-patch+yaml"};
+    struct fl_http_call call = {.method = "PATCH", .content_type = "application/apply-patch+yaml"};
     const char *ns = NULL, *path, *target;
     json_t *after = NULL;
     int http = 0, r = resolve_soon(client, document, options, &resource, &ns, err);
@@ -118,7 +106,7 @@ int fl_write_apply(struct fl_client *client, const struct fl_document *document,
         return r;
     *ret_result = (struct fl_write_result){.resource = resource,
                                            .created = http == 201,
-                                           .changed = has_changed(options, before, after),
+                                           .changed = !before || differs(before, after),
                                            .after = after};
     ret_result->before = FL_TAKE(before);
     return 0;
@@ -141,11 +129,11 @@ static int report_conflicts(struct fl_client *client, const struct fl_document *
     (void)fprintf(stderr, "flops %s: %s: %s \"%s\": others own fields that the file sets:\n",
                   client->command, document->where, document->kind, document->name);
     json_array_foreach ((json_t *)causes, i, cause) {
-        (void)fprintf(stderr, "  %-32s owned by %s\n",
-                      fl_str_or(fl_json_str(cause, "field"), "?"),
+        (void)fprintf(stderr, "  %-32s owned by %s\n", fl_str_or(fl_json_str(cause, "field"), "?"),
                       owner_of(client, fl_json_str(cause, "message")));
     }
-    (void)fprintf(stderr, "Take them over with --force-conflicts, or leave them out of the file.\n");
+    (void)fprintf(stderr,
+                  "Take them over with --force-conflicts, or leave them out of the file.\n");
     return 1;
 }
 
@@ -154,8 +142,8 @@ int fl_write_report(struct fl_client *client, const struct fl_document *document
 {
     const json_t *causes = fl_json_path(client->status, "details.causes");
 
-    if (err->code == FL_E_CONFLICT && fl_streq(fl_json_str(json_array_get(causes, 0), "reason"),
-                                               "FieldManagerConflict"))
+    if (err->code == FL_E_CONFLICT &&
+        fl_streq(fl_json_str(json_array_get(causes, 0), "reason"), "FieldManagerConflict"))
         return report_conflicts(client, document);
     return fl_client_report(client, document->where, err);
 }
