@@ -57,7 +57,11 @@ struct fl_table_print_options {
     const char *kind;      /* prefix of names, "flproject.flops.dev"; NULL: none */
     const char *event;     /* first column of a watch's output; NULL: none */
     const json_t *columns; /* of an earlier table, where this one has none; may be NULL */
+    size_t *widths; /* FL_TABLE_WIDTHS_MAX of them, zeroed at first: columns never get narrower from
+                       one table of a watch to the next; NULL: each table for itself */
 };
+
+#define FL_TABLE_WIDTHS_MAX 64
 
 /* Appends the table as aligned text, a line a row, as kubectl prints it. */
 void fl_table_print(const json_t *table, const struct fl_table_print_options *options,

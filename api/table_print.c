@@ -143,9 +143,12 @@ static size_t width_of(const char *text)
     return fl_utf8_count(text, strlen(text));
 }
 
-static void write_grid(const struct grid *grid, size_t columns, struct fl_buf *out)
+static void write_grid(const struct grid *grid, size_t columns, size_t *kept_widths,
+                       struct fl_buf *out)
 {
-    size_t *widths = fl_new_array(grid->arena, size_t, columns + 1);
+    size_t *widths = kept_widths && columns <= FL_TABLE_WIDTHS_MAX
+                         ? kept_widths
+                         : fl_new_array(grid->arena, size_t, columns + 1);
 
     for (size_t i = 0; i < grid->count; i++) {
         size_t width = width_of(grid->cells[i]) + PADDING;
@@ -191,5 +194,5 @@ void fl_table_print(const json_t *table, const struct fl_table_print_options *op
         put_header(&grid, columns, options);
     json_array_foreach ((json_t *)rows, i, item)
         put_row(&grid, columns, item, options);
-    write_grid(&grid, width, out);
+    write_grid(&grid, width, options->widths, out);
 }

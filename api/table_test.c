@@ -288,6 +288,18 @@ static void test_print(void **state)
                    &(struct fl_table_print_options){0}, "X\n^[[31mred\n");
 }
 
+static void test_print_keeps_widths(void **state)
+{
+    FL_JSON columns = parse("[{\"name\":\"Name\"},{\"name\":\"N\"}]");
+    size_t widths[FL_TABLE_WIDTHS_MAX] = {0};
+    struct fl_table_print_options options = {
+        .no_headers = true, .columns = columns, .widths = widths};
+
+    (void)state;
+    assert_printed("{\"rows\":[{\"cells\":[\"a-long-name\",1]}]}", &options, "a-long-name   1\n");
+    assert_printed("{\"rows\":[{\"cells\":[\"short\",2]}]}", &options, "short         2\n");
+}
+
 static void test_include(void **state)
 {
     enum fl_table_include include = FL_TABLE_NONE;
@@ -313,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_list_metadata),
         cmocka_unit_test(test_builtin_cells),
         cmocka_unit_test(test_print),
+        cmocka_unit_test(test_print_keeps_widths),
         cmocka_unit_test(test_include),
     };
 

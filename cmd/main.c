@@ -2,14 +2,16 @@
 
 #include "lib/str.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const struct fl_command *const commands[] = {
-    &fl_command_up,
-    &fl_command_kubeconfig,
-    &fl_command_version,
+    &fl_command_up,       &fl_command_kubeconfig, &fl_command_apply,   &fl_command_get,
+    &fl_command_describe, &fl_command_delete,     &fl_command_wait,    &fl_command_diff,
+    &fl_command_explain,  &fl_command_events,     &fl_command_version,
 };
 
 int fl_command_fail(const char *name, const struct fl_error *err)
@@ -41,10 +43,24 @@ const char *fl_default_data_dir(struct fl_arena *arena)
 
 static void print_help(FILE *out)
 {
-    (void)fprintf(out, "flops: federated learning that is declared.\n\nUsage: flops COMMAND [...]\n\n");
+    (void)fprintf(out,
+                  "flops: federated learning that is declared.\n\nUsage: flops COMMAND [...]\n\n");
     for (size_t i = 0; i < FL_COUNT_OF(commands); i++)
         (void)fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
     (void)fprintf(out, "\n`flops COMMAND --help` tells more of each.\n");
+}
+
+/* What was printed must have arrived: a full disk is a failure. A reader that left (`| head`) knows
+ * that it did. */
+static int finish(const struct fl_command *command, int status)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    if (poll(&out, 1, 0) <= 0 || !(out.revents & POLLERR))
+        (void)fprintf(stderr, "flops %s: standard output cannot be written\n", command->name);
+    return status ? status : 1;
 }
 
 int main(int argc, char **argv)
@@ -56,7 +72,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < FL_COUNT_OF(commands); i++)
         if (strcmp(argv[1], commands[i]->name) == 0)
-            return commands[i]->run(argc - 1, argv + 1);
+            return finish(commands[i], commands[i]->run(argc - 1, argv + 1));
     if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
         strcmp(argv[1], "-h") == 0) {
         print_help(stdout);

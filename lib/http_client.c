@@ -15,6 +15,7 @@
 
 struct fl_http_client {
     char *base_url, *ca_file, *cert_file, *key_file, *authorization, *user_agent;
+    char *ca_pem, *cert_pem, *key_pem;
     bool insecure, loopback;
     long connect_timeout_ms;
     size_t max_response_bytes;
@@ -97,6 +98,9 @@ int fl_http_client_create(const struct fl_http_client_options *options,
     client->ca_file = copy_or_null(options->ca_file);
     client->cert_file = copy_or_null(options->cert_file);
     client->key_file = copy_or_null(options->key_file);
+    client->ca_pem = copy_or_null(options->ca_pem);
+    client->cert_pem = copy_or_null(options->cert_pem);
+    client->key_pem = copy_or_null(options->key_pem);
     client->user_agent = fl_strdup(fl_str_or(options->user_agent, "flops"));
     if (options->bearer_token)
         client->authorization = fl_asprintf("Authorization: Bearer %s", options->bearer_token);
@@ -127,6 +131,11 @@ void fl_http_client_destroy(struct fl_http_client *client)
     free(client->ca_file);
     free(client->cert_file);
     free(client->key_file);
+    free(client->ca_pem);
+    free(client->cert_pem);
+    if (client->key_pem)
+        explicit_bzero(client->key_pem, strlen(client->key_pem));
+    free(client->key_pem);
     free(client->authorization);
     free(client->user_agent);
     free(client);
@@ -237,6 +246,33 @@ static void add_named_header(struct exchange *exchange, const char *name, const 
 
 #define SET(easy, option, value) (void)curl_easy_setopt(easy, option, value)
 
+static void set_blob(CURL *easy, CURLoption option, char *pem)
+{
+    /* The client outlives the handle's use of it. */
+    struct curl_blob blob = {.data = pem, .len = strlen(pem), .flags = CURL_BLOB_NOCOPY};
+
+    SET(easy, option, &blob);
+}
+
+static void set_up_certificates(const struct fl_http_client *client, CURL *easy)
+{
+    if (client->ca_pem) {
+        set_blob(easy, CURLOPT_CAINFO_BLOB, client->ca_pem);
+        SET(easy, CURLOPT_CAPATH, NULL);
+    } else if (client->ca_file) {
+        SET(easy, CURLOPT_CAINFO, client->ca_file);
+        SET(easy, CURLOPT_CAPATH, NULL);
+    }
+    if (client->cert_pem)
+        set_blob(easy, CURLOPT_SSLCERT_BLOB, client->cert_pem);
+    else if (client->cert_file)
+        SET(easy, CURLOPT_SSLCERT, client->cert_file);
+    if (client->key_pem)
+        set_blob(easy, CURLOPT_SSLKEY_BLOB, client->key_pem);
+    else if (client->key_file)
+        SET(easy, CURLOPT_SSLKEY, client->key_file);
+}
+
 static void set_up_connection(const struct fl_http_client *client, CURL *easy)
 {
     SET(easy, CURLOPT_NOSIGNAL, 1L);
@@ -248,14 +284,7 @@ static void set_up_connection(const struct fl_http_client *client, CURL *easy)
     SET(easy, CURLOPT_USERAGENT, client->user_agent);
     if (client->loopback) /* whatever proxy the environment names */
         SET(easy, CURLOPT_PROXY, "");
-    if (client->ca_file) {
-        SET(easy, CURLOPT_CAINFO, client->ca_file);
-        SET(easy, CURLOPT_CAPATH, NULL);
-    }
-    if (client->cert_file) {
-        SET(easy, CURLOPT_SSLCERT, client->cert_file);
-        SET(easy, CURLOPT_SSLKEY, client->key_file);
-    }
+    set_up_certificates(client, easy);
     if (client->insecure) {
         SET(easy, CURLOPT_SSL_VERIFYPEER, 0L);
         SET(easy, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -403,6 +432,8 @@ int fl_http_stream(struct fl_http_client *client, const struct fl_http_call *cal
     if (r < 0)
         return r;
     exchange.last_byte_ms = now_ms();
+    if (call->total_ms > 0)
+        SET(easy, CURLOPT_TIMEOUT_MS, (long)call->total_ms);
     SET(easy, CURLOPT_WRITEFUNCTION, on_stream);
     SET(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
     SET(easy, CURLOPT_XFERINFODATA, &exchange);

@@ -18,6 +18,7 @@ struct fl_http_client_options {
     const char *base_url;      /* "https://127.0.0.1:6443", no slash at the end */
     const char *ca_file;       /* PEM; NULL: the system's */
     const char *cert_file, *key_file; /* client certificate; may be NULL */
+    const char *ca_pem, *cert_pem, *key_pem; /* the same as text; each wins over its file */
     const char *bearer_token;  /* may be NULL; never logged */
     const char *user_agent;
     bool insecure;             /* no certificate check */
@@ -38,6 +39,7 @@ struct fl_http_call {
     const void *body;
     size_t body_len;
     int64_t timeout_ms;           /* 0: 60 s; for a stream: without any byte, 0: none */
+    int64_t total_ms;             /* of a stream, from its beginning to its end; 0: no bound */
 };
 
 /* UNAVAILABLE where no connection can be made, TIMEOUT past the deadline. Any HTTP status is a
