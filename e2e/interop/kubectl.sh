@@ -22,6 +22,7 @@ minor=$("$KUBECTL" version --client -o json | sed -n 's/.*"gitVersion": "v1\.\([
 NS=interop-$$-$minor
 GROUP=interop.flops.dev
 R=/apis/$GROUP/v1/namespaces/$NS/widgets
+expire=$here/../../build/tools/informer
 server=$(sed -n 's/.*server: *"\{0,1\}\(https\{0,1\}:[^",} ]*\).*/\1/p' "$KUBECONFIG_FILE" | head -1)
 
 # widget NAME SPEC [METADATA]: a manifest; SPEC and METADATA in YAML's flow form.
@@ -469,10 +470,17 @@ section_watch() {
     works get --raw "$R?watch=true&timeoutSeconds=1&resourceVersion=0&fieldSelector=metadata.name%3Dw1"
     says '^\{"type":"ADDED","object":\{"apiVersion":"interop.flops.dev/v1","kind":"Widget"'
     it "too old a revision is told Expired"
+    revision_one_is_forgotten || problem "the server does not forget revision 1"
     works get --raw "$R?watch=true&timeoutSeconds=1&resourceVersion=1"
     says '"type":"ERROR"'
     says '"reason":"Expired"'
     says '"code":410'
+}
+
+# A server may remember all since its first write; the judge in Go writes until it does not.
+revision_one_is_forgotten() {
+    kube get --raw "$R?watch=true&timeoutSeconds=1&resourceVersion=1" >"$work/out" 2>/dev/null
+    grep -q '"code":410' "$work/out" || "$expire" -expire "$KUBECONFIG_FILE" 2>>"$work/err"
 }
 
 # event NAME OBJECT REASON TYPE: an Event about a widget
@@ -702,7 +710,7 @@ section_scale() {
     it "the scale subresource shows status and selector"
     set_status s1 '{"status":{"replicas":5,"selector":"app=s1"}}'
     works get --raw "$R/s1/scale"
-    says '"spec":\{\},"status":\{"replicas":5,"selector":"app=s1"\}|"spec":\{"replicas":0\},"status":\{"replicas":5,"selector":"app=s1"\}'
+    says '"status":\{"replicas":5,"selector":"app=s1"\}'
     it "scaling what cannot scale is refused"
     kube create configmap s1 >/dev/null
     refused scale configmap s1 --replicas=2

@@ -44,7 +44,7 @@ judge() {
     case $1 in
     kubectl-*) "$here/kubectl.sh" "$tools/$1" "$kubeconfig" ;;
     python) "$tools/venv/bin/python" "$here/python_client.py" "$kubeconfig" ;;
-    informer) "$tools/informer" -kubeconfig "$kubeconfig" -crd "$here/testdata/widget-crd.yaml" ;;
+    informer) "$tools/informer" -crd "$here/testdata/widget-crd.yaml" "$kubeconfig" ;;
     *) echo "no such judge: $1"; return 2 ;;
     esac
 }

@@ -2,7 +2,8 @@
 // client-go, unmodified.  It prints a line a check and "N passed, N failed" at the
 // end, and fails when any failed.
 //
-//	informer -kubeconfig FILE -crd widget-crd.yaml
+//	informer [-crd widget-crd.yaml] KUBECONFIG
+//	informer -expire KUBECONFIG     only makes the server forget revision 1
 //
 // The checks of shared informers run in two child processes, one with WatchList
 // (a watch that begins with the present objects) and one with LIST and WATCH,
@@ -60,7 +61,7 @@ func newJudge(kubeconfig, namespace string) (*judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.QPS, config.Burst = 1000, 2000
+	config.QPS = -1 // no limit of the client's own
 	config.UserAgent = "informer-judge"
 	j := &judge{config: config, namespace: namespace}
 	binary := rest.CopyConfig(config)
@@ -82,7 +83,11 @@ func (j *judge) widgets() dynamic.ResourceInterface {
 
 // check runs one test and reports it; a panic or a timeout is a failure too.
 func (j *judge) check(name string, test func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	j.checkWithin(checkTimeout, name, test)
+}
+
+func (j *judge) checkWithin(limit time.Duration, name string, test func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
@@ -96,7 +101,7 @@ func (j *judge) check(name string, test func(context.Context) error) {
 	var err error
 	select {
 	case err = <-done:
-	case <-time.After(checkTimeout + 5*time.Second):
+	case <-time.After(limit + 5*time.Second):
 		err = errors.New("did not end")
 	}
 	j.report(name, err)
@@ -121,10 +126,10 @@ func (j *judge) finish() int {
 }
 
 // child runs this program again for the informer checks and passes its lines on as checks of ours.
-func (j *judge) child(args []string, watchList string) {
+func (j *judge) child(kubeconfig, watchList string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*checkTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], append(args, "-informers", "-namespace", j.namespace)...)
+	cmd := exec.CommandContext(ctx, os.Args[0], "-informers", "-namespace", j.namespace, kubeconfig)
 	cmd.Env = append(os.Environ(), "KUBE_FEATURE_WatchListClient="+watchList)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -210,15 +215,26 @@ func (j *judge) setUp(ctx context.Context, crdFile string) error {
 }
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "kubeconfig of the server")
 	crd := flag.String("crd", "e2e/interop/testdata/widget-crd.yaml", "the CRD of the judges")
 	informers := flag.Bool("informers", false, "only the checks of shared informers, in -namespace")
 	namespace := flag.String("namespace", fmt.Sprintf("informer-%d", os.Getpid()), "namespace of this run")
+	kubeconfig := flag.String("kubeconfig", "", "kubeconfig of the server, or the first argument")
+	expire := flag.Bool("expire", false, "only make the server forget revision 1")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		*kubeconfig = flag.Arg(0)
+	}
 	j, err := newJudge(*kubeconfig, *namespace)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "informer:", err)
 		os.Exit(2)
+	}
+	if *expire {
+		if err := j.expireOnly(); err != nil {
+			fmt.Fprintln(os.Stderr, "informer:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	if *informers {
 		j.sharedInformers()
@@ -229,7 +245,7 @@ func main() {
 	j.dynamicClients()
 	j.watches()
 	for _, watchList := range []string{"true", "false"} {
-		j.child([]string{"-kubeconfig", *kubeconfig}, watchList)
+		j.child(*kubeconfig, watchList)
 	}
 	klog.SetLogger(logr.Discard()) // it tells of each candidate on standard error
 	j.leaderElection()

@@ -148,6 +148,7 @@ func (j *judge) watches() {
 	})
 	j.check("watch: a bookmark of the right kind before the end, and a clean end", j.bookmark)
 	j.check("watch: WatchList sends the present, a closing bookmark, then changes", j.watchList)
+	j.checkWithin(expireLimit+10*time.Second, "watch: the first revision is forgotten in the end", j.expireFirst)
 	j.check("watch: too old a revision is Expired", func(ctx context.Context) error {
 		w, err := j.widgets().Watch(ctx, metav1.ListOptions{ResourceVersion: "1"})
 		if apierrors.IsResourceExpired(err) {
