@@ -11,9 +11,8 @@
  * connection has gone: it stays valid until then.) Requests on one connection are handled one at a
  * time, in order (pipelined ones wait). What a stranger may cost is bounded by the options: header
  * size and count, body size, time to deliver a header and a body, idle time, number of connections
- * (one
- * that dawdles at its header, or the longest idle one, is closed first; then new ones are refused), memory for unfinished requests,
- * output waiting on a slow reader.
+ * (one that dawdles at its header, or the longest idle one, is closed first; then new ones are
+ * refused), memory for unfinished requests, output waiting on a slow reader.
  *
  * A body makes progress when 4 KiB more have come, so that its rate has a floor. A peer that ends
  * its side of the connection still gets the answer to a request it has sent in full; the reader of
