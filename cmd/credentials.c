@@ -4,12 +4,14 @@
 #include "lib/str.h"
 #include "lib/tls.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define YEAR_SECONDS (INT64_C(365) * 24 * 3600)
 #define PEM_MAX_BYTES ((size_t)64 * 1024)
+#define TOKENS_MAX_BYTES ((size_t)4 * 1024 * 1024)
 
 static const char *in_dir(struct fl_arena *arena, const char *dir, const char *name)
 {
@@ -89,17 +91,14 @@ static int read_base64(struct fl_arena *arena, const char *path, const char **re
     return r;
 }
 
-static int write_kubeconfig_text(struct fl_arena *arena, const char *ca_path, const char *cert_path,
-                                 const char *key_path, const char *server_url, const char *user,
-                                 char **ret_text, struct fl_error *err)
+/* `credentials` are the lines that say who the user is. */
+static int write_kubeconfig_text(struct fl_arena *arena, const char *ca_path,
+                                 const char *server_url, const char *user,
+                                 const char *credentials, char **ret_text, struct fl_error *err)
 {
-    const char *ca = NULL, *cert = NULL, *key = NULL;
+    const char *ca = NULL;
     int r = read_base64(arena, ca_path, &ca, err);
 
-    if (r == 0)
-        r = read_base64(arena, cert_path, &cert, err);
-    if (r == 0)
-        r = read_base64(arena, key_path, &key, err);
     if (r < 0)
         return r;
     *ret_text = fl_arena_printf(arena,
@@ -119,10 +118,88 @@ static int write_kubeconfig_text(struct fl_arena *arena, const char *ca_path, co
                                 "users:\n"
                                 "- name: \"%s\"\n"
                                 "  user:\n"
-                                "    client-certificate-data: %s\n"
-                                "    client-key-data: %s\n",
-                                server_url, ca, user, user, cert, key);
+                                "%s",
+                                server_url, ca, user, user, credentials);
     return 0;
+}
+
+static int certificate_lines(struct fl_arena *arena, const char *cert_path, const char *key_path,
+                             const char **ret_lines, struct fl_error *err)
+{
+    const char *cert = NULL, *key = NULL;
+    int r = read_base64(arena, cert_path, &cert, err);
+
+    if (r == 0)
+        r = read_base64(arena, key_path, &key, err);
+    if (r == 0)
+        *ret_lines = fl_arena_printf(arena,
+                                     "    client-certificate-data: %s\n"
+                                     "    client-key-data: %s\n",
+                                     cert, key);
+    return r;
+}
+
+/* What would break out of its place in a line or a quoted name. */
+static int check_name(const char *what, const char *name, struct fl_error *err)
+{
+    if (!*name || strlen(name) > 64 || strpbrk(name, "\"\\,\n\r#"))
+        return fl_error_set(err, FL_E_BAD_REQUEST,
+                            "%s \"%s\": must have 1 to 64 characters, none of them a quote, "
+                            "backslash, comma, '#' or line break",
+                            what, name);
+    return 0;
+}
+
+static int check_names(const char *user, const char *const *groups, size_t group_count,
+                       struct fl_error *err)
+{
+    int r = check_name("user", user, err);
+
+    for (size_t i = 0; r == 0 && i < group_count; i++)
+        r = check_name("group", groups[i], err);
+    return r;
+}
+
+static int add_token_line(struct fl_arena *arena, const char *path, const char *token,
+                          const char *user, const char *const *groups, size_t group_count,
+                          struct fl_error *err)
+{
+    unsigned char hash[crypto_hash_sha256_BYTES];
+    char hex[2 * crypto_hash_sha256_BYTES + 1];
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *have = NULL;
+    const char *list = "", *text;
+    int r = fl_file_read(path, TOKENS_MAX_BYTES, &have, err);
+
+    if (r < 0)
+        return r;
+    (void)crypto_hash_sha256(hash, (const unsigned char *)token, strlen(token));
+    fl_hex_encode(hash, sizeof(hash), hex);
+    for (size_t i = 0; i < group_count; i++)
+        list = fl_arena_printf(arena, "%s%s%s", list, i ? "," : "", groups[i]);
+    text = fl_arena_printf(arena, "%s%s,%s,,\"%s\"\n", have->data, hex, user, list);
+    return fl_file_write(path, text, strlen(text), 0600, err);
+}
+
+int fl_kubeconfig_create_token(const struct fl_env *env, struct fl_arena *arena,
+                               const char *data_dir, const char *server_url, const char *user,
+                               const char *const *groups, size_t group_count, char **ret_text,
+                               struct fl_error *err)
+{
+    unsigned char random[32];
+    char token[2 * sizeof(random) + 1];
+    int r = check_names(user, groups, group_count, err);
+
+    if (r < 0)
+        return r;
+    env->random(env->user, random, sizeof(random));
+    fl_hex_encode(random, sizeof(random), token);
+    r = write_kubeconfig_text(arena, fl_arena_printf(arena, "%s/pki/ca.crt", data_dir), server_url,
+                              user, fl_arena_printf(arena, "    token: %s\n", token), ret_text,
+                              err);
+    if (r == 0)
+        r = add_token_line(arena, in_dir(arena, data_dir, "tokens"), token, user, groups,
+                           group_count, err);
+    return r < 0 ? fl_error_wrap(err, "token for %s", user) : 0;
 }
 
 int fl_kubeconfig_create(const struct fl_env *env, struct fl_arena *arena, const char *data_dir,
@@ -135,15 +212,19 @@ int fl_kubeconfig_create(const struct fl_env *env, struct fl_arena *arena, const
                                       .valid_seconds = valid_seconds};
     const char *pki = in_dir(arena, data_dir, "pki"), *ca = in_dir(arena, pki, "ca.crt");
     char suffix[FL_UUID_SIZE];
-    const char *cert, *key;
-    int r;
+    const char *cert, *key, *lines = NULL;
+    int r = check_names(user, groups, group_count, err);
 
+    if (r < 0)
+        return r;
     fl_uuid_v4(env, suffix);
     cert = fl_arena_printf(arena, "%s/client-%s.crt", pki, suffix);
     key = fl_arena_printf(arena, "%s/client-%s.key", pki, suffix);
     r = fl_cert_issue(env, ca, in_dir(arena, pki, "ca.key"), &request, cert, key, err);
     if (r == 0)
-        r = write_kubeconfig_text(arena, ca, cert, key, server_url, user, ret_text, err);
+        r = certificate_lines(arena, cert, key, &lines, err);
+    if (r == 0)
+        r = write_kubeconfig_text(arena, ca, server_url, user, lines, ret_text, err);
     (void)unlink(cert); /* the kubeconfig holds them */
     (void)unlink(key);
     return r < 0 ? fl_error_wrap(err, "kubeconfig for %s", user) : 0;
@@ -158,11 +239,14 @@ int fl_kubeconfig_ensure(const struct fl_env *env, struct fl_arena *arena, const
                                       .valid_seconds = YEAR_SECONDS};
     const char *pki = in_dir(arena, data_dir, "pki"), *ca = in_dir(arena, pki, "ca.crt");
     const char *cert = in_dir(arena, pki, "admin.crt"), *key = in_dir(arena, pki, "admin.key");
-    char *text;
+    const char *lines = NULL;
+    char *text = NULL;
     int r = fl_cert_ensure(env, ca, in_dir(arena, pki, "ca.key"), &request, cert, key, err);
 
     if (r == 0)
-        r = write_kubeconfig_text(arena, ca, cert, key, server_url, "admin", &text, err);
+        r = certificate_lines(arena, cert, key, &lines, err);
+    if (r == 0)
+        r = write_kubeconfig_text(arena, ca, server_url, "admin", lines, &text, err);
     if (r == 0)
         r = fl_file_write(in_dir(arena, data_dir, "kubeconfig"), text, strlen(text), 0600, err);
     return r < 0 ? fl_error_wrap(err, "kubeconfig") : 0;

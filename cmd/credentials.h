@@ -28,6 +28,13 @@ int fl_kubeconfig_create(const struct fl_env *env, struct fl_arena *arena, const
                          size_t group_count, int64_t valid_seconds, char **ret_text,
                          struct fl_error *err);
 
+/* A kubeconfig with a new bearer token, of which the hash is added to DATA_DIR/tokens: it holds until
+ * that line is removed. */
+int fl_kubeconfig_create_token(const struct fl_env *env, struct fl_arena *arena,
+                               const char *data_dir, const char *server_url, const char *user,
+                               const char *const *groups, size_t group_count, char **ret_text,
+                               struct fl_error *err);
+
 /* The administrator's kubeconfig in DATA_DIR/kubeconfig, renewed where its certificate is about to
  * end or the address changed. */
 int fl_kubeconfig_ensure(const struct fl_env *env, struct fl_arena *arena, const char *data_dir,

@@ -17,12 +17,14 @@ static const char help[] =
     "  --data-dir DIR   of `flops up` (default ~/.flops)\n"
     "  --user NAME      make a client certificate for this user\n"
     "  --group NAME     in this group (repeatable)\n"
-    "  --days N         how long it is valid (default 90)\n";
+    "  --days N         how long it is valid (default 90)\n"
+    "  --token          a bearer token instead, valid until its line in DIR/tokens is removed\n";
 
 struct kubeconfig_options {
     const char *data_dir, *user, *groups[GROUPS_MAX];
     size_t group_count;
     int64_t days;
+    bool token;
 };
 
 static int parse(int argc, char **argv, struct kubeconfig_options *options)
@@ -30,7 +32,8 @@ static int parse(int argc, char **argv, struct kubeconfig_options *options)
     static const struct option long_options[] = {
         {"data-dir", required_argument, NULL, 'd'}, {"user", required_argument, NULL, 'u'},
         {"group", required_argument, NULL, 'g'},    {"days", required_argument, NULL, 'n'},
-        {"help", no_argument, NULL, 'h'},           {0},
+        {"token", no_argument, NULL, 't'},          {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int option;
 
@@ -45,6 +48,8 @@ static int parse(int argc, char **argv, struct kubeconfig_options *options)
         } else if (option == 'n') {
             if (!fl_str_to_int64(optarg, 1, 3650, &options->days))
                 return fl_command_usage("kubeconfig", "--days %s: must be 1 to 3650", optarg);
+        } else if (option == 't') {
+            options->token = true;
         } else if (option == 'h') {
             (void)fputs(help, stdout);
             return 0;
@@ -52,6 +57,8 @@ static int parse(int argc, char **argv, struct kubeconfig_options *options)
             return fl_command_usage("kubeconfig", "unknown or too many options");
         }
     }
+    if (options->token && !options->user)
+        return fl_command_usage("kubeconfig", "--token needs --user");
     return -1;
 }
 
@@ -93,7 +100,10 @@ static int print(const struct kubeconfig_options *options, struct fl_arena *aren
         return 0;
     }
     r = read_server(arena, admin, &server, err);
-    if (r == 0)
+    if (r == 0 && options->token)
+        r = fl_kubeconfig_create_token(&env, arena, options->data_dir, server, options->user,
+                                       options->groups, options->group_count, &text, err);
+    else if (r == 0)
         r = fl_kubeconfig_create(&env, arena, options->data_dir, server, options->user,
                                  options->groups, options->group_count,
                                  options->days * 24 * 3600, &text, err);
