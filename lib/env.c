@@ -19,6 +19,11 @@ static int64_t read_clock(clockid_t id, int64_t per_second)
     return now.tv_sec * per_second + now.tv_nsec / (1000000000 / per_second);
 }
 
+int64_t fl_machine_monotonic_us(void)
+{
+    return read_clock(CLOCK_MONOTONIC, 1000000);
+}
+
 static int64_t real_realtime_us(void *user)
 {
     (void)user;

@@ -42,6 +42,10 @@ static inline int64_t fl_monotonic_ms(const struct fl_env *env)
     return env->monotonic_ms(env->user);
 }
 
+/* The machine's own monotonic clock, for a thread that really waits (condition variables) and times
+ * what it waited for. Nothing that is decided may depend on it: that is env's. */
+int64_t fl_machine_monotonic_us(void);
+
 uint64_t fl_random_below(const struct fl_env *env, uint64_t bound); /* 0 … bound-1, unbiased */
 
 #define FL_UUID_SIZE 37

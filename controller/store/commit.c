@@ -244,18 +244,10 @@ static int64_t until_oldest_expires_ms(const struct fl_store *store)
     return ms < 1000 ? 1000 : ms > 60000 ? 60000 : ms;
 }
 
-static int64_t monotonic_us(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
-}
-
 /* Waits for so many writes. False where the time was over before. */
 static bool wait_for_writes(struct fl_store *store, size_t count, int64_t us)
 {
-    int64_t end = monotonic_us() + us;
+    int64_t end = fl_machine_monotonic_us() + us;
     struct timespec deadline = {end / 1000000, end % 1000000 * 1000};
     int r = 0;
 
@@ -298,9 +290,9 @@ static void *run_committer(void *user)
         if (STAILQ_EMPTY(&store->queue))
             break;
         gather(store);
-        start_us = monotonic_us();
+        start_us = fl_machine_monotonic_us();
         commit_once(store);
-        store->commit_us += (monotonic_us() - start_us - store->commit_us) / 8;
+        store->commit_us += (fl_machine_monotonic_us() - start_us - store->commit_us) / 8;
         if (store->writes - store->tended_at >= UNTENDED_WRITES_MAX)
             tend_once(store);
     }

@@ -895,7 +895,9 @@ static int number(const char *name, const char *text, int least, int most)
 
 static void parse_pids(char *text)
 {
-    for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
+    char *rest = NULL;
+
+    for (char *p = strtok_r(text, ",", &rest); p; p = strtok_r(NULL, ",", &rest)) {
         if (opt.npids == MAX_PIDS)
             fatal("at most %d processes", MAX_PIDS);
         opt.pids[opt.npids++] = number("pid", p, 1, INT32_MAX);
