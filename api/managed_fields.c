@@ -172,14 +172,16 @@ int fl_managed_update(const struct fl_managed_write *write, const json_t *live, 
     FL_JSON sent = json_incref(managed_fields_of(object));
     struct ownership ownership = {
         .arena = arena, .write = write, .root = fl_typed_root(write->schema)};
-    bool is_own = write->subresource[0] == '\0';
+    const json_t *kept = managed_fields_of(live);
+    /* Through a subresource nobody rewrites entries; what comes back as it was is as good. */
+    bool is_own = write->subresource[0] == '\0' || (sent && kept && json_equal(sent, kept));
 
     (void)err;
     if (is_own && !is_reset(sent))
         read_or_forget(&ownership, sent);
     if (!is_own || (!is_reset(sent) && ownership.entries.count == 0)) {
         is_own = false;
-        read_or_forget(&ownership, managed_fields_of(live));
+        read_or_forget(&ownership, kept);
     }
     ownership.entries.arena = arena;
     (void)json_object_del(json_object_get(object, "metadata"), "managedFields");

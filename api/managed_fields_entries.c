@@ -137,7 +137,7 @@ int fl_entries_read(struct fl_arena *arena, const json_t *managed_fields,
                             "metadata.managedFields: %zu entries, at most %u are allowed",
                             json_array_size(managed_fields), FL_ENTRIES_MAX);
     entries.items = fl_new_array(arena, struct fl_entry, json_array_size(managed_fields) + 1);
-    json_array_foreach (managed_fields, i, json) {
+    json_array_foreach(managed_fields, i, json) {
         struct fl_entry entry, *have;
 
         r = read_entry(arena, i, json, &entry, err);

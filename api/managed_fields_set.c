@@ -81,7 +81,7 @@ static const char **sorted_names(const json_t *object)
     json_t *member;
     size_t count = 0;
 
-    json_object_foreach ((json_t *)object, name, member)
+    json_object_foreach((json_t *)object, name, member)
         names[count++] = name;
     qsort(names, count, sizeof(*names), compare_names);
     return names;
@@ -141,7 +141,7 @@ bool fl_value_equal(const json_t *a, const json_t *b)
             return fl_value_compare(a, b) == 0;
         if (json_array_size(a) != json_array_size(b))
             return false;
-        json_array_foreach (a, i, member) {
+        json_array_foreach(a, i, member) {
             if (!fl_value_equal(member, json_array_get(b, i)))
                 return false;
         }
@@ -149,7 +149,7 @@ bool fl_value_equal(const json_t *a, const json_t *b)
     }
     if (json_object_size(a) != json_object_size(b))
         return false;
-    json_object_foreach ((json_t *)a, name, member) {
+    json_object_foreach((json_t *)a, name, member) {
         const json_t *other = json_object_get(b, name);
 
         if (!other || !fl_value_equal(member, other))
@@ -577,7 +577,7 @@ static int read_keys(struct fl_arena *arena, const char *text, struct fl_element
     if (!json_is_object(object))
         return fl_error_set(err, FL_E_INVALID, "path element \"k:%s\" has no keys", text);
     keys = fl_new_array(arena, struct fl_element_key, json_object_size(object));
-    json_object_foreach ((json_t *)object, name, value)
+    json_object_foreach((json_t *)object, name, value)
         keys[count++] = (struct fl_element_key){name, value};
     qsort(keys, count, sizeof(*keys), compare_key_names);
     *ret_element =
@@ -625,7 +625,7 @@ static int read_level(struct fl_arena *arena, const json_t *fields, unsigned dep
         return fl_error_set(err, FL_E_INVALID, "fields must be objects");
     if (depth > FL_JSON_MAX_DEPTH)
         return fl_error_set(err, FL_E_INVALID, "fields nest too deep");
-    json_object_foreach ((json_t *)fields, text, below) {
+    json_object_foreach((json_t *)fields, text, below) {
         struct fl_field_node node = {0};
         bool is_child_member;
 

@@ -229,7 +229,7 @@ static struct item *list_items(struct fl_arena *arena, struct fl_typed type, con
     size_t count = 0, i;
     json_t *value;
 
-    json_array_foreach (list, i, value) {
+    json_array_foreach(list, i, value) {
         if (item_element(arena, type, value, &items[count].element)) {
             items[count].value = value;
             items[count].at = i;
@@ -289,7 +289,7 @@ static struct fl_fields map_fields(struct fl_arena *arena, struct fl_typed type,
     const char *name;
     json_t *member;
 
-    json_object_foreach ((json_t *)value, name, member) {
+    json_object_foreach((json_t *)value, name, member) {
         struct fl_field_node node = {.element = fl_element_field(name)};
         bool is_declared;
         struct fl_typed below = member_type(type, name, &is_declared);
@@ -377,7 +377,7 @@ static void compare_maps(struct fl_fields_builder *builder, struct fl_typed type
     const char *name;
     json_t *member;
 
-    json_object_foreach ((json_t *)after, name, member) {
+    json_object_foreach((json_t *)after, name, member) {
         struct fl_field_node node = {.element = fl_element_field(name)};
         const json_t *old = json_object_get(before, name);
         bool is_declared;
@@ -390,7 +390,7 @@ static void compare_maps(struct fl_fields_builder *builder, struct fl_typed type
     }
     if (shared == json_object_size(before))
         return;
-    json_object_foreach ((json_t *)before, name, member) {
+    json_object_foreach((json_t *)before, name, member) {
         struct fl_field_node node = {.element = fl_element_field(name)};
         bool is_declared;
 
@@ -521,7 +521,7 @@ static json_t *merge_maps(struct fl_arena *arena, struct fl_typed type, const js
     const char *name;
     bool is_declared;
 
-    json_object_foreach ((json_t *)live, name, member) {
+    json_object_foreach((json_t *)live, name, member) {
         const json_t *change = json_object_get(applied, name);
 
         merged = change
@@ -530,7 +530,7 @@ static json_t *merge_maps(struct fl_arena *arena, struct fl_typed type, const js
         if (merged)
             (void)json_object_set_new_nocheck(result, name, merged);
     }
-    json_object_foreach ((json_t *)applied, name, member) {
+    json_object_foreach((json_t *)applied, name, member) {
         if (!json_object_get(live, name))
             (void)json_object_set_new_nocheck(result, name, json_deep_copy(member));
     }
@@ -705,7 +705,7 @@ static bool remove_items(const struct removal *removal, struct fl_typed type, js
     json_t *item;
     size_t i;
 
-    json_array_foreach (value, i, item) {
+    json_array_foreach(value, i, item) {
         const struct fl_field_node *node = NULL;
         struct fl_element element;
 
@@ -909,7 +909,7 @@ static int check_value(struct fl_arena *arena, struct fl_typed type, const json_
 
     if (shape == SHAPE_LIST && json_is_array(value) && list_type(type) != FL_LIST_ATOMIC)
         return check_list(arena, type, value, path, err);
-    json_array_foreach (value, i, member) {
+    json_array_foreach(value, i, member) {
         struct fl_element element = {.kind = FL_ELEMENT_INDEX, .index = (int64_t)i};
 
         if (r == 0 && (json_is_object(member) || json_is_array(member)))
@@ -919,7 +919,7 @@ static int check_value(struct fl_arena *arena, struct fl_typed type, const json_
         return r;
     if (shape != SHAPE_MAP || !json_is_object(value))
         return 0;
-    json_object_foreach ((json_t *)value, name, member) {
+    json_object_foreach((json_t *)value, name, member) {
         struct fl_element element = fl_element_field(name);
         bool is_declared;
 

@@ -127,13 +127,13 @@ static void measure(const json_t *value, unsigned depth, size_t limit, size_t *s
     *size += json_is_string(value) ? json_string_length(value) + 3 : 4;
     if (*size > limit || depth > FL_JSON_MAX_DEPTH)
         return;
-    json_object_foreach ((json_t *)value, key, member) {
+    json_object_foreach((json_t *)value, key, member) {
         *size += strlen(key) + 4;
         measure(member, depth + 1, limit, size, max_depth);
         if (*size > limit || *max_depth > FL_JSON_MAX_DEPTH)
             return;
     }
-    json_array_foreach (value, i, member) {
+    json_array_foreach(value, i, member) {
         measure(member, depth + 1, limit, size, max_depth);
         if (*size > limit || *max_depth > FL_JSON_MAX_DEPTH)
             return;
@@ -254,13 +254,13 @@ static bool same_value(const json_t *a, const json_t *b)
         return false;
     if (!json_is_object(a) && !json_is_array(a))
         return json_equal(a, b);
-    json_object_foreach ((json_t *)a, key, member) {
+    json_object_foreach((json_t *)a, key, member) {
         const json_t *other = json_object_get(b, key);
 
         if (!other || !same_value(member, other))
             return false;
     }
-    json_array_foreach (a, i, member) {
+    json_array_foreach(a, i, member) {
         if (!same_value(member, json_array_get(b, i)))
             return false;
     }
@@ -367,7 +367,7 @@ int fl_patch_json(const json_t *original, const json_t *patch, size_t max_bytes,
                             json_array_size(patch), MAX_OPERATIONS);
     state.arena = arena = fl_arena_create();
     state.document = json_deep_copy(original);
-    json_array_foreach (patch, state.index, operation) {
+    json_array_foreach(patch, state.index, operation) {
         r = json_is_object(operation)
                 ? apply_operation(&state, operation, err)
                 : fl_error_set(err, FL_E_BAD_REQUEST, "operation %zu is no object", state.index);
@@ -390,7 +390,7 @@ static json_t *merge(const json_t *original, const json_t *patch)
     if (!json_is_object(patch))
         return json_deep_copy(patch);
     result = json_object();
-    json_object_foreach ((json_t *)original, key, member) {
+    json_object_foreach((json_t *)original, key, member) {
         const json_t *change = json_object_get(patch, key);
 
         if (!change)
@@ -398,7 +398,7 @@ static json_t *merge(const json_t *original, const json_t *patch)
         else if (!json_is_null(change))
             (void)json_object_set_new_nocheck(result, key, merge(member, change));
     }
-    json_object_foreach ((json_t *)patch, key, member) {
+    json_object_foreach((json_t *)patch, key, member) {
         if (!json_is_null(member) && !json_object_get(original, key))
             (void)json_object_set_new_nocheck(result, key, merge(NULL, member));
     }

@@ -60,7 +60,7 @@ static void take_members(const json_t *object, json_t *result)
     const char *key;
     json_t *member, *taken;
 
-    json_object_foreach ((json_t *)object, key, member) {
+    json_object_foreach((json_t *)object, key, member) {
         taken = json_is_null(member) || is_directive(key) ? NULL : take_value(member);
         if (taken)
             (void)json_object_set_new_nocheck(result, key, taken);
@@ -74,7 +74,7 @@ static json_t *take_value(const json_t *value)
 
     if (json_is_array(value)) {
         result = json_array();
-        json_array_foreach (value, i, member) {
+        json_array_foreach(value, i, member) {
             taken = take_value(member);
             if (taken)
                 (void)json_array_append_new(result, taken);
@@ -119,7 +119,7 @@ static int make_index(const json_t *items, const struct fl_strategic_list *list,
     json_t *item;
     size_t i;
 
-    json_array_foreach (items, i, item) {
+    json_array_foreach(items, i, item) {
         const json_t *id = identity(item, list);
 
         if (!id && list->merge_key)
@@ -226,7 +226,7 @@ static int check_items(const json_t *items, const struct fl_strategic_list *list
     json_t *item;
     size_t i;
 
-    json_array_foreach (items, i, item) {
+    json_array_foreach(items, i, item) {
         bool fits =
             list->merge_key ? json_is_object(item) : !json_is_object(item) && !json_is_array(item);
 
@@ -244,7 +244,7 @@ static int read_directives(const json_t *patch, const struct fl_strategic_list *
     json_t *item;
     size_t i;
 
-    json_array_foreach (patch, i, item) {
+    json_array_foreach(patch, i, item) {
         const json_t *directive = json_object_get(item, DIRECTIVE);
         const char *what = fl_str_or(json_string_value(directive), "");
 
@@ -278,7 +278,7 @@ static int merge_items(struct strategic *strategic, const struct fl_strategic_li
     r = make_index(plain, list, &plain_index, err);
     if (r == 0)
         r = make_index(deleted, list, &deleted_index, err);
-    json_array_foreach (original, i, item) {
+    json_array_foreach(original, i, item) {
         const json_t *id = identity(item, list);
         FL_JSON merged = NULL;
         int64_t at;
@@ -302,7 +302,7 @@ static int merge_items(struct strategic *strategic, const struct fl_strategic_li
         if (merged)
             (void)json_array_append(result, merged);
     }
-    json_array_foreach (plain, i, item) {
+    json_array_foreach(plain, i, item) {
         const json_t *id = identity(item, list);
 
         if (index_of(plain_index, id, &text) != (int64_t)i ||
@@ -362,7 +362,7 @@ static int delete_from_list(json_t *result, const char *key, const json_t *scala
     if (r < 0)
         return r;
     kept = json_array();
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         if (index_of(index, item, &text) < 0)
             (void)json_array_append(kept, item);
     }
@@ -386,7 +386,7 @@ static int check_order(const json_t *patch_items, const json_t *wanted, const ch
     r = make_index(wanted, list, &index, err);
     if (r < 0)
         return r;
-    json_array_foreach (patch_items, i, item) {
+    json_array_foreach(patch_items, i, item) {
         const json_t *id = identity(item, list);
         int64_t at;
 
@@ -445,11 +445,11 @@ static int read_retained(const json_t *patch, json_t **ret_keys, struct fl_error
     if (!json_is_array(names))
         return fl_error_set(err, FL_E_BAD_REQUEST, RETAIN_KEYS " must be a list");
     keys = json_object();
-    json_array_foreach (names, i, name) {
+    json_array_foreach(names, i, name) {
         if (json_is_string(name))
             (void)json_object_set_new_nocheck(keys, json_string_value(name), json_true());
     }
-    json_object_foreach ((json_t *)patch, key, member) {
+    json_object_foreach((json_t *)patch, key, member) {
         if (!json_is_null(member) && !is_directive(key) && !json_object_get(keys, key))
             return fl_error_set(err, FL_E_BAD_REQUEST, RETAIN_KEYS " does not name \"%s\"", key);
     }
@@ -475,7 +475,7 @@ static int merge_members(struct strategic *strategic, const json_t *original, co
     json_t *member;
     int r = 0;
 
-    json_object_foreach ((json_t *)original, key, member) {
+    json_object_foreach((json_t *)original, key, member) {
         const json_t *change = json_object_get(patch, key);
         json_t *merged = NULL;
         size_t before;
@@ -494,7 +494,7 @@ static int merge_members(struct strategic *strategic, const json_t *original, co
         if (merged)
             (void)json_object_set_new_nocheck(result, key, merged);
     }
-    json_object_foreach ((json_t *)patch, key, member) {
+    json_object_foreach((json_t *)patch, key, member) {
         json_t *taken;
 
         if (json_is_null(member) || is_directive(key) || json_object_get(original, key))
@@ -513,7 +513,7 @@ static int apply_list_directives(struct strategic *strategic, const json_t *orig
     json_t *member;
     int r = 0;
 
-    json_object_foreach ((json_t *)patch, key, member) {
+    json_object_foreach((json_t *)patch, key, member) {
         if (r == 0 && fl_str_has_prefix(key, DELETE_FROM))
             r = delete_from_list(result, key + strlen(DELETE_FROM), member, err);
         else if (r == 0 && fl_str_has_prefix(key, SET_ORDER))
