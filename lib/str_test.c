@@ -175,9 +175,39 @@ static void url_coding(void **state)
     assert_string_equal(url_decoded(arena, fl_url_encode(arena, "a b+c=d&é%"), true), "a b+c=d&é%");
 }
 
+static void test_from_double(void **state)
+{
+    static const struct {
+        double value;
+        const char *text;
+    } samples[] = {
+        {0, "0"},
+        {1.5, "1.5"},
+        {-2.25, "-2.25"},
+        {100000, "100000"},
+        {1e6, "1e+06"},
+        {1234567, "1.234567e+06"},
+        {1e-4, "0.0001"},
+        {1e-5, "1e-05"},
+        {0.1, "0.1"},
+        {1e300, "1e+300"},
+        {1.0 / 0.0, "+Inf"},
+        {-1.0 / 0.0, "-Inf"},
+        {123456789.125, "1.23456789125e+08"},
+    };
+    char text[FL_DOUBLE_TEXT_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(samples); i++) {
+        fl_str_from_double(samples[i].value, text);
+        assert_string_equal(text, samples[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_from_double),
         cmocka_unit_test(prefixes_and_suffixes),
         cmocka_unit_test(reads_integers),
         cmocka_unit_test(measures_characters),
