@@ -56,12 +56,12 @@ archives_from_api := $(O)/api.a $(archives_from_lib)
 archives_from_controller := $(O)/controller.a $(archives_from_api)
 archives_from_workloads := $(O)/workloads.a $(archives_from_api)
 archives_from_reconcilers := $(O)/reconcilers.a $(O)/controller.a $(O)/workloads.a $(archives_from_api)
-archives_from_cmd := $(archives_from_reconcilers)
+archives_from_cmd := $(O)/cmd.a $(archives_from_reconcilers)
 archives_from_e2e := $(archives_from_reconcilers)
 archives_from_hack := $(archives_from_api)
 layer_of = $(firstword $(subst /, ,$(1)))
 
-TESTS := $(patsubst %.c,$(O)/%,$(sort $(shell find $(LAYERS) hack e2e -name '*_test.c' 2>/dev/null)))
+TESTS := $(patsubst %.c,$(O)/%,$(sort $(shell find $(LAYERS) cmd hack e2e -name '*_test.c' 2>/dev/null)))
 FUZZERS := $(patsubst %.c,$(O)/%,$(sort $(shell find $(LAYERS) hack -name '*_fuzz.c' 2>/dev/null)))
 FORMATTED := $(shell find $(LAYERS) cmd hack e2e -name '*.[ch]' ! -path '*/gen/*' 2>/dev/null)
 
@@ -74,18 +74,18 @@ bin/flops: $(O)/flops
 	@mkdir -p bin
 	@ln -sf ../$(O)/flops bin/flops
 
-$(O)/flops: $(call objects,cmd) $(archives_from_cmd)
+$(O)/flops: $(O)/cmd/main.o $(archives_from_cmd)
 	@echo "  LINK    $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 define layer_archive
-$(O)/$(1).a: $(call objects,$(1))
+$(O)/$(1).a: $(filter-out %/main.o,$(call objects,$(1)))
 	@mkdir -p $$(@D)
 	@rm -f $$@
 	@echo "  AR      $$@"
 	@$(AR) rcs $$@ $$^
 endef
-$(foreach layer,$(LAYERS),$(eval $(call layer_archive,$(layer))))
+$(foreach layer,$(LAYERS) cmd,$(eval $(call layer_archive,$(layer))))
 
 $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)
