@@ -125,6 +125,6 @@ since() { [ "$minor" -ge "$1" ]; }
 finish() {
     finish_test
     [ $skipped -eq 0 ] || echo "$skipped skipped"
-    echo "$((tests - failed)) passed, $failed failed"
+    echo "$((tests - failed - skipped)) passed, $failed failed"
     [ $failed -eq 0 ]
 }
