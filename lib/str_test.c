@@ -175,7 +175,7 @@ static void url_coding(void **state)
     assert_string_equal(url_decoded(arena, fl_url_encode(arena, "a b+c=d&é%"), true), "a b+c=d&é%");
 }
 
-static void test_from_double(void **state)
+static void prints_doubles(void **state)
 {
     static const struct {
         double value;
@@ -207,7 +207,7 @@ static void test_from_double(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_from_double),
+        cmocka_unit_test(prints_doubles),
         cmocka_unit_test(prefixes_and_suffixes),
         cmocka_unit_test(reads_integers),
         cmocka_unit_test(measures_characters),
