@@ -333,20 +333,18 @@ static const struct fl_api_resource *find(const struct explain *explain, const c
 {
     const struct fl_discovery *discovery = explain->client->discovery;
 
-    for (size_t len = strlen(text);; len--) {
+    for (size_t len = strlen(text); len > 0; len--) {
         const struct fl_api_resource *resource;
 
         if (text[len] && text[len] != '.')
             continue;
-        resource =
-            len ? fl_discovery_find(discovery, fl_arena_strndup(explain->arena, text, len)) : NULL;
+        resource = fl_discovery_find(discovery, fl_arena_strndup(explain->arena, text, len));
         if (resource) {
             *ret_path = text[len] ? text + len + 1 : NULL;
             return resource;
         }
-        if (len == 0)
-            return NULL;
     }
+    return NULL;
 }
 
 static int show(struct explain *explain, const char *text, struct fl_error *err)

@@ -56,7 +56,7 @@ skip() {
 
 problem() {
     [ -n "$current" ] || { echo "problem outside of a test: $1" >&2; exit 2; }
-    problems+="$1"$'\n'"  command: kubectl $last"$'\n'"  exit code: $rc"$'\n'
+    problems+="$1"$'\n'"  command: ${program:-kubectl} $last"$'\n'"  exit code: $rc"$'\n'
     problems+="  stdout: $(head -c 3000 "$work/out")"$'\n'"  stderr: $(head -c 3000 "$work/err")"$'\n'
 }
 
