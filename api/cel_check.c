@@ -123,10 +123,11 @@ static int check_name(struct checker *checker, const struct scope *scope, struct
 static const char *types_text(struct checker *checker, const struct cel_type *const *types,
                               size_t count, bool member)
 {
+    const size_t first = member ? 1 : 0;
     const char *text = "";
 
-    for (size_t i = member; i < count; i++)
-        text = fl_arena_printf(checker->arena, "%s%s%s", text, i > member ? ", " : "",
+    for (size_t i = first; i < count; i++)
+        text = fl_arena_printf(checker->arena, "%s%s%s", text, i > first ? ", " : "",
                                fl_cel_type_text(checker->arena, types[i]));
     if (!member)
         return fl_arena_printf(checker->arena, "'(%s)'", text);

@@ -96,6 +96,7 @@ static struct cel_value to_int(struct cel_eval *eval, const struct cel_value *ar
             return fl_cel_error(eval, "integer overflow");
         return cel_int((int64_t)value->uinteger);
     case CEL_DOUBLE:
+        // cppcheck-suppress incorrectLogicOperator ; it does not read the exponent of 0x1p63
         if (!(value->real > -0x1p63 && value->real < 0x1p63))
             return fl_cel_error(eval, "integer overflow");
         return cel_int((int64_t)value->real);

@@ -35,10 +35,12 @@ static void mark_cut(char *msg, size_t size)
     memcpy(msg + end, "...", 4);
 }
 
-int fl_error_vset(struct fl_error *err, int code, const char *fmt, va_list ap)
+int(fl_error_vset)(struct fl_error *err, int code, const char *fmt, va_list ap)
 {
     int n;
 
+    if (code >= 0)
+        code = FL_E_INTERNAL;
     if (!err)
         return code;
     n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
@@ -60,7 +62,7 @@ int(fl_error_set)(struct fl_error *err, int code, const char *fmt, ...)
     return code;
 }
 
-int fl_error_wrap(struct fl_error *err, const char *fmt, ...)
+int(fl_error_wrap)(struct fl_error *err, const char *fmt, ...)
 {
     char old[FL_ERROR_TEXT_MAX];
     va_list ap;
@@ -69,6 +71,8 @@ int fl_error_wrap(struct fl_error *err, const char *fmt, ...)
 
     if (!err)
         return FL_E_INTERNAL;
+    if (err->code >= 0)
+        err->code = FL_E_INTERNAL;
     memcpy(old, err->msg, sizeof(old));
     va_start(ap, fmt);
     n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
@@ -109,7 +113,7 @@ static int code_for_errno(int errnum)
     }
 }
 
-int fl_error_errno(struct fl_error *err, int errnum, const char *fmt, ...)
+int(fl_error_errno)(struct fl_error *err, int errnum, const char *fmt, ...)
 {
     char text[128];
     va_list ap;

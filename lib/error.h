@@ -47,26 +47,34 @@ struct fl_error {
     char msg[FL_ERROR_TEXT_MAX];
 };
 
+/* These return < 0 always: `code`, or INTERNAL where that is no failure. Said in a form which compilers
+ * and analysers see, so that none warns of outputs that are set wherever the result is not negative. */
+static inline int fl_error_negative_(int code)
+{
+    if (code >= 0)
+        __builtin_unreachable();
+    return code;
+}
+
 /* Sets the error and returns `code`, so that `return fl_error_set(err, …)` is one line. Text that
  * does not fit is cut at a UTF-8 boundary and ends in "...". */
 int fl_error_set(struct fl_error *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* So that the compiler sees which code comes back, and does not warn of outputs that are set
- * wherever it is not negative. Each argument is evaluated once. */
-#define fl_error_set(err, code, ...)                                                   \
-    (__builtin_constant_p(code) ? ((void)fl_error_set(err, code, __VA_ARGS__), (code)) \
-                                : fl_error_set(err, code, __VA_ARGS__))
+#define fl_error_set(...) fl_error_negative_((fl_error_set)(__VA_ARGS__))
 int fl_error_vset(struct fl_error *err, int code, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
+#define fl_error_vset(...) fl_error_negative_((fl_error_vset)(__VA_ARGS__))
 
 /* "prefix: old text"; returns the code that was set. */
 int fl_error_wrap(struct fl_error *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+#define fl_error_wrap(...) fl_error_negative_((fl_error_wrap)(__VA_ARGS__))
 
 /* Translates errno: ENOENT is NOT_FOUND, EEXIST is ALREADY_EXISTS, EACCES is FORBIDDEN, ENOSPC and
  * the like are UNAVAILABLE. The text is "prefix: strerror". */
 int fl_error_errno(struct fl_error *err, int errnum, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+#define fl_error_errno(...) fl_error_negative_((fl_error_errno)(__VA_ARGS__))
 
 const char *fl_error_reason(int code);  /* "NotFound"; "Unknown" for what is not a code */
 int fl_error_http_status(int code);     /* 404; 500 for what is not a code */

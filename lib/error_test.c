@@ -35,6 +35,18 @@ static void wrap_keeps_the_text_below(void **state)
     assert_true(fl_error_wrap(NULL, "x") < 0);
 }
 
+static void never_returns_success(void **state)
+{
+    struct fl_error err = {0};
+
+    (void)state;
+    assert_int_equal(fl_error_wrap(&err, "of what nobody said"), FL_E_INTERNAL);
+    assert_int_equal(err.code, FL_E_INTERNAL);
+    assert_int_equal(fl_error_set(&err, FL_OK, "done"), FL_E_INTERNAL);
+    assert_int_equal(fl_error_set(NULL, 1, "done"), FL_E_INTERNAL);
+    assert_int_equal(err.code, FL_E_INTERNAL);
+}
+
 static void assert_cut(const struct fl_error *err)
 {
     size_t len = strlen(err->msg);
@@ -122,9 +134,13 @@ static void codes_map_to_http_and_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(set_returns_the_code), cmocka_unit_test(wrap_keeps_the_text_below),
-        cmocka_unit_test(cuts_at_a_character),  cmocka_unit_test(fits_exactly),
-        cmocka_unit_test(translates_errno),     cmocka_unit_test(codes_map_to_http_and_back),
+        cmocka_unit_test(set_returns_the_code),
+        cmocka_unit_test(wrap_keeps_the_text_below),
+        cmocka_unit_test(never_returns_success),
+        cmocka_unit_test(cuts_at_a_character),
+        cmocka_unit_test(fits_exactly),
+        cmocka_unit_test(translates_errno),
+        cmocka_unit_test(codes_map_to_http_and_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
