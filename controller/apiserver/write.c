@@ -472,6 +472,22 @@ static int check_definition(struct edit *edit)
                         "create not allowed while custom resource definition is terminating");
 }
 
+/* What the store would refuse is refused in a dry run too. */
+static int create_dry(struct edit *edit)
+{
+    struct fl_key key = {edit->resource->storage, edit->request->ns,
+                         fl_json_str(edit->object, "metadata.name")};
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *other =
+        fl_store_get_newest(edit->server->store, &key);
+
+    if (other) {
+        (void)fl_error_set(&edit->err, FL_E_ALREADY_EXISTS, "it is there already");
+        return word_store_failure(edit);
+    }
+    respond_unwritten(edit, 201);
+    return 0;
+}
+
 /* From content that is typed and placed to the store. */
 static int create_object(struct edit *edit)
 {
@@ -499,10 +515,8 @@ static int create_object(struct edit *edit)
         r = own_fields(edit);
     if (r < 0)
         return r;
-    if (edit->dry_run) {
-        respond_unwritten(edit, 201);
-        return 0;
-    }
+    if (edit->dry_run)
+        return create_dry(edit);
     write.key = (struct fl_key){edit->resource->storage, request->ns,
                                 fl_json_str(edit->object, "metadata.name")};
     write.object = edit->object;
