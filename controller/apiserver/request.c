@@ -407,7 +407,6 @@ static void dispatch(struct fl_request *request)
         fl_respond_failure(request, &err, NULL);
         return;
     }
-    request->is_write = verb >= FL_VERB_CREATE;
     if (request->is_write && request->server->writes_in_flight >= WRITES_IN_FLIGHT_MAX) {
         (void)fl_error_set(&err, FL_E_TOO_MANY_REQUESTS,
                            "the server has too many writes under way, please try again later");
@@ -457,7 +456,19 @@ static int understand(struct fl_request *request, bool *ret_is_resource, struct 
     if (!request->verb)
         return fl_error_set(err, FL_E_METHOD_NOT_ALLOWED,
                             "the server does not allow this method on the requested resource");
+    request->is_write = *ret_is_resource && verb_number(request->verb) >= FL_VERB_CREATE;
     return 0;
+}
+
+/* What strangers send is not discussed with them. */
+static int refuse_strangers(struct fl_request *request, const char *path, struct fl_error *err)
+{
+    struct fl_error why = {0};
+
+    if (!is_public(path) && fl_auth_identify(request->server->auth, request->http, &request->user,
+                                             &why) == FL_E_UNAUTHORIZED)
+        *err = why;
+    return err->code;
 }
 
 void fl_request_handle(void *user, struct fl_http_request *http)
@@ -469,8 +480,7 @@ void fl_request_handle(void *user, struct fl_http_request *http)
     int r;
 
     r = understand(request, &is_resource, &err);
-    if (r == 0)
-        r = check_access(request, path, &err);
+    r = r == 0 ? check_access(request, path, &err) : refuse_strangers(request, path, &err);
     if (r < 0) {
         fl_respond_failure(request, &err, NULL);
         return;

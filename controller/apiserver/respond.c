@@ -13,8 +13,7 @@ void fl_respond_done(struct fl_request *request, int status)
     int64_t took_ms = fl_monotonic_ms(server->env) - fl_http_started_ms(request->http);
 
     fl_metrics_request(server->metrics, request, status, took_ms);
-    if (!request->is_write && !(request->access.user && status >= 400 && *request->plural &&
-                                fl_streq(request->verb, "create")))
+    if (!request->is_write)
         return;
     fl_audit_write(server->audit,
                    &(struct fl_audit_entry){

@@ -38,10 +38,20 @@ static void edit_finish(struct edit *edit)
     fl_buf_finish(&edit->complaints);
 }
 
+/* The record of a creation says what was, or was to be, created. */
+static void note_name(struct edit *edit)
+{
+    const char *name = fl_json_str(edit->object, "metadata.name");
+
+    if (name && !*edit->request->access.name)
+        edit->request->access.name = fl_arena_strdup(edit->request->arena, name);
+}
+
 static void respond_edit_failure(struct edit *edit)
 {
     const char *name = fl_json_str(edit->object, "metadata.name");
 
+    note_name(edit);
     if (!*edit->request->name && name)
         edit->request->name = fl_arena_strdup(edit->request->arena, name);
     if (edit->patch_failed) { /* about the patch, not about the object */
@@ -473,6 +483,22 @@ static int check_definition(struct edit *edit)
                         "create not allowed while custom resource definition is terminating");
 }
 
+/* What the store would refuse is refused in a dry run too. */
+static int create_dry(struct edit *edit)
+{
+    struct fl_key key = {edit->resource->storage, edit->request->ns,
+                         fl_json_str(edit->object, "metadata.name")};
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *other =
+        fl_store_get_newest(edit->server->store, &key);
+
+    if (other) {
+        (void)fl_error_set(&edit->err, FL_E_ALREADY_EXISTS, "it is there already");
+        return word_store_failure(edit);
+    }
+    respond_unwritten(edit, 201);
+    return 0;
+}
+
 /* From content that is typed and placed to the store. */
 static int create_object(struct edit *edit)
 {
@@ -493,6 +519,7 @@ static int create_object(struct edit *edit)
     if (r < 0)
         return r;
     fl_meta_prepare_create(edit->server->env, &edit->resource->traits, request->ns, edit->object);
+    note_name(edit);
     r = validate(edit);
     if (r == 0)
         r = check_grant(edit);
@@ -500,10 +527,8 @@ static int create_object(struct edit *edit)
         r = own_fields(edit);
     if (r < 0)
         return r;
-    if (edit->dry_run) {
-        respond_unwritten(edit, 201);
-        return 0;
-    }
+    if (edit->dry_run)
+        return create_dry(edit);
     write.key = (struct fl_key){edit->resource->storage, request->ns,
                                 fl_json_str(edit->object, "metadata.name")};
     write.object = edit->object;
@@ -821,6 +846,17 @@ static int check_applied_revision(struct edit *edit, const json_t *applied)
                         fl_resource_display(edit->resource), edit->request->name);
 }
 
+/* Who applies what is not there creates it, which the right to patch does not cover. */
+static int check_may_create(struct edit *edit)
+{
+    struct fl_access access = edit->request->access;
+
+    access.verb = "create";
+    if (fl_auth_allows(edit->server->auth, &access))
+        return 0;
+    return fl_auth_forbid(&access, &edit->err);
+}
+
 static int apply_object(struct edit *edit)
 {
     FL_JSON applied = NULL;
@@ -835,7 +871,9 @@ static int apply_object(struct edit *edit)
     exists = load_live(edit) == 0;
     if (!exists && *edit->request->subresource)
         return not_found(edit);
-    r = exists ? check_applied_revision(edit, applied) : refuse_uid(edit, applied);
+    r = exists ? check_applied_revision(edit, applied) : check_may_create(edit);
+    if (r == 0 && !exists)
+        r = refuse_uid(edit, applied);
     if (r == 0)
         r = merge_applied(edit, applied);
     if (r < 0)
