@@ -31,5 +31,6 @@ demo: deps ## a first look: starts a control plane, declares the examples, shows
 
 .PHONY: bench
 bench: ## speed and memory, with a real kube-apiserver as yardstick in the same run
+	@PATH=$(CURDIR)/build/tools/bin:$$PATH hack/yardstick.sh build
 	@$(MAKE) --no-print-directory BUILD=release bin/flops
 	@hack/bench/run.sh

@@ -218,12 +218,6 @@ func main() {
 	crd := flag.String("crd", "e2e/interop/testdata/widget-crd.yaml", "the CRD of the judges")
 	informers := flag.Bool("informers", false, "only the checks of shared informers, in -namespace")
 	namespace := flag.String("namespace", fmt.Sprintf("informer-%d", os.Getpid()), "namespace of this run")
-<<<<<<< HEAD
-	expire := flag.Bool("expire", false, "only make the server forget revision 1")
-	flag.Parse()
-	kubeconfig := flag.Arg(0)
-	j, err := newJudge(kubeconfig, *namespace)
-=======
 	kubeconfig := flag.String("kubeconfig", "", "kubeconfig of the server, or the first argument")
 	expire := flag.Bool("expire", false, "only make the server forget revision 1")
 	flag.Parse()
@@ -231,7 +225,6 @@ func main() {
 		*kubeconfig = flag.Arg(0)
 	}
 	j, err := newJudge(*kubeconfig, *namespace)
->>>>>>> judges
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "informer:", err)
 		os.Exit(2)
@@ -252,11 +245,7 @@ func main() {
 	j.dynamicClients()
 	j.watches()
 	for _, watchList := range []string{"true", "false"} {
-<<<<<<< HEAD
-		j.child(kubeconfig, watchList)
-=======
 		j.child(*kubeconfig, watchList)
->>>>>>> judges
 	}
 	klog.SetLogger(logr.Discard()) // it tells of each candidate on standard error
 	j.leaderElection()
