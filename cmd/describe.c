@@ -103,7 +103,7 @@ static int describe_target(struct describe *describe, const struct fl_target *ta
         return r;
     }
     r = fl_client_list(describe->client, target->resource, &query, &answer, err);
-    json_array_foreach (r == 0 ? json_object_get(answer, "items") : NULL, i, item)
+    json_array_foreach(r == 0 ? json_object_get(answer, "items") : NULL, i, item)
         describe_object(describe, target->resource, item);
     return r;
 }

@@ -140,7 +140,7 @@ json_t *fl_events_table(const json_t *events, bool with_namespace, bool with_obj
         columns[count++] = "Object";
     columns[count++] = "Message";
     table = fl_output_table(columns, count);
-    json_array_foreach ((json_t *)events, i, event) {
+    json_array_foreach((json_t *)events, i, event) {
         const char *cells[6] = {0};
         struct fl_buf age;
 

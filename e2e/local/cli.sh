@@ -3,7 +3,7 @@
 # Starts `flops up` on a free port in a folder of its own and drives it through every subcommand of the
 # command line.  Prints "ok N - name" or "not ok N - name" a test, at the end "N passed, N failed"; fails
 # when any failed.  FLOPS is the program, bin/flops by default.
-# shellcheck disable=SC2016,SC2317 # what stands in single quotes is for the program; lib.sh calls kube
+# shellcheck disable=SC2016,SC2034,SC2154,SC1091 # lib.sh has its variables, the program what is in quotes
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -172,18 +172,48 @@ s=socket.socket(); s.bind(("127.0.0.1",0)); s.listen(); print(s.getsockname()[1]
     "$FLOPS" get ns --kubeconfig "$work/data/kubeconfig" --context flops >"$work/out" 2>"$work/err" || problem "--context"
     ends_with 1 get ns --context nope
     complains 'there is no context "nope"'
-    it "a token, a file of certificates"
+    it "another user, certificates in files"
     "$FLOPS" kubeconfig --data-dir "$work/data" --user jane >"$work/jane"
     "$FLOPS" get cm --kubeconfig "$work/jane" >"$work/out" 2>"$work/err"; rc=$?
     same $rc 1
     complains 'User "jane" cannot list resource "configmaps"'
     for name in certificate-authority client-certificate client-key; do
         sed -n "s/.*$name-data: //p" "$work/data/kubeconfig" | base64 -d >"$work/$name.pem"
-        sed -n "s/$name-data: .*/$name: $name.pem/p" "$work/data/kubeconfig" >/dev/null
     done
     sed -E 's/(certificate-authority|client-certificate|client-key)-data: .*/\1: \1.pem/' "$work/data/kubeconfig" >"$work/files"
     "$FLOPS" get ns --kubeconfig "$work/files" >"$work/out" 2>"$work/err" || problem "certificates in files"
     says '^default +Active'
+}
+
+section_odd() {
+    local odd odd_pid odd_port
+    exec {odd}< <(exec python3 "$here/odd_server.py")
+    odd_pid=$!
+    read -r odd_port <&"$odd"
+    sed "s|https://127.0.0.1:1\"|http://127.0.0.1:$odd_port\"|" "$work/nobody" >"$work/odd"
+    it "a server without aggregated discovery, and a group that is away"
+    works get tl --kubeconfig "$work/odd" -o name
+    prints 'tool.odd.test/hammer'
+    it "a warning is told"
+    works get tool/hammer --kubeconfig "$work/odd" -o name
+    complains '^Warning: a "hammer" is old$'
+    it "a page that expired: the whole list instead"
+    works get tools --kubeconfig "$work/odd" --chunk-size 1 -o name
+    prints 'tool.odd.test/hammer
+tool.odd.test/saw'
+    it "answers that are none"
+    ends_with 1 get tool/html --kubeconfig "$work/odd" -o name
+    complains 'answered with HTTP status 502'
+    ends_with 1 get tool/garbage --kubeconfig "$work/odd" -o name
+    complains "the server's answer"
+    ends_with 1 get tool/moved --kubeconfig "$work/odd" -o name
+    complains 'answered with HTTP status 301'
+    it "a watch that is too old, then one that breaks off: all of it is shown, and nothing twice"
+    in_background "$work/watch.odd" get tools --kubeconfig "$work/odd" -w -o name
+    eventually 15 file_has "$work/watch.odd" drill
+    same "$(tr '\n' ' ' <"$work/watch.odd")" "tool.odd.test/hammer tool.odd.test/saw tool.odd.test/file tool.odd.test/drill "
+    end_background
+    kill "$odd_pid" 2>/dev/null
 }
 
 section_apply() {
@@ -260,9 +290,6 @@ widget.cli.test/f1 unchanged"
     complains 'with --force-conflicts'
     widget fought 2 | works apply --force-conflicts -f -
     prints "widget.cli.test/fought configured"
-    it "a warning of the server"
-    widget warned 1 'finalizers: [hold]' | works apply --dry-run -f -
-    complains '^Warning: .*hold'
 }
 
 section_get() {
@@ -669,7 +696,7 @@ widget.cli.test "d2" deleted'
 }
 
 start_server
-for section in usage server apply get watch describe events wait diff explain delete; do
+for section in usage server odd apply get watch describe events wait diff explain delete; do
     "section_$section"
 done
 section=end
