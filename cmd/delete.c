@@ -315,7 +315,7 @@ static int run(int argc, char **argv)
     struct delete delete = {.arena = fl_arena_create(),
                             .wait = true,
                             .cascade = "background",
-                            .timeout_ms = 5 * 60 * 1000};
+                            .timeout_ms = INT64_C(5) * 60 * 1000};
     struct fl_words words = {0};
     struct fl_error err = {0};
     int64_t deadline_ms;
