@@ -60,13 +60,7 @@ static void describe_object(struct describe *describe, const struct fl_api_resou
     FL_JSON events = NULL;
     struct fl_buf out;
 
-    if (!json_object_get(copy, "kind")) { /* an item of a list of a built-in kind */
-        fl_json_set_str(copy, "kind", resource->kind);
-        fl_json_set_str(copy, "apiVersion",
-                        *resource->group ? fl_arena_printf(describe->arena, "%s/%s",
-                                                           resource->group, resource->version)
-                                         : resource->version);
-    }
+    fl_discovery_complete(resource, copy);
     if (describe->show_events)
         (void)fl_events_get(describe->client, fl_json_str(object, "metadata.namespace"),
                             fl_events_selector(describe->arena, resource->kind,

@@ -275,6 +275,17 @@ const struct fl_api_resource *fl_discovery_find_kind(const struct fl_discovery *
     return NULL;
 }
 
+void fl_discovery_complete(const struct fl_api_resource *resource, json_t *object)
+{
+    if (!json_object_get(object, "kind"))
+        fl_json_set_str(object, "kind", resource->kind);
+    if (!json_object_get(object, "apiVersion"))
+        (void)json_object_set_new(object, "apiVersion",
+                                  *resource->group
+                                      ? json_sprintf("%s/%s", resource->group, resource->version)
+                                      : json_string(resource->version));
+}
+
 size_t fl_discovery_category(const struct fl_discovery *discovery, const char *category,
                              const struct fl_api_resource ***ret_resources)
 {

@@ -267,16 +267,9 @@ static void get_tables(struct get *get)
         say_nothing_found(get);
 }
 
-/* Items of a list of a built-in kind do not say what they are. */
 static void complete(const struct get *get, const struct fl_api_resource *resource, json_t *object)
 {
-    if (!json_object_get(object, "kind"))
-        fl_json_set_str(object, "kind", resource->kind);
-    if (!json_object_get(object, "apiVersion"))
-        fl_json_set_str(object, "apiVersion",
-                        *resource->group ? fl_arena_printf(get->arena, "%s/%s", resource->group,
-                                                           resource->version)
-                                         : resource->version);
+    fl_discovery_complete(resource, object);
     if (!get->show_managed_fields)
         (void)json_object_del(json_object_get(object, "metadata"), "managedFields");
 }
