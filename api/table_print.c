@@ -83,7 +83,7 @@ static const char *labels_text(struct fl_arena *arena, const json_t *object)
     const char *all = "", *key;
     json_t *value;
 
-    json_object_foreach (fl_json_path(object, "metadata.labels"), key, value)
+    json_object_foreach(fl_json_path(object, "metadata.labels"), key, value)
         all = fl_arena_printf(arena, "%s%s%s=%s", all, *all ? "," : "", key,
                               fl_str_or(json_string_value(value), ""));
     return *all ? clean(arena, all) : "<none>";
@@ -104,7 +104,7 @@ static void put_header(struct grid *grid, const json_t *columns,
         put(grid, "EVENT");
     if (options->with_namespace)
         put(grid, "NAMESPACE");
-    json_array_foreach ((json_t *)columns, i, column) {
+    json_array_foreach((json_t *)columns, i, column) {
         if (shown(column, options))
             put(grid, upper(grid->arena, fl_str_or(fl_json_str(column, "name"), "")));
     }
@@ -124,7 +124,7 @@ static void put_row(struct grid *grid, const json_t *columns, const json_t *row,
         put(grid, options->event);
     if (options->with_namespace)
         put(grid, cell_text(grid->arena, fl_json_path(object, "metadata.namespace")));
-    json_array_foreach ((json_t *)columns, i, column) {
+    json_array_foreach((json_t *)columns, i, column) {
         const char *text = cell_text(grid->arena, json_array_get(cells, i));
 
         if (options->kind && !named && fl_streq(fl_json_str(column, "format"), "name")) {
@@ -186,13 +186,13 @@ void fl_table_print(const json_t *table, const struct fl_table_print_options *op
         columns = options->columns;
     if (json_array_size(rows) == 0)
         return;
-    json_array_foreach ((json_t *)columns, i, item)
+    json_array_foreach((json_t *)columns, i, item)
         width += shown(item, options);
     if (width == 0)
         return;
     if (!options->no_headers)
         put_header(&grid, columns, options);
-    json_array_foreach ((json_t *)rows, i, item)
+    json_array_foreach((json_t *)rows, i, item)
         put_row(&grid, columns, item, options);
     write_grid(&grid, width, options->widths, out);
 }

@@ -16,8 +16,7 @@ static const char help[] =
     "      --force-conflicts   take over fields that others own\n"
     "      --dry-run[=server]  check and show only; nothing is stored\n"
     "      --server-side       always the case; accepted\n" //
-    FL_CLIENT_HELP
-    "\nExamples:\n"
+    FL_CLIENT_HELP "\nExamples:\n"
     "  flops apply -f project.yaml\n"
     "  flops apply -R -f deploy/ -n team-a --dry-run=server\n"
     "  flops get flp/fashion -o yaml | sed s/10/20/ | flops apply -f - --force-conflicts\n"

@@ -17,8 +17,8 @@ static void destroy_http(void *user)
     fl_http_client_destroy(user);
 }
 
-int fl_client_open(const char *command, const struct fl_client_flags *flags,
-                   struct fl_arena *arena, struct fl_client **ret_client, struct fl_error *err)
+int fl_client_open(const char *command, const struct fl_client_flags *flags, struct fl_arena *arena,
+                   struct fl_client **ret_client, struct fl_error *err)
 {
     struct fl_client *client = fl_new(arena, struct fl_client);
     struct fl_config *config = &client->config;
@@ -229,7 +229,7 @@ int fl_client_report(struct fl_client *client, const char *where, const struct f
     (void)fprintf(stderr, "%.*s\n", len, message);
     if (!many)
         return 1;
-    json_array_foreach ((json_t *)causes, i, cause) {
+    json_array_foreach((json_t *)causes, i, cause) {
         (void)fprintf(stderr, "  %s: %s\n", fl_str_or(fl_json_str(cause, "field"), "?"),
                       fl_str_or(fl_json_str(cause, "message"), ""));
     }

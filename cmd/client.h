@@ -27,14 +27,14 @@ struct fl_client {
     json_t *status; /* of the last call that was refused, or NULL; borrowed */
 };
 
-#define FL_ACCEPT_TABLE                                                    \
-    "application/json;as=Table;v=v1;g=meta.k8s.io,"                        \
+#define FL_ACCEPT_TABLE                                                                            \
+    "application/json;as=Table;v=v1;g=meta.k8s.io,"                                                \
     "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
 #define FL_ANSWER_MAX_BYTES ((size_t)256 * 1024 * 1024)
 
 /* Reads the kubeconfig; nothing is sent yet. Ends with the arena. */
-int fl_client_open(const char *command, const struct fl_client_flags *flags,
-                   struct fl_arena *arena, struct fl_client **ret_client, struct fl_error *err);
+int fl_client_open(const char *command, const struct fl_client_flags *flags, struct fl_arena *arena,
+                   struct fl_client **ret_client, struct fl_error *err);
 
 /* The call's deadline is the client's. An answer of 400 and above is an error with the server's
  * message, and its Status is kept in client->status. `*ret_http` and `*ret_value` may be NULL; the

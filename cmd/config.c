@@ -26,7 +26,7 @@ static json_t *entry(const json_t *config, const char *list, const char *kind, c
     json_t *item;
     size_t i;
 
-    json_array_foreach (json_object_get(config, list), i, item) {
+    json_array_foreach(json_object_get(config, list), i, item) {
         if (fl_streq(fl_json_str(item, "name"), name))
             return json_object_get(item, kind);
     }

@@ -22,8 +22,8 @@ struct fl_config {
 int fl_config_parse(struct fl_arena *arena, const char *text, size_t len, const char *path,
                     const char *context, struct fl_config *ret_config, struct fl_error *err);
 
-/* Finds the file: --kubeconfig; --data-dir; the first of $KUBECONFIG that is there; the default data
- * directory's; ~/.kube/config. */
+/* Finds the file: --kubeconfig; --data-dir; the first of $KUBECONFIG that is there; the default
+ * data directory's; ~/.kube/config. */
 int fl_config_load(struct fl_arena *arena, const struct fl_client_flags *flags,
                    struct fl_config *ret_config, struct fl_error *err);
 

@@ -23,8 +23,7 @@ static const char help[] =
     "      --timeout D           how long to wait, altogether (default 5m)\n"
     "      --ignore-not-found    what is not there is no failure\n"
     "      --dry-run[=server]    check and show only\n" //
-    FL_CLIENT_HELP
-    "\nExamples:\n"
+    FL_CLIENT_HELP "\nExamples:\n"
     "  flops delete flp fashion\n"
     "  flops delete -f project.yaml --ignore-not-found\n"
     "  flops delete flr -l flops.dev/project=fashion --cascade=foreground --timeout 30s\n"
@@ -36,7 +35,8 @@ struct victim {
     const char *uid; /* once it was asked for and is not gone */
 };
 
-struct delete {
+struct delete
+{
     struct fl_client_flags flags;
     struct fl_words files;
     bool recursive, all, all_namespaces, wait, ignore_not_found, dry_run;
@@ -166,13 +166,13 @@ static int find_all(struct delete *delete, const struct fl_api_resource *resourc
 
     if (r < 0)
         return r;
-    json_array_foreach (json_object_get(list, "items"), i, item) {
+    json_array_foreach(json_object_get(list, "items"), i, item) {
         const char *ns = fl_json_str(item, "metadata.namespace");
 
-        add_victim(delete, resource, ns ? fl_arena_strdup(delete->arena, ns) : NULL,
-                   fl_arena_strdup(delete->arena,
-                                   fl_str_or(fl_json_str(item, "metadata.name"), "")),
-                   NULL);
+        add_victim(
+            delete, resource, ns ? fl_arena_strdup(delete->arena, ns) : NULL,
+            fl_arena_strdup(delete->arena, fl_str_or(fl_json_str(item, "metadata.name"), "")),
+            NULL);
     }
     return 0;
 }
@@ -206,7 +206,7 @@ static const char *holders(struct fl_arena *arena, const json_t *object)
     json_t *item;
     size_t i;
 
-    json_array_foreach (fl_json_path(object, "metadata.finalizers"), i, item)
+    json_array_foreach(fl_json_path(object, "metadata.finalizers"), i, item)
         all = fl_arena_printf(arena, "%s%s%s", all, *all ? ", " : "",
                               fl_str_or(json_string_value(item), "?"));
     if (*all)
@@ -225,8 +225,7 @@ static void say_deleted(const struct delete *delete, const struct victim *victim
 
 static void ask(struct delete *delete, struct victim *victim)
 {
-    const char *target =
-        fl_client_path(delete->client, victim->resource, victim->ns, victim->name);
+    const char *target = fl_client_path(delete->client, victim->resource, victim->ns, victim->name);
     struct fl_http_call call = {.method = "DELETE"};
     struct fl_error err = {0};
     FL_JSON answer = NULL;
@@ -316,7 +315,7 @@ static int run(int argc, char **argv)
     struct delete delete = {.arena = fl_arena_create(),
                             .wait = true,
                             .cascade = "background",
-                            .timeout_ms = 5 * 60 * 1000};
+                            .timeout_ms = INT64_C(5) * 60 * 1000};
     struct fl_words words = {0};
     struct fl_error err = {0};
     int64_t deadline_ms;

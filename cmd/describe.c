@@ -60,13 +60,7 @@ static void describe_object(struct describe *describe, const struct fl_api_resou
     FL_JSON events = NULL;
     struct fl_buf out;
 
-    if (!json_object_get(copy, "kind")) { /* an item of a list of a built-in kind */
-        fl_json_set_str(copy, "kind", resource->kind);
-        fl_json_set_str(copy, "apiVersion",
-                        *resource->group ? fl_arena_printf(describe->arena, "%s/%s",
-                                                           resource->group, resource->version)
-                                         : resource->version);
-    }
+    fl_discovery_complete(resource, copy);
     if (describe->show_events)
         (void)fl_events_get(describe->client, fl_json_str(object, "metadata.namespace"),
                             fl_events_selector(describe->arena, resource->kind,
@@ -103,7 +97,7 @@ static int describe_target(struct describe *describe, const struct fl_target *ta
         return r;
     }
     r = fl_client_list(describe->client, target->resource, &query, &answer, err);
-    json_array_foreach (r == 0 ? json_object_get(answer, "items") : NULL, i, item)
+    json_array_foreach(r == 0 ? json_object_get(answer, "items") : NULL, i, item)
         describe_object(describe, target->resource, item);
     return r;
 }

@@ -36,7 +36,7 @@ static void put_map(struct fl_buf *out, const char *title, const json_t *map, co
     bool first = true;
 
     put_key(out, title);
-    json_object_foreach ((json_t *)map, key, value) {
+    json_object_foreach((json_t *)map, key, value) {
         if (strcmp(key, LAST_APPLIED) == 0)
             continue;
         if (!first)
@@ -68,7 +68,7 @@ static void put_list(struct fl_buf *out, const char *key, const json_t *list)
     if (json_array_size(list) == 0)
         return;
     put_key(out, key);
-    json_array_foreach ((json_t *)list, i, item)
+    json_array_foreach((json_t *)list, i, item)
         fl_buf_printf(out, "%s%s", i ? ", " : "", fl_str_or(json_string_value(item), "?"));
     fl_buf_putc(out, '\n');
 }
@@ -78,7 +78,7 @@ static void put_owners(struct fl_buf *out, const json_t *owners)
     json_t *owner;
     size_t i;
 
-    json_array_foreach ((json_t *)owners, i, owner) {
+    json_array_foreach((json_t *)owners, i, owner) {
         put_key(out, fl_json_bool(owner, "controller", false) ? "Controlled By" : "Owned By");
         fl_buf_printf(out, "%s/%s\n", fl_str_or(fl_json_str(owner, "kind"), "?"),
                       fl_str_or(fl_json_str(owner, "name"), "?"));
@@ -158,7 +158,7 @@ static void put_conditions(struct fl_buf *out, const json_t *conditions, int64_t
 
     if (json_array_size(conditions) == 0)
         return;
-    json_array_foreach ((json_t *)conditions, i, condition) {
+    json_array_foreach((json_t *)conditions, i, condition) {
         const char *time = fl_json_str(condition, "lastTransitionTime");
         char age[FL_DURATION_TEXT_SIZE] = "<unknown>";
         int64_t then;
@@ -197,7 +197,7 @@ static json_t *sizes_of(const json_t *data, bool is_base64)
     json_t *sizes = json_object(), *value;
     const char *key;
 
-    json_object_foreach ((json_t *)data, key, value) {
+    json_object_foreach((json_t *)data, key, value) {
         const char *text = fl_str_or(json_string_value(value), "");
         size_t len = strlen(text);
         char *decoded;
@@ -235,7 +235,7 @@ void fl_describe_write(struct fl_buf *out, const json_t *object, const json_t *e
 
     put_metadata(out, object, now_us);
     for (int whole = 0; whole < 2; whole++) /* single values first, then what has parts */
-        json_object_foreach ((json_t *)object, key, value) {
+        json_object_foreach((json_t *)object, key, value) {
             bool hidden = secret && (strcmp(key, "data") == 0 || strcmp(key, "stringData") == 0);
             FL_JSON sizes = hidden ? sizes_of(value, strcmp(key, "data") == 0) : NULL;
             bool has_parts = json_is_object(value) || json_is_array(value);

@@ -76,7 +76,7 @@ static void mask(json_t *object, const json_t *other, const char *differing)
     void *next;
 
     (void)json_object_del(annotations, "kubectl.kubernetes.io/last-applied-configuration");
-    json_object_foreach_safe (data, next, key, value) {
+    json_object_foreach_safe(data, next, key, value) {
         const json_t *theirs = json_object_get(json_object_get(other, "data"), key);
 
         (void)json_object_set_new(

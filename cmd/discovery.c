@@ -7,9 +7,9 @@
 
 #define RESOURCES_MAX 20000
 
-#define ACCEPT_AGGREGATED                                                          \
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"        \
-    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,"   \
+#define ACCEPT_AGGREGATED                                                                          \
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"                        \
+    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,"                   \
     "application/json"
 
 struct fl_discovery *fl_discovery_create(struct fl_arena *arena)
@@ -27,12 +27,12 @@ static const char *copy(const struct fl_discovery *discovery, const char *text)
 
 static struct fl_words words_of(const struct fl_discovery *discovery, const json_t *list)
 {
-    struct fl_words words = {.items = fl_new_array(discovery->arena, const char *,
-                                                   json_array_size(list) + 1)};
+    struct fl_words words = {
+        .items = fl_new_array(discovery->arena, const char *, json_array_size(list) + 1)};
     json_t *item;
     size_t i;
 
-    json_array_foreach ((json_t *)list, i, item)
+    json_array_foreach((json_t *)list, i, item)
         words.items[words.count++] = copy(discovery, json_string_value(item));
     return words;
 }
@@ -42,7 +42,7 @@ static bool has_verb(const json_t *verbs, const char *verb)
     json_t *item;
     size_t i;
 
-    json_array_foreach ((json_t *)verbs, i, item) {
+    json_array_foreach((json_t *)verbs, i, item) {
         if (fl_streq(json_string_value(item), verb))
             return true;
     }
@@ -104,7 +104,7 @@ static void add_version(struct fl_discovery *discovery, const char *group, const
     json_t *item;
     size_t i;
 
-    json_array_foreach (json_object_get(version, "resources"), i, item) {
+    json_array_foreach(json_object_get(version, "resources"), i, item) {
         add(discovery, group, name, copy(discovery, fl_json_str(item, "resource")),
             copy(discovery, fl_json_str(item, "singularResource")),
             copy(discovery, fl_json_str(item, "responseKind.kind")),
@@ -117,10 +117,10 @@ void fl_discovery_add_aggregated(struct fl_discovery *discovery, const json_t *l
     json_t *group, *version;
     size_t i, j;
 
-    json_array_foreach (json_object_get(list, "items"), i, group) {
+    json_array_foreach(json_object_get(list, "items"), i, group) {
         const char *name = copy(discovery, fl_json_str(group, "metadata.name"));
 
-        json_array_foreach (json_object_get(group, "versions"), j, version)
+        json_array_foreach(json_object_get(group, "versions"), j, version)
             add_version(discovery, name, version);
     }
 }
@@ -129,13 +129,13 @@ void fl_discovery_add_plain(struct fl_discovery *discovery, const json_t *list)
 {
     const char *whole = fl_str_or(fl_json_str(list, "groupVersion"), ""),
                *slash = strrchr(whole, '/');
-    const char *group = fl_arena_strndup(discovery->arena, whole,
-                                         slash ? (size_t)(slash - whole) : 0);
+    const char *group =
+        fl_arena_strndup(discovery->arena, whole, slash ? (size_t)(slash - whole) : 0);
     const char *version = copy(discovery, slash ? slash + 1 : whole);
     json_t *item;
     size_t i;
 
-    json_array_foreach (json_object_get(list, "resources"), i, item) {
+    json_array_foreach(json_object_get(list, "resources"), i, item) {
         add(discovery, group, version, copy(discovery, fl_json_str(item, "name")),
             copy(discovery, fl_json_str(item, "singularName")),
             copy(discovery, fl_json_str(item, "kind")), fl_json_bool(item, "namespaced", false),
@@ -150,26 +150,25 @@ static int load_plain(struct fl_client *client, const char *target, const json_t
     json_t *group, *version;
     size_t i, j;
 
-    json_array_foreach (json_object_get(index, "versions"), j, version) {
+    json_array_foreach(json_object_get(index, "versions"), j, version) {
         FL_JSON list = NULL;
-        int r = fl_client_get(
-            client,
-            fl_arena_printf(client->arena, "%s/%s", target,
-                            fl_str_or(json_string_value(version), "")),
-            NULL, &list, err);
+        int r = fl_client_get(client,
+                              fl_arena_printf(client->arena, "%s/%s", target,
+                                              fl_str_or(json_string_value(version), "")),
+                              NULL, &list, err);
 
         if (r < 0)
             return r;
         fl_discovery_add_plain(client->discovery, list);
     }
-    json_array_foreach (json_object_get(index, "groups"), i, group) {
-        json_array_foreach (json_object_get(group, "versions"), j, version) {
+    json_array_foreach(json_object_get(index, "groups"), i, group) {
+        json_array_foreach(json_object_get(group, "versions"), j, version) {
             FL_JSON list = NULL;
-            int r = fl_client_get(
-                client,
-                fl_arena_printf(client->arena, "%s/%s", target,
-                                fl_str_or(fl_json_str(version, "groupVersion"), "")),
-                NULL, &list, err);
+            int r =
+                fl_client_get(client,
+                              fl_arena_printf(client->arena, "%s/%s", target,
+                                              fl_str_or(fl_json_str(version, "groupVersion"), "")),
+                              NULL, &list, err);
 
             if (r < 0 && r != FL_E_NOT_FOUND && r != FL_E_UNAVAILABLE)
                 return r;
@@ -250,8 +249,8 @@ const struct fl_api_resource *fl_discovery_find(const struct fl_discovery *disco
         for (size_t i = 0; i < discovery->count; i++) {
             const struct fl_api_resource *resource = &discovery->items[i];
 
-            if (is_in(resource, suffix) && (shortly ? is_called_short(resource, type, len)
-                                                    : is_called(resource, type, len)))
+            if (is_in(resource, suffix) &&
+                (shortly ? is_called_short(resource, type, len) : is_called(resource, type, len)))
                 return resource;
         }
     return NULL;
@@ -274,6 +273,17 @@ const struct fl_api_resource *fl_discovery_find_kind(const struct fl_discovery *
             return resource;
     }
     return NULL;
+}
+
+void fl_discovery_complete(const struct fl_api_resource *resource, json_t *object)
+{
+    if (!json_object_get(object, "kind"))
+        fl_json_set_str(object, "kind", resource->kind);
+    if (!json_object_get(object, "apiVersion"))
+        (void)json_object_set_new(object, "apiVersion",
+                                  *resource->group
+                                      ? json_sprintf("%s/%s", resource->group, resource->version)
+                                      : json_string(resource->version));
 }
 
 size_t fl_discovery_category(const struct fl_discovery *discovery, const char *category,

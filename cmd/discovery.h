@@ -37,6 +37,9 @@ const struct fl_api_resource *fl_discovery_find(const struct fl_discovery *disco
                                                 const char *type);
 const struct fl_api_resource *fl_discovery_find_kind(const struct fl_discovery *discovery,
                                                      const char *api_version, const char *kind);
+/* Items of a list of a built-in kind do not say what they are: sets apiVersion and kind where they
+ * are not. */
+void fl_discovery_complete(const struct fl_api_resource *resource, json_t *object);
 /* The resources of a category that can be listed. */
 size_t fl_discovery_category(const struct fl_discovery *discovery, const char *category,
                              const struct fl_api_resource ***ret_resources);

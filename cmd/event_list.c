@@ -98,16 +98,19 @@ int fl_events_get(struct fl_client *client, const char *ns, const char *field_se
                   json_t **ret_events, struct fl_error *err)
 {
     const struct fl_api_resource events = {
-        .group = "", .version = "v1", .plural = "events", .namespaced = true};
+        .group = "", .version = "v1", .plural = "events", .kind = "Event", .namespaced = true};
     struct fl_list_query query = {.ns = ns, .field_selector = field_selector, .chunk_size = 500};
     FL_JSON list = NULL;
-    json_t *items;
+    json_t *items, *item;
+    size_t i;
     int r = fl_client_list(client, &events, &query, &list, err);
 
     if (r < 0)
         return r;
     items = json_object_get(list, "items");
     items = json_is_array(items) ? json_incref(items) : json_array();
+    json_array_foreach(items, i, item)
+        fl_discovery_complete(&events, item);
     fl_events_sort(items);
     *ret_events = items;
     return 0;
@@ -140,7 +143,7 @@ json_t *fl_events_table(const json_t *events, bool with_namespace, bool with_obj
         columns[count++] = "Object";
     columns[count++] = "Message";
     table = fl_output_table(columns, count);
-    json_array_foreach ((json_t *)events, i, event) {
+    json_array_foreach((json_t *)events, i, event) {
         const char *cells[6] = {0};
         struct fl_buf age;
 

@@ -131,7 +131,7 @@ static bool is_required(const json_t *schema, const char *field)
     json_t *item;
     size_t i;
 
-    json_array_foreach (json_object_get(schema, "required"), i, item) {
+    json_array_foreach(json_object_get(schema, "required"), i, item) {
         if (fl_streq(json_string_value(item), field))
             return true;
     }
@@ -192,7 +192,7 @@ static void put_values(struct fl_buf *out, int indent, const json_t *schema)
 
     if (values) {
         fl_buf_printf(out, "%*senum: ", indent, "");
-        json_array_foreach ((json_t *)values, i, value) {
+        json_array_foreach((json_t *)values, i, value) {
             if (i)
                 fl_buf_puts(out, ", ");
             if (json_is_string(value))
@@ -222,7 +222,7 @@ static void put_fields(struct explain *explain, const json_t *schema, const json
     json_t *field;
 
     above[depth] = schema;
-    json_object_foreach ((json_t *)properties, name, field) {
+    json_object_foreach((json_t *)properties, name, field) {
         const json_t *next = inner(explain, field);
         bool enter = explain->recursive && depth + 1 < DEPTH_MAX;
 
@@ -298,8 +298,8 @@ static const json_t *schema_of(const struct explain *explain,
     json_t *schema, *kind;
     size_t i;
 
-    json_object_foreach (explain->schemas, name, schema) {
-        json_array_foreach (json_object_get(schema, "x-kubernetes-group-version-kind"), i, kind) {
+    json_object_foreach(explain->schemas, name, schema) {
+        json_array_foreach(json_object_get(schema, "x-kubernetes-group-version-kind"), i, kind) {
             if (fl_streq(fl_json_str(kind, "group"), resource->group) &&
                 fl_streq(fl_json_str(kind, "version"), resource->version) &&
                 fl_streq(fl_json_str(kind, "kind"), resource->kind))

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STREAM_SECONDS 240   /* after this the server ends it and we begin another */
+#define STREAM_SECONDS 240 /* after this the server ends it and we begin another */
 #define QUIET_MS       300000
 #define PAUSE_MIN_MS   100
 #define PAUSE_MAX_MS   5000
@@ -16,11 +16,11 @@ struct following {
     const struct fl_follow *follow;
     fl_follow_fn *fn;
     void *user;
-    char *version;        /* to go on from; NULL: a list is due */
-    bool began;           /* the first list was given */
-    bool told;            /* `fn` failed: not the transport */
-    bool heard;           /* something came since the last failure */
-    int64_t failing_ms;   /* since when; 0: not */
+    char *version;      /* to go on from; NULL: a list is due */
+    bool began;         /* the first list was given */
+    bool told;          /* `fn` failed: not the transport */
+    bool heard;         /* something came since the last failure */
+    int64_t failing_ms; /* since when; 0: not */
     int64_t pause_ms;
 };
 
@@ -69,8 +69,8 @@ static int on_line(void *user, const char *line, size_t len, struct fl_error *er
     if (len == 0)
         return 0;
     r = fl_json_parse(line, len, &limits, NULL, NULL, &frame, err);
-    if (r < 0)
-        return fl_error_wrap(err, "watch");
+    if (r < 0) /* a connection that broke in the middle of a line */
+        return fl_error_set(err, FL_E_UNAVAILABLE, "watch: what came is no JSON");
     following->heard = true;
     event = fl_str_or(fl_json_str(frame, "type"), "");
     object = json_object_get(frame, "object");

@@ -29,8 +29,7 @@ static const char help[] =
     "      --show-managed-fields  in json and yaml\n"
     "      --ignore-not-found     a name that is not there is no failure\n"
     "      --chunk-size N         ask for lists in pages of N (default 500; 0: at once)\n" //
-    FL_CLIENT_HELP
-    "\nExamples:\n"
+    FL_CLIENT_HELP "\nExamples:\n"
     "  flops get flp                           the projects of the namespace\n"
     "  flops get flp,flr -A -o wide            projects and rounds of all namespaces\n"
     "  flops get flp/fashion -o yaml\n"
@@ -268,16 +267,9 @@ static void get_tables(struct get *get)
         say_nothing_found(get);
 }
 
-/* Items of a list of a built-in kind do not say what they are. */
 static void complete(const struct get *get, const struct fl_api_resource *resource, json_t *object)
 {
-    if (!json_object_get(object, "kind"))
-        fl_json_set_str(object, "kind", resource->kind);
-    if (!json_object_get(object, "apiVersion"))
-        fl_json_set_str(object, "apiVersion",
-                        *resource->group ? fl_arena_printf(get->arena, "%s/%s", resource->group,
-                                                           resource->version)
-                                         : resource->version);
+    fl_discovery_complete(resource, object);
     if (!get->show_managed_fields)
         (void)json_object_del(json_object_get(object, "metadata"), "managedFields");
 }
@@ -300,7 +292,7 @@ static void get_objects(struct get *get)
             complete(get, target->resource, answer);
             (void)json_array_append(items, answer);
         }
-        json_array_foreach (target->name ? NULL : json_object_get(answer, "items"), k, item) {
+        json_array_foreach(target->name ? NULL : json_object_get(answer, "items"), k, item) {
             complete(get, target->resource, item);
             (void)json_array_append(items, item);
         }
@@ -421,7 +413,7 @@ static int on_change(void *user, const char *event, json_t *object, struct fl_er
         return remember(get, object, strcmp(event, "DELETED") == 0)
                    ? print_change(get, event, object, err)
                    : 0;
-    json_array_foreach (items, i, item) {
+    json_array_foreach(items, i, item) {
         if (r == 0)
             r = print_change(get, event, item, err);
     }
@@ -439,7 +431,8 @@ static int watch(struct get *get)
     get->resource = target->resource;
     get->versions = fl_map_create(free);
     if (target->name)
-        follow.query.field_selector = fl_follow_name(get->client, target->name, get->field_selector);
+        follow.query.field_selector =
+            fl_follow_name(get->client, target->name, get->field_selector);
     if (fl_follow(get->client, &follow, on_change, get, &err) < 0)
         get->status = fl_client_report(get->client, NULL, &err);
     return get->status;

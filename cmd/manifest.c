@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DOCUMENTS_MAX   100000
-#define FOLDER_MAX      10000
-#define FOLDER_DEPTH    32
-#define FILE_MAX_BYTES  ((size_t)64 * 1024 * 1024)
+#define DOCUMENTS_MAX  100000
+#define FOLDER_MAX     10000
+#define FOLDER_DEPTH   32
+#define FILE_MAX_BYTES ((size_t)64 * 1024 * 1024)
 
 static struct fl_document *add(struct fl_documents *documents, const char *where)
 {
@@ -61,7 +61,7 @@ static void add_object(struct fl_documents *documents, json_t *object, const cha
     size_t i;
 
     if (is_list(object)) {
-        json_array_foreach (json_object_get(object, "items"), i, item) {
+        json_array_foreach(json_object_get(object, "items"), i, item) {
             if (documents->count < DOCUMENTS_MAX)
                 add_object(documents, item,
                            fl_arena_printf(documents->arena, "%s: items[%zu]", where, i));
@@ -181,8 +181,7 @@ static void add_folder(struct fl_documents *documents, const char *path, bool re
                  recursive, depth + 1, false);
 }
 
-void fl_documents_read(struct fl_documents *documents, const struct fl_words *files,
-                       bool recursive)
+void fl_documents_read(struct fl_documents *documents, const struct fl_words *files, bool recursive)
 {
     for (size_t i = 0; i < files->count; i++) {
         const char *path = files->items[i];

@@ -15,40 +15,46 @@ struct walk {
     char **argv;
 };
 
-bool fl_duration_parse(const char *text, int64_t *ret_ms)
+/* "90m" at the beginning of `*text`, which moves behind it; < 0 where there is none. */
+static int64_t take_part(const char **text)
 {
     static const struct {
         const char *unit;
         int64_t ms;
     } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-    int64_t total = 0, number;
+    size_t digits = strspn(*text, "0123456789"), unit_len;
+    int64_t number = 0;
 
-    if (fl_str_to_int64(text, 0, YEAR_MS / 1000, &number)) {
-        *ret_ms = number * 1000;
+    if (digits == 0 || digits > 12)
+        return -1;
+    for (size_t i = 0; i < digits; i++)
+        number = number * 10 + ((*text)[i] - '0');
+    *text += digits;
+    unit_len = strcspn(*text, "0123456789");
+    for (size_t i = 0; i < FL_COUNT_OF(units); i++)
+        if (strlen(units[i].unit) == unit_len && memcmp(units[i].unit, *text, unit_len) == 0) {
+            *text += unit_len;
+            return number <= YEAR_MS / units[i].ms ? number * units[i].ms : -1;
+        }
+    return -1;
+}
+
+bool fl_duration_parse(const char *text, int64_t *ret_ms)
+{
+    int64_t total = 0;
+
+    if (fl_str_to_int64(text, 0, YEAR_MS / 1000, &total)) {
+        *ret_ms = total * 1000;
         return true;
     }
-    if (!*text)
-        return false;
-    while (*text) {
-        size_t digits = strspn(text, "0123456789"), unit_len, i;
+    total = 0;
+    do {
+        int64_t part = take_part(&text);
 
-        if (digits == 0 || digits > 12)
+        if (part < 0 || total + part > YEAR_MS)
             return false;
-        number = 0;
-        for (i = 0; i < digits; i++)
-            number = number * 10 + (text[i] - '0');
-        text += digits;
-        unit_len = strcspn(text, "0123456789");
-        for (i = 0; i < FL_COUNT_OF(units); i++)
-            if (strlen(units[i].unit) == unit_len && memcmp(units[i].unit, text, unit_len) == 0)
-                break;
-        if (i == FL_COUNT_OF(units) || number > YEAR_MS / units[i].ms)
-            return false;
-        total += number * units[i].ms;
-        if (total > YEAR_MS)
-            return false;
-        text += unit_len;
-    }
+        total += part;
+    } while (*text);
     *ret_ms = total;
     return true;
 }
@@ -74,16 +80,16 @@ static void add_word(const struct walk *walk, struct fl_words *words, const char
 }
 
 /* `text` NULL: a flag without a value. */
-static int set_value(const struct walk *walk, const struct fl_option *option, const char *text)
+static int set_value(const struct walk *walk, const struct fl_option *option, const char *given)
 {
+    const char *text = fl_str_or(given, "");
+
     switch (option->type) {
     case FL_OPTION_FLAG:
-        if (parse_bool(text ? text : "true", option->value))
+        if (parse_bool(given ? given : "true", option->value))
             return -1;
         return bad_value(walk, option, text, "true or false");
     case FL_OPTION_CHOICE:
-        *(const char **)option->value = text ? text : "";
-        return -1;
     case FL_OPTION_TEXT:
         *(const char **)option->value = text;
         return -1;

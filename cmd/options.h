@@ -51,20 +51,22 @@ struct fl_client_flags {
     int64_t request_timeout_ms;
 };
 
-#define FL_CLIENT_OPTIONS(flags)                                                     \
-    {"kubeconfig", 0, FL_OPTION_TEXT, &(flags).kubeconfig},                          \
-        {"context", 0, FL_OPTION_TEXT, &(flags).context},                            \
-        {"data-dir", 0, FL_OPTION_TEXT, &(flags).data_dir},                          \
-        {"namespace", 'n', FL_OPTION_TEXT, &(flags).ns},                             \
-        {"request-timeout", 0, FL_OPTION_DURATION, &(flags).request_timeout_ms}
+#define FL_CLIENT_OPTIONS(flags)                                                                   \
+    {"kubeconfig", 0, FL_OPTION_TEXT, &(flags).kubeconfig},                                        \
+        {"context", 0, FL_OPTION_TEXT, &(flags).context},                                          \
+        {"data-dir", 0, FL_OPTION_TEXT, &(flags).data_dir},                                        \
+        {"namespace", 'n', FL_OPTION_TEXT, &(flags).ns},                                           \
+    {                                                                                              \
+        "request-timeout", 0, FL_OPTION_DURATION, &(flags).request_timeout_ms                      \
+    }
 
-#define FL_CLIENT_HELP                                                                    \
-    "\nWhere to:\n"                                                                       \
-    "  -n, --namespace NS      default: the context's, else \"default\"\n"                \
-    "      --kubeconfig FILE   default: the first file of $KUBECONFIG, the data\n"        \
-    "                          directory's, ~/.kube/config\n"                             \
-    "      --context NAME      of the kubeconfig; default: its current one\n"             \
-    "      --data-dir DIR      of `flops up` (default $FLOPS_DATA_DIR, ~/.flops)\n"       \
+#define FL_CLIENT_HELP                                                                             \
+    "\nWhere to:\n"                                                                                \
+    "  -n, --namespace NS      default: the context's, else \"default\"\n"                         \
+    "      --kubeconfig FILE   default: the first file of $KUBECONFIG, the data\n"                 \
+    "                          directory's, ~/.kube/config\n"                                      \
+    "      --context NAME      of the kubeconfig; default: its current one\n"                      \
+    "      --data-dir DIR      of `flops up` (default $FLOPS_DATA_DIR, ~/.flops)\n"                \
     "      --request-timeout D no single request takes longer (default 30s)\n"
 
 #endif

@@ -47,8 +47,8 @@ static void add_name(struct fl_buf *buf, const struct fl_discovery *discovery,
     const char *kind = fl_str_or(fl_json_str(object, "kind"), "");
 
     if (!resource)
-        resource = fl_discovery_find_kind(
-            discovery, fl_str_or(fl_json_str(object, "apiVersion"), ""), kind);
+        resource = fl_discovery_find_kind(discovery,
+                                          fl_str_or(fl_json_str(object, "apiVersion"), ""), kind);
     fl_buf_printf(buf, "%s/%s\n", resource ? resource->type_name : kind,
                   fl_str_or(fl_json_str(object, "metadata.name"), ""));
 }
@@ -71,7 +71,7 @@ int fl_output_object(const struct fl_output *output, const struct fl_discovery *
     } else if (output->form == FL_OUTPUT_JSONPATH) {
         r = fl_jsonpath_print(output->path, object, &buf, err);
     } else if (items) {
-        json_array_foreach ((json_t *)items, i, item)
+        json_array_foreach((json_t *)items, i, item)
             add_name(&buf, discovery, NULL, item);
     } else {
         add_name(&buf, discovery, resource, object);

@@ -32,8 +32,7 @@ static int unknown_type(const char *type, struct fl_error *err)
 
 /* One type, or a category of them, with each of the names. */
 static int add_type(const struct fl_discovery *discovery, struct fl_targets *targets,
-                    const char *type, const char *const *names, size_t count,
-                    struct fl_error *err)
+                    const char *type, const char *const *names, size_t count, struct fl_error *err)
 {
     const struct fl_api_resource *one = fl_discovery_find(discovery, type), **resources = &one;
     size_t resource_count = 1;

@@ -158,7 +158,7 @@ static int wait_for_chosen(struct waiting *waiting, const struct fl_api_resource
 
     if (r < 0)
         return r;
-    json_array_foreach (json_object_get(list, "items"), i, item)
+    json_array_foreach(json_object_get(list, "items"), i, item)
         wait_for(waiting, resource, fl_json_str(item, "metadata.namespace"),
                  fl_str_or(fl_json_str(item, "metadata.name"), ""));
     return 0;

@@ -87,7 +87,7 @@ static bool condition_is_met(const struct fl_wait_for *goal, const json_t *objec
     json_t *condition, *found = NULL;
     size_t i;
 
-    json_array_foreach (fl_json_path(object, "status.conditions"), i, condition) {
+    json_array_foreach(fl_json_path(object, "status.conditions"), i, condition) {
         const char *type = fl_json_str(condition, "type");
 
         if (type && strcasecmp(type, goal->condition) == 0)
@@ -136,7 +136,7 @@ static const char *holders(struct fl_arena *arena, const json_t *object)
     json_t *item;
     size_t i;
 
-    json_array_foreach (fl_json_path(object, "metadata.finalizers"), i, item)
+    json_array_foreach(fl_json_path(object, "metadata.finalizers"), i, item)
         all = fl_arena_printf(arena, "%s%s%s", all, *all ? ", " : "",
                               fl_str_or(json_string_value(item), "?"));
     return *all ? all : "nothing";

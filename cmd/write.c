@@ -128,7 +128,7 @@ static int report_conflicts(struct fl_client *client, const struct fl_document *
 
     (void)fprintf(stderr, "flops %s: %s: %s \"%s\": others own fields that the file sets:\n",
                   client->command, document->where, document->kind, document->name);
-    json_array_foreach ((json_t *)causes, i, cause) {
+    json_array_foreach((json_t *)causes, i, cause) {
         (void)fprintf(stderr, "  %-32s owned by %s\n", fl_str_or(fl_json_str(cause, "field"), "?"),
                       owner_of(client, fl_json_str(cause, "message")));
     }

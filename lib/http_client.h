@@ -15,15 +15,15 @@
 struct fl_http_client;
 
 struct fl_http_client_options {
-    const char *base_url;      /* "https://127.0.0.1:6443", no slash at the end */
-    const char *ca_file;       /* PEM; NULL: the system's */
-    const char *cert_file, *key_file; /* client certificate; may be NULL */
+    const char *base_url;                    /* "https://127.0.0.1:6443", no slash at the end */
+    const char *ca_file;                     /* PEM; NULL: the system's */
+    const char *cert_file, *key_file;        /* client certificate; may be NULL */
     const char *ca_pem, *cert_pem, *key_pem; /* the same as text; each wins over its file */
-    const char *bearer_token;  /* may be NULL; never logged */
+    const char *bearer_token;                /* may be NULL; never logged */
     const char *user_agent;
-    bool insecure;             /* no certificate check */
+    bool insecure;              /* no certificate check */
     int64_t connect_timeout_ms; /* 0: 10 s */
-    size_t max_response_bytes; /* 0: 256 MiB */
+    size_t max_response_bytes;  /* 0: 256 MiB */
 };
 
 int fl_http_client_create(const struct fl_http_client_options *options,
@@ -33,13 +33,13 @@ FL_DEFINE_CLEANUP(struct fl_http_client, fl_http_client_destroy)
 
 struct fl_http_call {
     const char *method;
-    const char *target;           /* path and query, beginning with '/' */
-    const char *content_type;     /* of the body; may be NULL */
-    const char *accept;           /* may be NULL */
+    const char *target;       /* path and query, beginning with '/' */
+    const char *content_type; /* of the body; may be NULL */
+    const char *accept;       /* may be NULL */
     const void *body;
     size_t body_len;
-    int64_t timeout_ms;           /* 0: 60 s; for a stream: without any byte, 0: none */
-    int64_t total_ms;             /* of a stream, from its beginning to its end; 0: no bound */
+    int64_t timeout_ms; /* 0: 60 s; for a stream: without any byte, 0: none */
+    int64_t total_ms;   /* of a stream, from its beginning to its end; 0: no bound */
 };
 
 /* UNAVAILABLE where no connection can be made, TIMEOUT past the deadline. Any HTTP status is a
