@@ -145,6 +145,8 @@ void fl_respond_buf(struct fl_request *request, int status, const char *content_
                     struct fl_buf *buf);
 void fl_respond_warning(struct fl_request *request, const char *text);
 void fl_respond_done(struct fl_request *request, int status); /* metrics and audit, before any end */
+/* Whether the stored text is what this version of the resource shows, byte by byte. */
+bool fl_stored_as(const struct fl_resource *resource, const struct fl_object *object);
 /* The stored text as the requested version shows it: apiVersion as asked for. Appends. */
 void fl_write_object(struct fl_buf *buf, const struct fl_resource *resource,
                      const struct fl_object *object);
