@@ -3,6 +3,7 @@
 #include "controller/apiserver/internal.h"
 
 #define CHORES_EVERY_MS 10000
+#define AFTER_FAILURE_MS 500
 #define EVENT_LIFE_US (INT64_C(3600) * 1000000)
 
 /* What happened: the committing thread hands each commit's changes to the loop, where the catalog,
@@ -125,6 +126,12 @@ void fl_apiserver_run_soon(struct fl_apiserver *server)
         return;
     server->soon = true;
     fl_timer_arm(server->chores, 20);
+}
+
+void fl_apiserver_run_later(struct fl_apiserver *server)
+{
+    if (!server->soon)
+        fl_timer_arm(server->chores, AFTER_FAILURE_MS);
 }
 
 /* Start and end */

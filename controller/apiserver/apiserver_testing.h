@@ -226,10 +226,21 @@ static inline void rig_open(struct rig *rig)
     rig->running = true;
 }
 
+static inline void rig_drained(void *user)
+{
+    fl_loop_stop(((struct rig *)user)->loop);
+}
+
+static inline void rig_drain(struct rig *rig)
+{
+    fl_apiserver_drain(rig->server, 2000, rig_drained, rig);
+}
+
+/* As the program ends: what is under way is answered, watches are ended. */
 static inline void rig_close(struct rig *rig)
 {
     if (rig->running) {
-        fl_loop_stop(rig->loop);
+        rig_on_loop(rig, rig_drain);
         assert_int_equal(pthread_join(rig->thread, NULL), 0);
         rig->running = false;
     }

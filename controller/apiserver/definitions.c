@@ -93,9 +93,8 @@ int fl_definitions_load(struct fl_apiserver *server, struct fl_error *err)
     return 0;
 }
 
-/* A deleted definition's objects go first, then the definition. True when there is nothing left to
- * wait for. */
-static bool finish_one(struct fl_apiserver *server, const char *name)
+/* A deleted definition's objects go first, then the definition. */
+static void finish_one(struct fl_apiserver *server, const char *name)
 {
     struct fl_served *served = fl_catalog_find_storage(server->catalog, name);
     struct fl_key key = {STORAGE, NULL, name};
@@ -112,13 +111,12 @@ static bool finish_one(struct fl_apiserver *server, const char *name)
                                    FL_PROPAGATION_BACKGROUND, &err);
         fl_list_finish(&list);
         if (left > 0)
-            return false;
+            return;
     }
     crd = fl_store_get_newest(server->store, &key);
     if (crd)
         (void)fl_drop_finalizer(server, fl_catalog_find_storage(server->catalog, STORAGE)->resource,
                                 crd, FINALIZER, &err);
-    return true;
 }
 
 void fl_definitions_run(struct fl_apiserver *server)
@@ -127,8 +125,7 @@ void fl_definitions_run(struct fl_apiserver *server)
     const char *name;
 
     while (fl_map_next(server->terminating_definitions, &cursor, &name, NULL))
-        if (finish_one(server, name))
-            (void)fl_map_remove(server->terminating_definitions, name);
+        finish_one(server, name); /* its end is an event that takes it off the list */
 }
 
 /* Installation of the program's own definitions */

@@ -112,41 +112,50 @@ static int check_preconditions(const struct fl_request *request, const struct de
     return 0;
 }
 
-/* The store's part, the same for all who delete. */
+/* What is to be written, the same for all who delete: *ret_after is content for write->object. */
+static enum fl_outcome prepare(struct fl_apiserver *server, const struct fl_resource *resource,
+                               const struct fl_object *live, enum fl_propagation propagation,
+                               json_t **ret_after, struct fl_store_write *ret_write)
+{
+    FL_JSON before = fl_object_parse(live);
+    enum fl_outcome outcome =
+        fl_meta_prepare_delete(server->env, &resource->traits, propagation, before, ret_after);
+
+    if (outcome != FL_OUTCOME_UNCHANGED)
+        fl_kind_deleting(server, resource, *ret_after);
+    *ret_write = (struct fl_store_write){
+        .op = outcome == FL_OUTCOME_REMOVED ? FL_STORE_DELETE : FL_STORE_UPDATE,
+        .key = {resource->storage, live->ns, live->name},
+        .object = *ret_after,
+        .expect_revision = live->revision,
+    };
+    return outcome;
+}
+
 static int submit(struct fl_apiserver *server, const struct fl_resource *resource,
                   const struct fl_object *live, enum fl_propagation propagation,
                   enum fl_outcome *ret_outcome, fl_store_done_fn *done, void *user,
                   struct fl_error *err)
 {
-    FL_JSON before = fl_object_parse(live);
+    struct fl_store_write write;
     FL_JSON after = NULL;
-    struct fl_store_write write = {
-        .key = {resource->storage, live->ns, live->name},
-        .expect_revision = live->revision,
-    };
 
-    *ret_outcome =
-        fl_meta_prepare_delete(server->env, &resource->traits, propagation, before, &after);
+    *ret_outcome = prepare(server, resource, live, propagation, &after, &write);
     if (*ret_outcome == FL_OUTCOME_UNCHANGED)
         return 0;
-    fl_kind_deleting(server, resource, after);
-    write.op = *ret_outcome == FL_OUTCOME_REMOVED ? FL_STORE_DELETE : FL_STORE_UPDATE;
-    write.object = after;
     return fl_store_write(server->store, &write, done, user, err);
-}
-
-static void ignore_done(void *user, int code, struct fl_object *object, const struct fl_error *err)
-{
-    (void)user, (void)code, (void)object, (void)err;
 }
 
 int fl_delete_object(struct fl_apiserver *server, const struct fl_resource *resource,
                      const struct fl_object *object, enum fl_propagation propagation,
                      struct fl_error *err)
 {
-    enum fl_outcome outcome;
+    struct fl_store_write write;
+    FL_JSON after = NULL;
 
-    return submit(server, resource, object, propagation, &outcome, ignore_done, NULL, err);
+    if (prepare(server, resource, object, propagation, &after, &write) == FL_OUTCOME_UNCHANGED)
+        return 0;
+    return fl_write_own(server, &write, err);
 }
 
 /* The answer to one DELETE */
@@ -240,7 +249,7 @@ static int delete_live(struct fl_request *request, struct fl_object *live,
 static int check_protected(const struct fl_request *request, struct fl_error *err)
 {
     if (strcmp(request->resource->storage, "namespaces") == 0 &&
-        (strcmp(request->name, "default") == 0 || fl_str_has_prefix(request->name, "kube-")))
+        (strcmp(request->name, "default") == 0 || strcmp(request->name, "kube-system") == 0))
         return fl_error_set(err, FL_E_FORBIDDEN,
                             "namespaces \"%s\" is forbidden: this namespace may not be deleted",
                             request->name);

@@ -1,9 +1,52 @@
 /* Changes that the server's own controllers make to stored objects. */
 #include "controller/apiserver/internal.h"
 
-static void ignore_done(void *user, int code, struct fl_object *object, const struct fl_error *err)
+struct own_write {
+    struct fl_apiserver *server;
+    char *resource, *ns, *name;
+};
+
+static void own_write_destroy(struct own_write *own)
 {
-    (void)user, (void)code, (void)object, (void)err;
+    free(own->resource);
+    free(own->ns);
+    free(own->name);
+    free(own);
+}
+
+static void look_again(void *user)
+{
+    struct own_write *own = user;
+
+    fl_gc_look_again(own->server->gc, own->resource, own->ns, own->name);
+    fl_apiserver_run_later(own->server);
+    own_write_destroy(own);
+}
+
+static void own_write_done(void *user, int code, struct fl_object *object,
+                           const struct fl_error *err)
+{
+    struct own_write *own = user;
+
+    (void)object, (void)err;
+    if (code < 0)
+        fl_loop_post(own->server->loop, look_again, own);
+    else
+        own_write_destroy(own);
+}
+
+int fl_write_own(struct fl_apiserver *server, const struct fl_store_write *write,
+                 struct fl_error *err)
+{
+    struct own_write *own = fl_calloc(1, sizeof(*own));
+    int r;
+
+    *own = (struct own_write){server, fl_strdup(write->key.resource), fl_strdup(write->key.ns),
+                              fl_strdup(write->key.name)};
+    r = fl_store_write(server->store, write, own_write_done, own, err);
+    if (r < 0)
+        own_write_destroy(own);
+    return r;
 }
 
 int fl_edit_object(struct fl_apiserver *server, const struct fl_resource *resource,
@@ -26,7 +69,7 @@ int fl_edit_object(struct fl_apiserver *server, const struct fl_resource *resour
         return 0;
     if (outcome == FL_OUTCOME_REMOVED)
         write.op = FL_STORE_DELETE;
-    return fl_store_write(server->store, &write, ignore_done, NULL, err);
+    return fl_write_own(server, &write, err);
 }
 
 static void remove_finalizer(void *user, json_t *object)

@@ -4,7 +4,8 @@
  * anything). A look at an object asks the store whether its owners exist, and does one of: nothing;
  * removes references to owners that are gone; deletes the object, whose owners are all gone. An
  * owner deleted in the foreground waits for the dependents that block it, one that orphans has its
- * references removed first. Looks are queued by what changed and repeated until nothing is left. */
+ * references removed first. Looks are queued by what changed and repeated until nothing is left; a
+ * write that fails later than it was accepted queues a look, too. */
 #include "controller/apiserver/internal.h"
 
 #define LOOKS_PER_RUN 500
@@ -260,6 +261,11 @@ struct fl_gc *fl_gc_create(struct fl_apiserver *server, struct fl_error *err)
     return gc;
 }
 
+void fl_gc_look_again(struct fl_gc *gc, const char *resource, const char *ns, const char *name)
+{
+    enqueue(gc, resource, ns, name);
+}
+
 static struct look *take_look(struct fl_gc *gc)
 {
     struct look *look = STAILQ_FIRST(&gc->queue);
@@ -314,7 +320,7 @@ static enum owner_state owner_state(struct fl_gc *gc, const struct fl_object *ob
                           served->resource->traits.namespaced ? object->ns : "",
                           fl_str_or(fl_json_str(owner, "name"), "")};
     if (served->resource->traits.namespaced && !*object->ns)
-        return GONE; /* a cluster-scoped object cannot have a namespaced owner */
+        return UNKNOWN; /* the owner would have to be in a namespace, and nobody says in which */
     have = fl_store_get_newest(gc->server->store, &key);
     if (!have || !fl_streq(have->uid, fl_json_str(owner, "uid")))
         return GONE;

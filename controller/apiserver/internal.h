@@ -117,6 +117,8 @@ struct fl_request {
 
 /* apiserver.c: the controllers run again shortly. */
 void fl_apiserver_run_soon(struct fl_apiserver *server);
+/* The same after a pause, for what just failed. */
+void fl_apiserver_run_later(struct fl_apiserver *server);
 
 /* request.c: from bytes to a request that is understood, known and allowed. */
 void fl_request_handle(void *server, struct fl_http_request *http);
@@ -145,6 +147,8 @@ void fl_respond_buf(struct fl_request *request, int status, const char *content_
                     struct fl_buf *buf);
 void fl_respond_warning(struct fl_request *request, const char *text);
 void fl_respond_done(struct fl_request *request, int status); /* metrics and audit, before any end */
+/* Whether the stored text is what this version of the resource shows, byte by byte. */
+bool fl_stored_as(const struct fl_resource *resource, const struct fl_object *object);
 /* The stored text as the requested version shows it: apiVersion as asked for. Appends. */
 void fl_write_object(struct fl_buf *buf, const struct fl_resource *resource,
                      const struct fl_object *object);
@@ -206,6 +210,10 @@ void fl_kind_deleting(struct fl_apiserver *server, const struct fl_resource *res
 
 /* edit.c: changes that the server's own controllers make to stored objects. CONFLICT where the
  * object has changed meanwhile: the change is an event, and they look again. */
+/* Hands the store a write of the server's own. One that fails after it was accepted makes the
+ * controllers look at the object again. */
+int fl_write_own(struct fl_apiserver *server, const struct fl_store_write *write,
+                 struct fl_error *err);
 typedef void fl_edit_fn(void *user, json_t *object);
 int fl_edit_object(struct fl_apiserver *server, const struct fl_resource *resource,
                    const struct fl_object *object, fl_edit_fn *edit, void *user,
@@ -235,6 +243,7 @@ void fl_definitions_run(struct fl_apiserver *server);
 struct fl_gc *fl_gc_create(struct fl_apiserver *server, struct fl_error *err);
 void fl_gc_destroy(struct fl_gc *gc);
 void fl_gc_observe(struct fl_gc *gc, const struct fl_event *event);
+void fl_gc_look_again(struct fl_gc *gc, const char *resource, const char *ns, const char *name);
 void fl_gc_run(struct fl_gc *gc);
 int fl_namespaces_bootstrap(struct fl_apiserver *server, struct fl_error *err);
 void fl_namespaces_observe(struct fl_apiserver *server, const struct fl_event *event);

@@ -153,6 +153,8 @@ static void write_objects(struct fl_apiserver *server, struct fl_buf *buf)
         for (size_t k = 0; k < all[i].count; k++) {
             const char *storage = all[i].items[k]->resource->storage;
 
+            if (all[i].items[k] != fl_catalog_find_storage(server->catalog, storage))
+                continue; /* another version of the same objects */
             fl_buf_printf(buf, "apiserver_storage_objects{resource=\"%s\"} %zu\n", storage,
                           fl_store_count(server->store, storage));
         }

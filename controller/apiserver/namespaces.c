@@ -113,8 +113,24 @@ static void describe_remains(void *user, json_t *object)
 
 static void drop_kubernetes(void *user, json_t *object)
 {
+    json_t *spec = json_object_get(object, "spec");
+    json_t *list = json_object_get(spec, "finalizers");
+
     (void)user;
-    (void)json_object_del(json_object_get(object, "spec"), "finalizers");
+    for (size_t i = json_array_size(list); i-- > 0;)
+        if (fl_streq(json_string_value(json_array_get(list, i)), "kubernetes"))
+            (void)json_array_remove(list, i);
+    if (json_array_size(list) == 0)
+        (void)json_object_del(spec, "finalizers");
+}
+
+/* Once, in whichever version: a kind whose objects live in namespaces and can be deleted. */
+static bool holds_content(struct fl_apiserver *server, const struct fl_served *served)
+{
+    const struct fl_resource *resource = served->resource;
+
+    return resource->traits.namespaced && fl_resource_allows(resource, FL_VERB_DELETE) &&
+           served == fl_catalog_find_storage(server->catalog, resource->storage);
 }
 
 static void finish_one(struct fl_apiserver *server, const char *name)
@@ -134,9 +150,8 @@ static void finish_one(struct fl_apiserver *server, const char *name)
     for (size_t i = 0; i < versions; i++) {
         for (size_t k = 0; k < all[i].count; k++) {
             const struct fl_resource *kind = all[i].items[k]->resource;
-            size_t left = kind->traits.namespaced && !kind->converted && fl_resource_allows(kind, FL_VERB_DELETE)
-                              ? delete_all(server, kind, name)
-                              : 0;
+            size_t left =
+                holds_content(server, all[i].items[k]) ? delete_all(server, kind, name) : 0;
 
             if (left)
                 fl_buf_printf(&remains.text, "%s%s has %zu resource instances",

@@ -264,18 +264,26 @@ static int parse_limit(struct fl_request *request, size_t *ret_limit, struct fl_
     return 0;
 }
 
-/* {"v":"meta.k8s.io/v1","rv":641,"start":"name\u0000"}, unpadded base64; over all namespaces the
- * start is "namespace/name\0". */
+/* {"v":"meta.k8s.io/v1","rv":641,"start":"name\u0000"}, unpadded base64 for URLs; over all namespaces
+ * the start is "namespace/name\0". */
 static char *make_continue(struct fl_request *request, const struct fl_object *last, uint64_t rv)
 {
     bool all = request->resource->traits.namespaced && !*request->ns;
-    const char *text = fl_arena_printf(
-        request->arena, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%llu,\"start\":\"%s%s%s\\u0000\"}",
-        (unsigned long long)rv, all ? last->ns : "", all ? "/" : "", last->name);
-    char *token = fl_base64_encode(request->arena, text, strlen(text));
+    const char *start = fl_arena_printf(request->arena, "%s%s%s", all ? last->ns : "",
+                                        all ? "/" : "", last->name);
+    struct fl_buf text;
+    char *token;
 
-    for (size_t len = strlen(token); len > 0 && token[len - 1] == '='; len--)
-        token[len - 1] = '\0';
+    fl_buf_init(&text, 0);
+    fl_buf_printf(&text, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%llu,\"start\":",
+                  (unsigned long long)rv);
+    fl_buf_json_string(&text, start, strlen(start));
+    text.len--; /* the quote that closes it follows the marker */
+    fl_buf_puts(&text, "\\u0000\"}");
+    token = fl_base64_encode(request->arena, text.data, text.len);
+    fl_buf_finish(&text);
+    for (char *c = token; *c; c++)
+        *c = *c == '+' ? '-' : *c == '/' ? '_' : *c == '=' ? '\0' : *c;
     return token;
 }
 
@@ -291,6 +299,15 @@ static bool unpack_continue(struct fl_request *request, const char *token, char 
     return fl_base64_decode(request->arena, padded, strlen(padded), ret_text, ret_len);
 }
 
+static char *last_marker(char *text)
+{
+    char *last = NULL;
+
+    for (char *at = strstr(text, "\\u0000"); at; at = strstr(at + 1, "\\u0000"))
+        last = at;
+    return last;
+}
+
 static int read_continue(struct fl_request *request, const char *token,
                          struct fl_list_query *query, struct fl_error *err)
 {
@@ -304,7 +321,7 @@ static int read_continue(struct fl_request *request, const char *token,
         return fl_error_set(err, FL_E_BAD_REQUEST,
                             "invalid continue token: continue key is not valid: not base64");
     /* The marker behind the name is a NUL, which our reader refuses: it is cut off as text. */
-    nul = strstr(text, "\\u0000");
+    nul = last_marker(text);
     if (!nul)
         return fl_error_set(err, FL_E_BAD_REQUEST,
                             "invalid continue token: continue key is not valid: no start");

@@ -248,14 +248,16 @@ int fl_request_body(struct fl_request *request, fl_json_duplicate_fn *duplicates
     const char *type = fl_http_header(request->http, "Content-Type");
     size_t len;
     const char *body = fl_http_body(request->http, &len);
+    bool patch = fl_streq(request->verb, "patch");
     int r;
 
-    if (!type || !*type || is_type(type, "application/json") ||
-        is_type(type, "application/merge-patch+json") ||
-        is_type(type, "application/json-patch+json") ||
-        is_type(type, "application/strategic-merge-patch+json") || is_type(type, "*/*"))
+    if (!type || !*type || is_type(type, "application/json") || is_type(type, "*/*") ||
+        (patch && (is_type(type, "application/merge-patch+json") ||
+                   is_type(type, "application/json-patch+json") ||
+                   is_type(type, "application/strategic-merge-patch+json"))))
         r = fl_json_parse(body, len, NULL, duplicates, user, ret_body, err);
-    else if (is_type(type, "application/yaml") || is_type(type, "application/apply-patch+yaml"))
+    else if (is_type(type, "application/yaml") ||
+             (patch && is_type(type, "application/apply-patch+yaml")))
         r = fl_yaml_parse(body, len, NULL, ret_body, err);
     else if (is_type(type, "application/vnd.kubernetes.protobuf"))
         r = fl_protobuf_decode(body, len, ret_body, err);

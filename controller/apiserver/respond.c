@@ -84,7 +84,7 @@ void fl_respond_warning(struct fl_request *request, const char *text)
 
 /* "apiVersion" sorts before every other member a kind has at its top, so a stored object begins
  * with it unless someone named a field in capitals or "a…". */
-static bool stored_as(const struct fl_resource *resource, const struct fl_object *object)
+bool fl_stored_as(const struct fl_resource *resource, const struct fl_object *object)
 {
     static const char start[] = "{\"apiVersion\":\"";
     size_t start_len = sizeof(start) - 1, len = strlen(resource->api_version);
@@ -108,7 +108,7 @@ void fl_write_object(struct fl_buf *buf, const struct fl_resource *resource,
 {
     FL_JSON value = NULL;
 
-    if (stored_as(resource, object)) {
+    if (fl_stored_as(resource, object)) {
         fl_buf_append(buf, object->json->data, object->json->len);
         return;
     }
@@ -162,7 +162,7 @@ void fl_respond_object(struct fl_request *request, int status, struct fl_object 
     FL_JSON value = NULL;
 
     if (request->view == FL_VIEW_OBJECT && !request->pretty && !request->yaml &&
-        object->json->len < GZIP_FROM_BYTES && stored_as(request->resource, object)) {
+        object->json->len < GZIP_FROM_BYTES && fl_stored_as(request->resource, object)) {
         fl_respond_done(request, status);
         fl_http_respond_bytes(request->http, status, JSON_TYPE, &object->json, 1);
         return;

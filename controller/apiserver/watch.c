@@ -179,8 +179,10 @@ static bool event_type_for(const struct fl_watcher *watcher, const struct fl_eve
 static struct fl_bytes *event_frame(struct fl_watcher *watcher, const struct fl_event *event,
                                     enum fl_event_type type)
 {
-    bool plain = watcher->request->view == FL_VIEW_OBJECT && type == event->type;
     const struct fl_object *object = event->object;
+    /* What is kept for all who watch must be the same for all: others may ask for another version. */
+    bool plain = watcher->request->view == FL_VIEW_OBJECT && type == event->type &&
+                 fl_stored_as(watcher->request->resource, object);
     struct fl_bytes *frame;
 
     if (plain && *event->cache)
@@ -365,6 +367,8 @@ static int read_start(struct fl_request *request, struct start *start, struct fl
         return forbid(err,
                       "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     start->initial = fl_request_flag(request, "sendInitialEvents");
+    if (!start->initial && start->revision == 0)
+        start->revision = fl_store_revision(request->server->store);
     start->initial_end = start->initial && fl_request_flag(request, "allowWatchBookmarks");
     return 0;
 }
@@ -427,7 +431,10 @@ void fl_handle_watch(struct fl_request *request)
 
     watcher->request = request;
     watcher->wants_bookmarks = fl_request_flag(request, "allowWatchBookmarks");
-    r = read_start(request, &start, &err);
+    if (request->server->draining) /* nobody would end it */
+        r = fl_error_set(&err, FL_E_UNAVAILABLE, "the server is shutting down");
+    else
+        r = read_start(request, &start, &err);
     if (r == 0)
         r = read_timeout(request, &timeout_ms, &err);
     if (r == 0)
