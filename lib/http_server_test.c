@@ -526,6 +526,45 @@ static void test_tls_knows_who_calls(void **state)
     rig_stop(rig);
 }
 
+static struct fl_bytes *read_pem(const char *path)
+{
+    struct fl_bytes *pem = NULL;
+
+    assert_int_equal(fl_file_read(path, (size_t)64 * 1024, &pem, NULL), 0);
+    return pem;
+}
+
+/* As a kubeconfig has them; text wins over a file, whatever the file is. */
+static void test_the_client_takes_certificates_as_text(void **state)
+{
+    struct rig *rig = start(true);
+    FL_CLEANUP(fl_http_client_destroyp) struct fl_http_client *client = NULL;
+    FL_CLEANUP(fl_freep)
+    char *url = fl_asprintf("https://127.0.0.1:%u", fl_http_server_port(rig->server));
+    struct fl_bytes *ca = read_pem(rig->ca), *cert = read_pem(rig->client_cert),
+                    *key = read_pem(rig->client_key);
+    const struct fl_http_client_options options = {.base_url = url,
+                                                   .ca_pem = ca->data,
+                                                   .ca_file = "/nowhere",
+                                                   .cert_pem = cert->data,
+                                                   .cert_file = "/nowhere",
+                                                   .key_pem = key->data,
+                                                   .key_file = "/nowhere"};
+
+    (void)state;
+    assert_int_equal(fl_http_client_create(&options, &client, NULL), 0);
+    fl_bytes_unref(ca); /* the client has its own */
+    fl_bytes_unref(cert);
+    fl_bytes_unref(key);
+    for (int i = 0; i < 2; i++) {
+        struct fl_bytes *answer = call(client, "GET", "/describe", NULL, 0, 201);
+
+        assert_non_null(strstr(answer->data, "|admin|developers"));
+        fl_bytes_unref(answer);
+    }
+    rig_stop(rig);
+}
+
 static void test_tls_carries_large_bodies_both_ways(void **state)
 {
     struct rig *rig = start(true);
@@ -609,6 +648,13 @@ static void test_the_client_streams_lines(void **state)
         FL_E_TIMEOUT);
     assert_int_equal(count, 1);
     RIG_WAIT_FOR(rig_counts(rig).gone == 1);
+    /* So has a stream with a bound on the whole of it. */
+    assert_int_equal(
+        fl_http_stream(client,
+                       &(struct fl_http_call){.method = "GET", .target = "/watch", .total_ms = 200},
+                       any_line, &count, &status, NULL, &err),
+        FL_E_TIMEOUT);
+    assert_int_equal(count, 2);
     rig_stop(rig);
 }
 
@@ -715,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_to_nobody_is_harmless),
         cmocka_unit_test(test_large_answers),
         cmocka_unit_test(test_tls_knows_who_calls),
+        cmocka_unit_test(test_the_client_takes_certificates_as_text),
         cmocka_unit_test(test_tls_carries_large_bodies_both_ways),
         cmocka_unit_test(test_the_client_streams_lines),
         cmocka_unit_test(test_the_client_says_what_went_wrong),
