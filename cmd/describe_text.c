@@ -21,12 +21,28 @@ static void put_key(struct fl_buf *out, const char *key)
         fl_buf_putc(out, ' ');
 }
 
+/* More lines are indented to the value's column; what a terminal would obey is made visible. */
+static void put_value(struct fl_buf *out, const char *value)
+{
+    for (; *value; value++) {
+        if (*value == '\n' && value[1])
+            fl_buf_printf(out, "\n%*s", VALUE_COLUMN, "");
+        else if ((unsigned char)*value >= ' ' && *value != 0x7F)
+            fl_buf_putc(out, *value);
+        else if (*value == 0x1B)
+            fl_buf_puts(out, "^[");
+        else
+            fl_buf_putc(out, ' ');
+    }
+    fl_buf_putc(out, '\n');
+}
+
 static void put_line(struct fl_buf *out, const char *key, const char *value)
 {
     if (!value || !*value)
         return;
     put_key(out, key);
-    fl_buf_printf(out, "%s\n", value);
+    put_value(out, value);
 }
 
 static void put_map(struct fl_buf *out, const char *title, const json_t *map, const char *between)
@@ -42,7 +58,8 @@ static void put_map(struct fl_buf *out, const char *title, const json_t *map, co
         if (!first)
             fl_buf_printf(out, "%*s", VALUE_COLUMN, "");
         first = false;
-        fl_buf_printf(out, "%s%s%s\n", key, between, fl_str_or(json_string_value(value), ""));
+        fl_buf_printf(out, "%s%s", key, between);
+        put_value(out, fl_str_or(json_string_value(value), ""));
     }
     if (first)
         fl_buf_puts(out, "<none>\n");

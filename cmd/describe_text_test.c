@@ -128,11 +128,13 @@ static void test_secret(void **state)
 static void test_little(void **state)
 {
     (void)state;
-    assert_page("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\nimmutable: true\ndata: {}\n",
+    assert_page("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, annotations: "
+                "{a: \"one\\ntwo\\e[31m\"}}\nimmutable: true\ndata: {}\n",
                 NULL,
                 "Name:          c\n"
                 "Labels:        <none>\n"
-                "Annotations:   <none>\n"
+                "Annotations:   a: one\n"
+                "               two^[[31m\n"
                 "API Version:   v1\n"
                 "Kind:          ConfigMap\n"
                 "Immutable:     true\n"

@@ -8,6 +8,7 @@
 
 #define STREAM_SECONDS 240 /* after this the server ends it and we begin another */
 #define QUIET_MS       300000
+#define LOOK_MS        1000
 #define PAUSE_MIN_MS   100
 #define PAUSE_MAX_MS   5000
 
@@ -38,6 +39,14 @@ const char *fl_follow_name(struct fl_client *client, const char *name, const cha
 static int64_t now_ms(const struct following *following)
 {
     return fl_monotonic_ms(&following->client->env);
+}
+
+/* Until the deadline; far away where there is none. */
+static int64_t left_ms(const struct following *following)
+{
+    int64_t deadline = following->follow->deadline_ms;
+
+    return deadline > 0 ? deadline - now_ms(following) : INT64_MAX;
 }
 
 static void set_version(struct following *following, const char *version)
@@ -89,10 +98,15 @@ static int on_line(void *user, const char *line, size_t len, struct fl_error *er
 
 static int give_list(struct following *following, struct fl_error *err)
 {
+    struct fl_client *client = following->client;
+    int64_t timeout_ms = client->request_timeout_ms, left = left_ms(following);
     FL_JSON list = NULL;
-    int r = fl_client_list(following->client, following->follow->resource,
-                           &following->follow->query, &list, err);
+    int r;
 
+    if (left < timeout_ms) /* one look is due, however late it is */
+        client->request_timeout_ms = left > LOOK_MS ? left : LOOK_MS;
+    r = fl_client_list(client, following->follow->resource, &following->follow->query, &list, err);
+    client->request_timeout_ms = timeout_ms;
     if (r < 0)
         return r;
     following->heard = true;
@@ -107,16 +121,13 @@ static int watch(struct following *following, struct fl_error *err)
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     struct fl_client *client = following->client;
     const struct fl_list_query *query = &following->follow->query;
-    int64_t deadline = following->follow->deadline_ms, left = 0;
+    int64_t left = left_ms(following);
     struct fl_http_call call = {.method = "GET", .timeout_ms = QUIET_MS};
     const char *target;
     int http = 0, r;
 
-    if (deadline > 0) {
-        left = deadline - now_ms(following);
-        if (left <= 0)
-            return fl_error_set(err, FL_E_TIMEOUT, "timed out");
-    }
+    if (left <= 0)
+        return fl_error_set(err, FL_E_TIMEOUT, "timed out");
     target = fl_client_path(client, following->follow->resource, query->ns, NULL);
     target = fl_client_query(client, target, "watch", "true");
     target = fl_client_query(client, target, "allowWatchBookmarks", "true");
@@ -128,28 +139,44 @@ static int watch(struct following *following, struct fl_error *err)
     target = fl_client_query(client, target, "includeObject", query->include_object);
     call.target = target;
     call.accept = fl_str_or(query->accept, "application/json");
-    call.total_ms = left;
+    call.total_ms = left < INT64_MAX ? left : 0;
     r = fl_http_stream(client->http, &call, on_line, following, &http, &body, err);
     if (r != 0)
         return r;
     return http >= 300 ? fl_client_refused(client, http, body, err) : 0;
 }
 
-/* Whether to go on after a failure; waits a little if so. */
+static bool may_pass(int r)
+{
+    return r == FL_E_UNAVAILABLE || r == FL_E_TIMEOUT || r == FL_E_TOO_MANY_REQUESTS ||
+           r == FL_E_INTERNAL;
+}
+
+/* Before another try: each time twice as long, but not beyond the deadline. */
+static void pause_before(struct following *following)
+{
+    int64_t left = left_ms(following);
+
+    fl_client_pause(left < following->pause_ms ? left : following->pause_ms);
+    following->pause_ms *= 2;
+    if (following->pause_ms > PAUSE_MAX_MS)
+        following->pause_ms = PAUSE_MAX_MS;
+}
+
+/* Whether to go on after a failure (0); waits a little if so. */
 static int recover(struct following *following, int r, struct fl_error *err)
 {
-    int64_t now = now_ms(following), deadline = following->follow->deadline_ms;
+    int64_t now = now_ms(following), failing_ms;
 
     if (following->told || !following->began)
         return r;
-    if (deadline > 0 && now >= deadline)
+    if (left_ms(following) <= 0)
         return FL_E_TIMEOUT;
     if (r == FL_E_EXPIRED) {
         free(FL_TAKE(following->version));
         return 0;
     }
-    if (r != FL_E_UNAVAILABLE && r != FL_E_TIMEOUT && r != FL_E_TOO_MANY_REQUESTS &&
-        r != FL_E_INTERNAL)
+    if (!may_pass(r))
         return r;
     if (following->heard) {
         following->failing_ms = 0;
@@ -160,14 +187,11 @@ static int recover(struct following *following, int r, struct fl_error *err)
         following->failing_ms = now;
         (void)fprintf(stderr, "flops %s: connection lost, trying again\n",
                       following->client->command);
-    } else if (now - following->failing_ms > following->client->request_timeout_ms) {
-        return fl_error_wrap(err, "gave up after %llds",
-                             (long long)((now - following->failing_ms) / 1000));
     }
-    fl_client_pause(following->pause_ms);
-    following->pause_ms *= 2;
-    if (following->pause_ms > PAUSE_MAX_MS)
-        following->pause_ms = PAUSE_MAX_MS;
+    failing_ms = now - following->failing_ms;
+    if (failing_ms > following->client->request_timeout_ms)
+        return fl_error_wrap(err, "gave up after %llds", (long long)(failing_ms / 1000));
+    pause_before(following);
     return 0;
 }
 

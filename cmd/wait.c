@@ -198,6 +198,8 @@ static int run(int argc, char **argv)
         return status;
     if (fl_client_open("wait", &waiting.flags, waiting.arena, &waiting.client, &err) < 0)
         return fl_command_fail("wait", &err);
+    if (waiting.timeout_ms < waiting.client->request_timeout_ms)
+        waiting.client->request_timeout_ms = waiting.timeout_ms > 1000 ? waiting.timeout_ms : 1000;
     waiting.deadline_ms = fl_monotonic_ms(&waiting.client->env) + waiting.timeout_ms;
     if (fl_discovery_load(waiting.client, false, &err) < 0 ||
         wait_for_all(&waiting, &words, &err) < 0)

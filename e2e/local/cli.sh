@@ -168,6 +168,10 @@ s=socket.socket(); s.bind(("127.0.0.1",0)); s.listen(); print(s.getsockname()[1]
     "$FLOPS" get cm --kubeconfig "$work/silent" --request-timeout 1s >"$work/out" 2>"$work/err"; rc=$?
     same $rc 1
     within 4
+    begun=$SECONDS
+    "$FLOPS" wait cm/x --for=delete --timeout 1s --kubeconfig "$work/silent" >"$work/out" 2>"$work/err"; rc=$?
+    same $rc 1
+    within 4
     kill "$silent_pid" 2>/dev/null
     it "no kubeconfig anywhere"
     env -u KUBECONFIG HOME=/nonexistent "$FLOPS" get cm >"$work/out" 2>"$work/err"; rc=$?
