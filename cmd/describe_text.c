@@ -221,7 +221,7 @@ static json_t *sizes_of(const json_t *data, bool is_base64)
 
         if (is_base64 && !fl_base64_decode(arena, text, len, &decoded, &len))
             len = 0;
-        fl_json_set_str(sizes, key, fl_arena_printf(arena, "%zu bytes", len));
+        fl_json_set_str(sizes, key, fl_arena_printf(arena, "%zu byte%s", len, len == 1 ? "" : "s"));
     }
     return sizes;
 }

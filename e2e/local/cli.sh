@@ -185,6 +185,10 @@ s=socket.socket(); s.bind(("127.0.0.1",0)); s.listen(); print(s.getsockname()[1]
     ends_with 1 get ns --context nope
     complains 'there is no context "nope"'
     [ -z "$other" ] || return 0
+    it "a bearer token"
+    "$FLOPS" kubeconfig --data-dir "$work/data" --user root --group system:masters --token >"$work/token"
+    "$FLOPS" get ns --kubeconfig "$work/token" >"$work/out" 2>"$work/err" || problem "a token"
+    says '^default +Active'
     it "another user, certificates in files"
     "$FLOPS" kubeconfig --data-dir "$work/data" --user jane >"$work/jane"
     "$FLOPS" get cm --kubeconfig "$work/jane" >"$work/out" 2>"$work/err"; rc=$?
