@@ -474,9 +474,28 @@ static int check_namespace(struct edit *edit)
     return 0;
 }
 
+/* The newest definition counts, even where its deletion is still on its way to the disk: what is
+ * created behind that would be left over. */
+static bool is_definition_terminating(struct edit *edit)
+{
+    const struct fl_served *served = edit->request->served;
+    struct fl_key key = {"customresourcedefinitions.apiextensions.k8s.io", NULL,
+                         served->resource->storage};
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *newest = NULL;
+    FL_JSON value = NULL;
+
+    if (served->terminating || served->resource->builtin)
+        return served->terminating;
+    newest = fl_store_get_newest(edit->server->store, &key);
+    if (!newest || newest->revision == served->revision)
+        return !newest;
+    value = fl_object_parse(newest);
+    return fl_meta_is_deleting(value);
+}
+
 static int check_definition(struct edit *edit)
 {
-    if (!edit->request->served->terminating)
+    if (!is_definition_terminating(edit))
         return 0;
     return fl_error_set(&edit->err, FL_E_METHOD_NOT_ALLOWED,
                         "create not allowed while custom resource definition is terminating");
