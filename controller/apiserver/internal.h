@@ -212,6 +212,10 @@ void fl_kind_deleting(struct fl_apiserver *server, const struct fl_resource *res
 
 /* edit.c: changes that the server's own controllers make to stored objects. CONFLICT where the
  * object has changed meanwhile: the change is an event, and they look again. */
+/* Whether a stored object may be shown: nobody learns of what a crash could still take back. A
+ * write that changes nothing but builds on such an object is written all the same, so that its
+ * answer comes after it and fails with it. */
+bool fl_is_durable(struct fl_apiserver *server, const struct fl_object *object);
 /* Hands the store a write of the server's own. One that fails after it was accepted makes the
  * controllers look at the object again. */
 int fl_write_own(struct fl_apiserver *server, const struct fl_store_write *write,

@@ -633,7 +633,8 @@ static int update_object(struct edit *edit, bool patch)
     if (r < 0)
         return r;
     outcome = fl_meta_finish_update(&edit->resource->traits, edit->live, edit->object);
-    if (edit->dry_run || outcome == FL_OUTCOME_UNCHANGED) {
+    if (edit->dry_run || (outcome == FL_OUTCOME_UNCHANGED &&
+                          fl_is_durable(edit->server, edit->live_object))) {
         respond_unwritten(edit, 200);
         return 0;
     }
