@@ -191,11 +191,28 @@ static void read_builtin_traits(struct fl_resource *resource, const json_t *entr
     resource->has_finalize = list_names(subresources, "finalize");
 }
 
+/* What decodes bytes of a built-in kind takes empty ones, which the format's check refuses; that
+ * they are base64 is checked by who decodes them. Documents keep the format. */
+static void forget_byte_formats(json_t *schema)
+{
+    const char *key;
+    json_t *value;
+    size_t i;
+
+    if (fl_streq(fl_json_str(schema, "format"), "byte"))
+        (void)json_object_del(schema, "format");
+    json_object_foreach(schema, key, value)
+        forget_byte_formats(value);
+    json_array_foreach(schema, i, value)
+        forget_byte_formats(value);
+}
+
 int fl_resource_from_builtin(const json_t *entry, struct fl_resource **ret_resource,
                              struct fl_error *err)
 {
     FL_CLEANUP(fl_resource_unrefp) struct fl_resource *resource = create();
     const char *columns = fl_json_str(entry, "columns");
+    FL_JSON schema = NULL;
     int r;
 
     resource->builtin = true;
@@ -211,7 +228,9 @@ int fl_resource_from_builtin(const json_t *entry, struct fl_resource **ret_resou
     resource->columns_name = columns ? fl_arena_strdup(resource->arena, columns) : NULL;
     resource->strategic_lists = metadata_lists;
     resource->strategic_list_count = FL_COUNT_OF(metadata_lists);
-    r = compile_schema(resource, json_object_get(entry, "schema"), "schema", err);
+    schema = json_deep_copy(json_object_get(entry, "schema"));
+    forget_byte_formats(schema);
+    r = compile_schema(resource, schema, "schema", err);
     if (r < 0)
         return fl_error_wrap(err, "built-in %s", resource->storage);
     *ret_resource = FL_TAKE(resource);

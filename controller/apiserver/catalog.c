@@ -69,7 +69,7 @@ static const char *make_key(char buf[KEY_MAX], const char *group, const char *ve
 }
 
 static int add(struct fl_catalog *catalog, struct fl_resource *resource, bool terminating,
-               struct fl_error *err)
+               uint64_t revision, struct fl_error *err)
 {
     struct fl_served *served = fl_calloc(1, sizeof(*served));
     char key[KEY_MAX];
@@ -78,6 +78,7 @@ static int add(struct fl_catalog *catalog, struct fl_resource *resource, bool te
     served->refs = 1;
     served->resource = fl_resource_ref(resource);
     served->terminating = terminating;
+    served->revision = revision;
     if (resource->builtin) {
         served->columns = fl_table_columns_builtin(resource->group, resource->kind);
     } else {
@@ -106,7 +107,7 @@ int fl_catalog_load_builtins(struct fl_catalog *catalog, struct fl_error *err)
 
         r = fl_resource_from_builtin(entry, &resource, err);
         if (r == 0)
-            r = add(catalog, resource, false, err);
+            r = add(catalog, resource, false, 0, err);
         if (r < 0)
             return r;
     }
@@ -139,7 +140,7 @@ static bool is_established(const json_t *crd)
 }
 
 int fl_catalog_set_definition(struct fl_catalog *catalog, const char *name, const json_t *crd,
-                              struct fl_error *err)
+                              uint64_t revision, struct fl_error *err)
 {
     json_t *version;
     size_t i;
@@ -155,7 +156,7 @@ int fl_catalog_set_definition(struct fl_catalog *catalog, const char *name, cons
             continue;
         r = fl_resource_from_crd(crd, version, &resource, err);
         if (r == 0)
-            r = add(catalog, resource, fl_meta_is_deleting(crd), err);
+            r = add(catalog, resource, fl_meta_is_deleting(crd), revision, err);
         if (r < 0)
             return fl_error_wrap(err, "definition %s", name);
     }
@@ -279,7 +280,8 @@ static const char *who_uses(struct fl_catalog *catalog, const json_t *crd, const
     while (name && fl_map_next(catalog->served, &cursor, NULL, &value)) {
         const struct fl_resource *resource = ((struct fl_served *)value)->resource;
 
-        if (!fl_streq(resource->group, group) || fl_streq(resource->storage, own))
+        if (!fl_streq(resource->group, group) ||
+            (!resource->builtin && fl_streq(resource->storage, own)))
             continue;
         if (kind ? strcmp(resource->kind, name) == 0 || strcmp(resource->list_kind, name) == 0
                  : uses_name(resource, name))

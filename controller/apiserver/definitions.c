@@ -59,7 +59,7 @@ static void take_up(struct fl_apiserver *server, const struct fl_object *object)
     FL_JSON crd = fl_object_parse(object);
     struct fl_error err = {0};
 
-    if (fl_catalog_set_definition(server->catalog, object->name, crd, &err) < 0)
+    if (fl_catalog_set_definition(server->catalog, object->name, crd, object->revision, &err) < 0)
         fl_log_warn(server->env->log, "definition not served", FL_STR("name", object->name),
                     FL_STR("error", err.msg));
     if (fl_meta_is_deleting(crd))
@@ -72,11 +72,12 @@ void fl_definitions_changed(struct fl_apiserver *server, const struct fl_event *
 
     if (strcmp(event->object->resource, STORAGE) != 0)
         return;
+    server->names_changed = true;
     if (event->type != FL_EVENT_DELETED) {
         take_up(server, event->object);
         return;
     }
-    (void)fl_catalog_set_definition(server->catalog, event->object->name, NULL, &err);
+    (void)fl_catalog_set_definition(server->catalog, event->object->name, NULL, 0, &err);
     (void)fl_map_remove(server->terminating_definitions, event->object->name);
 }
 
@@ -119,11 +120,34 @@ static void finish_one(struct fl_apiserver *server, const char *name)
                                 crd, FINALIZER, &err);
 }
 
+static void judge_names(void *user, json_t *crd)
+{
+    fl_definition_default(user, crd, crd);
+}
+
+/* Definitions that were refused their names look whether they are free now. */
+static void retry_names(struct fl_apiserver *server)
+{
+    const struct fl_resource *resource = fl_catalog_find_storage(server->catalog, STORAGE)->resource;
+    struct fl_error err = {0};
+    struct fl_list list;
+
+    server->names_changed = false;
+    if (fl_store_list(server->store, &(struct fl_list_query){.resource = STORAGE}, &list, &err) < 0)
+        return;
+    for (size_t i = 0; i < list.count; i++)
+        if (strstr(list.objects[i]->json->data, "\"NotAccepted\""))
+            (void)fl_edit_object(server, resource, list.objects[i], judge_names, server, &err);
+    fl_list_finish(&list);
+}
+
 void fl_definitions_run(struct fl_apiserver *server)
 {
     void *cursor = NULL;
     const char *name;
 
+    if (server->names_changed)
+        retry_names(server);
     while (fl_map_next(server->terminating_definitions, &cursor, &name, NULL))
         finish_one(server, name); /* its end is an event that takes it off the list */
 }

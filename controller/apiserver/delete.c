@@ -141,8 +141,10 @@ static int submit(struct fl_apiserver *server, const struct fl_resource *resourc
     FL_JSON after = NULL;
 
     *ret_outcome = prepare(server, resource, live, propagation, &after, &write);
-    if (*ret_outcome == FL_OUTCOME_UNCHANGED)
+    if (*ret_outcome == FL_OUTCOME_UNCHANGED && fl_is_durable(server, live))
         return 0;
+    if (*ret_outcome == FL_OUTCOME_UNCHANGED)
+        *ret_outcome = FL_OUTCOME_CHANGED;
     return fl_store_write(server->store, &write, done, user, err);
 }
 

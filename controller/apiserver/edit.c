@@ -1,6 +1,11 @@
 /* Changes that the server's own controllers make to stored objects. */
 #include "controller/apiserver/internal.h"
 
+bool fl_is_durable(struct fl_apiserver *server, const struct fl_object *object)
+{
+    return object->revision <= fl_store_revision(server->store);
+}
+
 struct own_write {
     struct fl_apiserver *server;
     char *resource, *ns, *name;

@@ -22,6 +22,7 @@ struct fl_served {
     const struct fl_table_columns *columns;
     struct fl_table_columns *own_columns; /* of a definition; NULL for built-in kinds */
     bool terminating; /* its definition is being deleted: no new objects */
+    uint64_t revision; /* of its definition; 0 for built-in kinds */
 };
 
 struct fl_group_version {
@@ -40,7 +41,7 @@ void fl_catalog_destroy(struct fl_catalog *catalog);
 int fl_catalog_load_builtins(struct fl_catalog *catalog, struct fl_error *err);
 /* Takes up, replaces or drops what a definition defines; NULL crd: the definition is gone. */
 int fl_catalog_set_definition(struct fl_catalog *catalog, const char *name, const json_t *crd,
-                              struct fl_error *err);
+                              uint64_t revision, struct fl_error *err);
 struct fl_served *fl_catalog_find(struct fl_catalog *catalog, const char *group,
                                   const char *version, const char *plural);
 /* By kind, for owner references: any version of the group will do. */
@@ -80,6 +81,7 @@ struct fl_apiserver {
     int64_t chores_ms;
     uint64_t chores_done;
     bool soon;
+    bool names_changed; /* of definitions: others may have waited for them */
     bool draining;
     size_t writes_in_flight;
 };
@@ -210,6 +212,10 @@ void fl_kind_deleting(struct fl_apiserver *server, const struct fl_resource *res
 
 /* edit.c: changes that the server's own controllers make to stored objects. CONFLICT where the
  * object has changed meanwhile: the change is an event, and they look again. */
+/* Whether a stored object may be shown: nobody learns of what a crash could still take back. A
+ * write that changes nothing but builds on such an object is written all the same, so that its
+ * answer comes after it and fails with it. */
+bool fl_is_durable(struct fl_apiserver *server, const struct fl_object *object);
 /* Hands the store a write of the server's own. One that fails after it was accepted makes the
  * controllers look at the object again. */
 int fl_write_own(struct fl_apiserver *server, const struct fl_store_write *write,

@@ -100,13 +100,17 @@ static void check_configmap(const json_t *object, const json_t *old,
 static void default_secret(json_t *object)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    json_t *plain = json_object_get(object, "stringData"), *value;
+    json_t *plain = json_object_get(object, "stringData"), *data = json_object_get(object, "data");
+    json_t *value;
     const char *key;
 
     if (!fl_json_str(object, "type") || !*fl_json_str(object, "type"))
         fl_json_set_str(object, "type", "Opaque");
-    if (!json_is_object(plain))
-        return;
+    if (!json_is_object(plain) || (data && !json_is_null(data) && !json_is_object(data)))
+        return; /* the schema says so */
+    json_object_foreach(plain, key, value)
+        if (!json_is_string(value))
+            return;
     json_object_foreach(plain, key, value)
         fl_json_set_str(fl_json_ensure_object(object, "data"), key,
                         fl_base64_encode(arena, json_string_value(value),
@@ -262,9 +266,34 @@ static bool is(const struct fl_resource *resource, const char *storage)
     return resource->builtin && strcmp(resource->storage, storage) == 0;
 }
 
+/* Bytes may be written over several lines, as YAML does. */
+static void join_lines(json_t *object, const char *member)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(json_object_get(object, member), key, value) {
+        const char *text = json_string_value(value);
+        struct fl_buf joined;
+
+        if (!text || !strpbrk(text, "\r\n"))
+            continue;
+        fl_buf_init(&joined, 0);
+        for (; *text; text++)
+            if (*text != '\r' && *text != '\n')
+                fl_buf_putc(&joined, *text);
+        (void)json_string_set(value, fl_buf_text(&joined));
+        fl_buf_finish(&joined);
+    }
+}
+
 void fl_kind_prune(const struct fl_resource *resource, json_t *object, fl_schema_path_fn *unknown,
                    void *user)
 {
+    if (is(resource, "secrets"))
+        join_lines(object, "data");
+    if (is(resource, "configmaps"))
+        join_lines(object, "binaryData");
     if (is(resource, "customresourcedefinitions.apiextensions.k8s.io"))
         fl_crd_prune(object, unknown, user);
 }

@@ -475,9 +475,28 @@ static int check_namespace(struct edit *edit)
     return 0;
 }
 
+/* The newest definition counts, even where its deletion is still on its way to the disk: what is
+ * created behind that would be left over. */
+static bool is_definition_terminating(struct edit *edit)
+{
+    const struct fl_served *served = edit->request->served;
+    struct fl_key key = {"customresourcedefinitions.apiextensions.k8s.io", NULL,
+                         served->resource->storage};
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *newest = NULL;
+    FL_JSON value = NULL;
+
+    if (served->terminating || served->resource->builtin)
+        return served->terminating;
+    newest = fl_store_get_newest(edit->server->store, &key);
+    if (!newest || newest->revision == served->revision)
+        return !newest;
+    value = fl_object_parse(newest);
+    return fl_meta_is_deleting(value);
+}
+
 static int check_definition(struct edit *edit)
 {
-    if (!edit->request->served->terminating)
+    if (!is_definition_terminating(edit))
         return 0;
     return fl_error_set(&edit->err, FL_E_METHOD_NOT_ALLOWED,
                         "create not allowed while custom resource definition is terminating");
@@ -615,7 +634,8 @@ static int update_object(struct edit *edit, bool patch)
     if (r < 0)
         return r;
     outcome = fl_meta_finish_update(&edit->resource->traits, edit->live, edit->object);
-    if (edit->dry_run || outcome == FL_OUTCOME_UNCHANGED) {
+    if (edit->dry_run || (outcome == FL_OUTCOME_UNCHANGED &&
+                          fl_is_durable(edit->server, edit->live_object))) {
         respond_unwritten(edit, 200);
         return 0;
     }
