@@ -12,13 +12,15 @@
 #define TOKEN_MAX_BYTES 4096
 #define GROUPS_MAX 32
 #define LOOK_AGAIN_MS 1000
+#define YOUNG_SECONDS 2
 
 struct fl_tokens {
     const struct fl_env *env;
     char *path;
     struct fl_arena *arena; /* holds the entries */
     struct fl_map *by_hash; /* → struct fl_user */
-    struct timespec changed;
+    struct stat read; /* the file as it was when it was read */
+    bool read_young;  /* it had changed just before: a further change may bear the same time */
     int64_t looked_ms;
 };
 
@@ -100,6 +102,12 @@ static void read_file(struct fl_tokens *tokens)
         read_line(tokens, line);
 }
 
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
 static void look_again(struct fl_tokens *tokens)
 {
     int64_t now = fl_monotonic_ms(tokens->env);
@@ -108,10 +116,11 @@ static void look_again(struct fl_tokens *tokens)
     if (now - tokens->looked_ms < LOOK_AGAIN_MS)
         return;
     tokens->looked_ms = now;
-    if (stat(tokens->path, &st) != 0 || (st.st_mtim.tv_sec == tokens->changed.tv_sec &&
-                                         st.st_mtim.tv_nsec == tokens->changed.tv_nsec))
+    if (stat(tokens->path, &st) != 0 || (is_same_file(&st, &tokens->read) && !tokens->read_young))
         return;
-    tokens->changed = st.st_mtim;
+    tokens->read = st;
+    tokens->read_young =
+        fl_realtime_us(tokens->env) / 1000000 - st.st_mtim.tv_sec <= YOUNG_SECONDS;
     read_file(tokens);
 }
 
