@@ -12,15 +12,13 @@
 #define TOKEN_MAX_BYTES 4096
 #define GROUPS_MAX 32
 #define LOOK_AGAIN_MS 1000
-#define YOUNG_SECONDS 2
 
 struct fl_tokens {
     const struct fl_env *env;
     char *path;
     struct fl_arena *arena; /* holds the entries */
     struct fl_map *by_hash; /* → struct fl_user */
-    struct stat read; /* the file as it was when it was read */
-    bool read_young;  /* it had changed just before: a further change may bear the same time */
+    struct stat known; /* of the file that was read */
     int64_t looked_ms;
 };
 
@@ -83,7 +81,7 @@ static void read_line(struct fl_tokens *tokens, const char *line)
     fl_map_put(tokens->by_hash, hash, fl_user_new(tokens->arena, name, uid, groups, count));
 }
 
-static void read_file(struct fl_tokens *tokens)
+static bool read_file(struct fl_tokens *tokens)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
     struct fl_error err = {0};
@@ -92,7 +90,7 @@ static void read_file(struct fl_tokens *tokens)
 
     if (fl_file_read(tokens->path, FILE_MAX_BYTES, &text, &err) < 0) {
         fl_log_warn(tokens->env->log, "tokens not read", FL_STR("error", err.msg));
-        return; /* what was known stays known */
+        return false; /* what was known stays known */
     }
     fl_map_destroy(tokens->by_hash);
     fl_arena_reset(tokens->arena);
@@ -100,12 +98,18 @@ static void read_file(struct fl_tokens *tokens)
     rest = text->data;
     while ((line = fl_str_next(tokens->arena, &rest, '\n')))
         read_line(tokens, line);
+    return true;
 }
 
-static bool is_same_file(const struct stat *a, const struct stat *b)
+/* A clock of some milliseconds is too coarse to tell two writes apart: a file that takes another's
+ * place is another one, too. */
+static bool is_known(const struct fl_tokens *tokens, const struct stat *st)
 {
-    return a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+    const struct stat *known = &tokens->known;
+
+    return st->st_mtim.tv_sec == known->st_mtim.tv_sec &&
+           st->st_mtim.tv_nsec == known->st_mtim.tv_nsec && st->st_size == known->st_size &&
+           st->st_ino == known->st_ino && st->st_dev == known->st_dev;
 }
 
 static void look_again(struct fl_tokens *tokens)
@@ -116,12 +120,8 @@ static void look_again(struct fl_tokens *tokens)
     if (now - tokens->looked_ms < LOOK_AGAIN_MS)
         return;
     tokens->looked_ms = now;
-    if (stat(tokens->path, &st) != 0 || (is_same_file(&st, &tokens->read) && !tokens->read_young))
-        return;
-    tokens->read = st;
-    tokens->read_young =
-        fl_realtime_us(tokens->env) / 1000000 - st.st_mtim.tv_sec <= YOUNG_SECONDS;
-    read_file(tokens);
+    if (stat(tokens->path, &st) == 0 && !is_known(tokens, &st) && read_file(tokens))
+        tokens->known = st;
 }
 
 struct fl_user *fl_tokens_find(struct fl_tokens *tokens, struct fl_arena *arena, const char *token)
