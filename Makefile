@@ -23,7 +23,8 @@ CFLAGS_dev := -O1 -g
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
                -fno-omit-frame-pointer -DFL_ARENA_DEBUG -Wno-null-dereference
 CFLAGS_tsan := -O1 -g -fsanitize=thread -DFL_ARENA_DEBUG -Wno-null-dereference
-CFLAGS_analyzer := -O1 -fanalyzer -Wno-analyzer-malloc-leak
+CFLAGS_analyzer := -O1 -fanalyzer -Wno-analyzer-possible-null-dereference \
+                   -Wno-analyzer-possible-null-argument # fl_malloc never returns NULL
 CFLAGS_cov := -O0 -g --coverage
 CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
                -DFL_ARENA_DEBUG

@@ -41,7 +41,8 @@ static const char *const type_names[] = {
 };
 
 #define FAIL(checker, node, ...)                                                                   \
-    fl_cel_syntax_error((checker)->program->text, (node)->position, (checker)->err, __VA_ARGS__)
+    fl_error_negative(fl_cel_syntax_error((checker)->program->text, (node)->position,              \
+                                          (checker)->err, __VA_ARGS__))
 
 static int check_node(struct checker *checker, const struct scope *scope, struct cel_node *node,
                       const struct cel_type **ret_type);

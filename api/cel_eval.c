@@ -88,7 +88,7 @@ static struct cel_value step(struct cel_eval *eval, const struct cel_value *base
     if (base->kind == CEL_MAP) {
         found =
             field ? fl_cel_field(eval, base, field, &value) : fl_cel_find(eval, base, key, &value);
-    } else if (base->kind == CEL_LIST && !field) {
+    } else if (base->kind == CEL_LIST && key) {
         value = index_list(eval, base, key, &found);
         if (!found && !optional)
             return value;
@@ -278,7 +278,7 @@ static void bind(struct cel_eval *eval, const struct iteration *it, size_t i)
     struct cel_value *slots = &eval->slots[it->node->slot];
     bool two = it->node->variables == 2;
 
-    if (it->range.kind == CEL_MAP) {
+    if (it->pairs) {
         slots[0] = it->pairs[i].key;
         if (two)
             slots[1] = it->pairs[i].value;

@@ -16,7 +16,8 @@ static int parse_expression(struct parser *parser, struct cel_node **ret_node);
 static int parse_unary(struct parser *parser, struct cel_node **ret_node);
 
 #define FAIL(parser, position, ...)                                                                \
-    fl_cel_syntax_error((parser)->program->text, position, (parser)->err, __VA_ARGS__)
+    fl_error_negative(                                                                             \
+        fl_cel_syntax_error((parser)->program->text, position, (parser)->err, __VA_ARGS__))
 
 static int advance(struct parser *parser)
 {
@@ -466,6 +467,8 @@ static int parse_binary(struct parser *parser, int precedence, struct cel_node *
     struct cel_node *left = NULL, *right = NULL;
     int r = parse_unary(parser, &left), i;
 
+    if (r < 0)
+        return r;
     while (r >= 0 && (i = find_binary(parser)) >= 0 && binaries[i].precedence >= precedence) {
         struct cel_node *node = new_node(parser, CEL_BINARY, parser->token.position);
 
@@ -515,9 +518,12 @@ static int parse_ternary(struct parser *parser, struct cel_node **ret_node)
     uint32_t position;
     int r = parse_chain(parser, true, &args[0]);
 
+    if (r < 0)
+        return r;
     *ret_node = args[0];
     position = parser->token.position;
-    if (r < 0 || (r = accept(parser, "?")) <= 0)
+    r = accept(parser, "?");
+    if (r <= 0)
         return r;
     r = parse_chain(parser, true, &args[1]);
     if (r >= 0)

@@ -232,7 +232,7 @@ static const struct cel_type *result_of(struct fl_arena *arena, char letter,
     case 'F':
         return fl_cel_type_make(arena, CEL_OPTIONAL, fl_cel_type_basic(CEL_FORMAT), NULL);
     case 'R':
-        return fl_cel_type_make(arena, CEL_OPTIONAL, result_of(arena, 'S', NULL), NULL);
+        return fl_cel_type_make(arena, CEL_OPTIONAL, result_of(arena, 'S', &fl_cel_dyn), NULL);
     default:
         return fl_cel_type_basic(kind_of_letter(letter));
     }
@@ -250,7 +250,7 @@ const struct cel_type *fl_cel_type_call(struct fl_arena *arena, const char *sign
             i++;
         if (arity == count && i == count) {
             const struct cel_type *one =
-                result_of(arena, signature[arity + 1], count ? args[0] : NULL);
+                result_of(arena, signature[arity + 1], count ? args[0] : &fl_cel_dyn);
 
             result = !result || result->kind == one->kind ? one : &fl_cel_dyn;
         }

@@ -515,9 +515,10 @@ static int read_item(struct decoder *decoder, struct slice *rest, struct item *r
     default:
         return broken(decoder, "a field has an unknown wire type");
     }
-    if (r == 0)
-        *ret_item = item;
-    return r;
+    if (r < 0)
+        return r;
+    *ret_item = item;
+    return 0;
 }
 
 static int read_text(struct decoder *decoder, struct slice bytes, json_t **ret_value)

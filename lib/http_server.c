@@ -376,6 +376,7 @@ static int open_listener(struct fl_http_server *server, const struct sockaddr_st
         getsockname(server->fd, (struct sockaddr *)&bound, &bound_len) != 0)
         return fl_error_errno(err, errno, "listen on %s port %u", server->options.address,
                               server->options.port);
+    /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): getsockname has written it */
     server->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
                                                      : ((struct sockaddr_in *)&bound)->sin_port);
     return 0;

@@ -414,7 +414,7 @@ static bool take_word(struct parser *parser, const char *word)
 
 static json_t *read_text(struct parser *parser)
 {
-    struct slice text;
+    struct slice text = {0};
 
     parser->at++;
     return read_string(parser, &text) < 0 ? NULL : json_stringn_nocheck(text.data, text.len);

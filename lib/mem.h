@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #define FL_CLEANUP(fn) __attribute__((cleanup(fn)))
 
@@ -33,15 +34,23 @@
         destroy(*ptr);                             \
     }
 
+/* Of a function that allocates and never returns NULL: what frees it. gcc's analyser then sees leaks
+ * and double frees. */
+#ifdef __clang__
+#define FL_FREED_BY(destroy) __attribute__((returns_nonnull))
+#else
+#define FL_FREED_BY(destroy) __attribute__((returns_nonnull, malloc(destroy, 1)))
+#endif
+
 #define FL_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-void *fl_malloc(size_t size);                 /* not zeroed; never NULL */
-void *fl_calloc(size_t count, size_t size);   /* zeroed; aborts on overflow */
+FL_FREED_BY(free) void *fl_malloc(size_t size);               /* not zeroed; never NULL */
+FL_FREED_BY(free) void *fl_calloc(size_t count, size_t size); /* zeroed; aborts on overflow */
 void *fl_realloc(void *ptr, size_t size);
-char *fl_strdup(const char *text);
-char *fl_strndup(const char *text, size_t len);
-char *fl_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void fl_freep(void *ptr_to_ptr);              /* for FL_CLEANUP on plain heap pointers */
+FL_FREED_BY(free) char *fl_strdup(const char *text);
+FL_FREED_BY(free) char *fl_strndup(const char *text, size_t len);
+FL_FREED_BY(free) char *fl_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void fl_freep(void *ptr_to_ptr); /* for FL_CLEANUP on plain heap pointers */
 
 struct fl_arena;
 

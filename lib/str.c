@@ -252,7 +252,7 @@ static void put_plain(char *out, const char *digits, size_t count, int exponent,
 
 void fl_str_from_double(double value, char out[FL_DOUBLE_TEXT_SIZE])
 {
-    char text[40], digits[20];
+    char text[40], digits[20] = "0";
     size_t count = 0;
     int exponent;
 

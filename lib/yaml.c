@@ -133,6 +133,7 @@ static json_t *try_json(const char *text, size_t len, const struct fl_yaml_limit
     bool duplicate = false;
     json_t *value = NULL;
 
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a NUL is no space */
     while (start < len && memchr(" \t\r\n", text[start], 4))
         start++;
     if (start == len || text[start] != '{')

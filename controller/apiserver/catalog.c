@@ -230,12 +230,10 @@ static void build_group_versions(struct fl_catalog *catalog)
     catalog->group_versions = fl_calloc(total, sizeof(struct fl_group_version));
     for (size_t i = 0; i < count; i++) {
         const struct fl_resource *resource = all[i]->resource;
-        struct fl_group_version *last =
-            catalog->group_version_count
-                ? &catalog->group_versions[catalog->group_version_count - 1]
-                : NULL;
+        size_t known = catalog->group_version_count;
+        struct fl_group_version *last = &catalog->group_versions[known ? known - 1 : 0];
 
-        if (!last || strcmp(last->group, resource->group) != 0 ||
+        if (known == 0 || strcmp(last->group, resource->group) != 0 ||
             strcmp(last->version, resource->version) != 0) {
             last = &catalog->group_versions[catalog->group_version_count++];
             last->group = resource->group;

@@ -6,6 +6,7 @@
 #include "api/openapi.h"
 #include "controller/apiserver/health.h"
 
+#include <assert.h>
 #include <sodium.h>
 
 #define AGGREGATED "as=APIGroupDiscoveryList"
@@ -57,7 +58,7 @@ static struct document *document_new(struct fl_bytes *bytes)
     (void)crypto_hash_sha256(hash, (const unsigned char *)bytes->data, bytes->len);
     document->etag[0] = '"';
     fl_hex_encode(hash, sizeof(hash), document->etag + 1);
-    (void)strcat(document->etag, "\"");
+    document->etag[1 + 2 * sizeof(hash)] = '"'; /* the NUL behind it is calloc's */
     return document;
 }
 
@@ -101,6 +102,7 @@ static void respond_document(struct fl_request *request, const struct document *
     const char *known = fl_http_header(request->http, "If-None-Match");
     struct fl_buf buf;
 
+    assert(document);
     fl_http_set_header(request->http, "ETag", document->etag);
     fl_http_set_header(request->http, "Vary", "Accept");
     if (cacheable)
@@ -565,6 +567,7 @@ static struct fl_bytes *make_openapi_v3_index(struct fl_request *request, const 
         const struct document *document =
             openapi_v3_document(request, all[i].group, all[i].version);
 
+        assert(document); /* of a group and version that is served there is one */
         (void)json_object_set_new(
             paths, path,
             json_pack("{s:s}", "serverRelativeURL",

@@ -123,7 +123,7 @@ void fl_apiserver_run_soon(struct fl_apiserver *server);
 void fl_apiserver_run_later(struct fl_apiserver *server);
 
 /* request.c: from bytes to a request that is understood, known and allowed. */
-void fl_request_handle(void *server, struct fl_http_request *http);
+void fl_request_handle(void *user, struct fl_http_request *http);
 void fl_request_error_body(void *server, int status, const char *detail, struct fl_buf *body,
                            const char **ret_content_type);
 const char *fl_request_param(const struct fl_request *request, const char *name); /* or NULL */

@@ -34,7 +34,7 @@ int fl_namespaces_bootstrap(struct fl_apiserver *server, struct fl_error *err)
 {
     const struct fl_resource *resource =
         fl_catalog_find_storage(server->catalog, "namespaces")->resource;
-    struct fl_list list;
+    struct fl_list list = {0};
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < FL_COUNT_OF(always); i++) {

@@ -164,23 +164,23 @@ static struct fl_history_event *last_up_to(const struct fl_resource *resource, u
     return event;
 }
 
-int fl_store_watch(struct fl_store *store, const char *name, const char *ns, uint64_t revision,
+int fl_store_watch(struct fl_store *store, const char *resource, const char *ns, uint64_t revision,
                    struct fl_watch **ret_watch, struct fl_error *err)
 {
-    struct fl_resource *resource;
+    struct fl_resource *found;
     struct fl_watch *watch;
     int r;
 
     pthread_mutex_lock(&store->lock);
-    resource = fl_index_ensure_resource(store, name);
-    r = fl_history_reaches(resource, revision, err);
+    found = fl_index_ensure_resource(store, resource);
+    r = fl_history_reaches(found, revision, err);
     if (r == 0) {
         watch = fl_calloc(1, sizeof(*watch));
         watch->store = store;
-        watch->resource = resource;
+        watch->resource = found;
         watch->ns = ns ? fl_strdup(ns) : NULL;
         watch->revision = revision;
-        watch->at = last_up_to(resource, revision);
+        watch->at = last_up_to(found, revision);
         if (watch->at)
             event_ref(watch->at);
         store->watch_count++;

@@ -186,14 +186,14 @@ struct fl_object *fl_store_get_newest(struct fl_store *store, const struct fl_ke
     return get(store, key, true);
 }
 
-size_t fl_store_count(struct fl_store *store, const char *name)
+size_t fl_store_count(struct fl_store *store, const char *resource)
 {
-    struct fl_resource *resource;
+    const struct fl_resource *found;
     size_t count;
 
     pthread_mutex_lock(&store->lock);
-    resource = fl_index_resource(store, name);
-    count = resource ? resource->count : 0;
+    found = fl_index_resource(store, resource);
+    count = found ? found->count : 0;
     pthread_mutex_unlock(&store->lock);
     return count;
 }

@@ -141,7 +141,7 @@ void fl_index_set_durable(struct fl_store *store, struct fl_resource *resource,
                           struct fl_entry *entry, struct fl_object *object);
 /* Drops the entry where nothing is left in it. */
 void fl_index_tidy(struct fl_resource *resource, struct fl_entry *entry);
-void fl_resource_destroy(void *resource);
+void fl_resource_destroy(void *user); /* a struct fl_resource */
 
 /* history.c: all under the lock */
 void fl_history_init(struct fl_history *history);
@@ -164,7 +164,7 @@ void fl_commit_tend(struct fl_store *store); /* there may be something to compac
 /* seal.c */
 bool fl_seal_applies(const struct fl_store *store, const char *resource);
 struct fl_bytes *fl_seal(const struct fl_store *store, const struct fl_store_record *plain);
-int fl_unseal(const struct fl_store *store, const struct fl_store_record *sealed,
+int fl_unseal(const struct fl_store *store, const struct fl_store_record *record,
               struct fl_bytes **ret_plain, struct fl_error *err);
 
 #endif

