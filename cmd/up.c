@@ -286,10 +286,12 @@ static int start(struct up *up, struct fl_error *err)
     return r;
 }
 
-/* The store is closed before the server, and what it told the loop last is heard, so that nobody
+/* Nobody is served any more, then the store is closed before the server, and what it told the loop last is heard, so that nobody
  * is called about a write after they are gone. */
 static void stop(struct up *up)
 {
+    if (up->server)
+        fl_apiserver_hang_up(up->server);
     fl_store_close(up->store);
     if (up->loop && up->server)
         fl_loop_run_for(up->loop, 1);

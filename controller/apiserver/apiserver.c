@@ -238,6 +238,13 @@ void fl_apiserver_drain(struct fl_apiserver *server, int64_t deadline_ms, fl_loo
     fl_http_server_drain(server->http, deadline_ms, done, user);
 }
 
+void fl_apiserver_hang_up(struct fl_apiserver *server)
+{
+    server->draining = true;
+    if (server->http)
+        fl_http_server_destroy(FL_TAKE(server->http));
+}
+
 void fl_apiserver_destroy(struct fl_apiserver *server)
 {
     if (!server)

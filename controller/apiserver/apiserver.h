@@ -39,6 +39,9 @@ int fl_apiserver_create(const struct fl_apiserver_options *options,
 /* Ends watches, lets requests under way finish until the deadline, then calls done. */
 void fl_apiserver_drain(struct fl_apiserver *server, int64_t deadline_ms, fl_loop_fn *done,
                         void *user);
+/* Closes every connection; the server hears of commits still, and answers nobody. Before the store is
+ * closed. */
+void fl_apiserver_hang_up(struct fl_apiserver *server);
 void fl_apiserver_destroy(struct fl_apiserver *server);
 uint16_t fl_apiserver_port(const struct fl_apiserver *server);
 

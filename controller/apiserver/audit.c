@@ -9,7 +9,7 @@
 
 #define ROTATE_BYTES ((size_t)100 * 1024 * 1024)
 #define KEPT_FILES 5
-#define LINE_MAX_BYTES ((size_t)16 * 1024)
+#define TEXT_MAX_BYTES ((size_t)1024)
 
 struct fl_audit {
     const struct fl_env *env;
@@ -40,12 +40,19 @@ void fl_audit_close(struct fl_audit *audit)
     free(audit);
 }
 
+static void put_text(struct fl_buf *line, const char *value)
+{
+    size_t len = strlen(value);
+
+    fl_buf_json_string(line, value, len > TEXT_MAX_BYTES ? TEXT_MAX_BYTES : len);
+}
+
 static void put(struct fl_buf *line, const char *key, const char *value)
 {
     if (!value || !*value)
         return;
     fl_buf_printf(line, ",\"%s\":", key);
-    fl_buf_json_string(line, value, strlen(value));
+    put_text(line, value);
 }
 
 static void put_user(struct fl_buf *line, const struct fl_user *user)
@@ -58,49 +65,55 @@ static void put_user(struct fl_buf *line, const struct fl_user *user)
     for (size_t i = 0; i < user->group_count; i++) {
         if (i)
             fl_buf_putc(line, ',');
-        fl_buf_json_string(line, user->groups[i], strlen(user->groups[i]));
+        put_text(line, user->groups[i]);
     }
     fl_buf_putc(line, ']');
 }
 
-static void put_entry(struct fl_buf *line, const struct fl_env *env,
-                      const struct fl_audit_entry *entry)
+char *fl_audit_begin(struct fl_audit *audit, const struct fl_audit_entry *entry)
 {
     char now[FL_TIME_SIZE];
+    struct fl_buf line;
 
-    fl_time_format_micro(fl_realtime_us(env), now);
-    fl_buf_printf(line, "{\"time\":\"%s\"", now);
-    put(line, "auditID", entry->id);
-    put_user(line, entry->access->user);
-    put(line, "verb", entry->access->verb);
-    put(line, "group", entry->access->group);
-    put(line, "resource", entry->access->resource);
-    put(line, "subresource", entry->access->subresource);
-    put(line, "namespace", entry->access->ns);
-    put(line, "name", entry->access->name);
-    put(line, "path", entry->target);
-    put(line, "source", entry->source);
-    put(line, "userAgent", entry->user_agent);
-    put(line, "reason", entry->reason);
+    if (!audit)
+        return NULL;
+    fl_buf_init(&line, 0);
+    fl_time_format_micro(fl_realtime_us(audit->env), now);
+    fl_buf_printf(&line, "{\"time\":\"%s\"", now);
+    put(&line, "auditID", entry->id);
+    put_user(&line, entry->access->user);
+    put(&line, "verb", entry->access->verb);
+    put(&line, "group", entry->access->group);
+    put(&line, "resource", entry->access->resource);
+    put(&line, "subresource", entry->access->subresource);
+    put(&line, "namespace", entry->access->ns);
+    put(&line, "name", entry->access->name);
+    put(&line, "path", entry->target);
+    put(&line, "source", entry->source);
+    put(&line, "userAgent", entry->user_agent);
     if (entry->dry_run)
-        fl_buf_puts(line, ",\"dryRun\":true");
-    fl_buf_printf(line, ",\"code\":%d,\"durationMs\":%lld}\n", entry->status,
-                  (long long)entry->duration_ms);
+        fl_buf_puts(&line, ",\"dryRun\":true");
+    return fl_buf_steal(&line);
 }
 
-void fl_audit_write(struct fl_audit *audit, const struct fl_audit_entry *entry)
+void fl_audit_end(struct fl_audit *audit, char *text, int status, const char *reason,
+                  int64_t duration_ms)
 {
     struct fl_error err = {0};
     struct fl_buf line;
 
-    if (!audit)
+    if (!audit || !text) {
+        free(text);
         return;
-    fl_buf_init(&line, LINE_MAX_BYTES);
-    put_entry(&line, audit->env, entry);
-    if (line.overflow || fl_rotating_file_write(audit->file, line.data, line.len, &err) < 0) {
-        if (audit->lost++ % 1000 == 0)
-            fl_log_error(audit->env->log, "audit entry lost", FL_STR("error", err.msg),
-                         FL_INT("lost", (int64_t)audit->lost));
     }
+    fl_buf_init(&line, 0);
+    fl_buf_puts(&line, text);
+    put(&line, "reason", reason);
+    fl_buf_printf(&line, ",\"code\":%d,\"durationMs\":%lld}\n", status, (long long)duration_ms);
+    if (fl_rotating_file_write(audit->file, line.data, line.len, &err) < 0 &&
+        audit->lost++ % 1000 == 0)
+        fl_log_error(audit->env->log, "audit entry lost", FL_STR("error", err.msg),
+                     FL_INT("lost", (int64_t)audit->lost));
     fl_buf_finish(&line);
+    free(text);
 }

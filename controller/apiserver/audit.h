@@ -16,14 +16,16 @@ struct fl_audit_entry {
     const struct fl_access *access;
     const char *source;        /* the peer's address */
     const char *user_agent, *target;
-    int status;
-    const char *reason;        /* of a failure, or NULL */
-    int64_t duration_ms;
     bool dry_run;
 };
 
-/* `audit` may be NULL. Writes that the disk refuses are counted and logged, and do not fail the
- * request. The file is rotated at 100 MiB, five are kept. */
-void fl_audit_write(struct fl_audit *audit, const struct fl_audit_entry *entry);
+/* A line in two steps, for a write whose client may be gone when it is durable: begin takes down all
+ * that is known (in memory of the caller's), end adds how it ended and takes the text. `audit` and the
+ * text may be NULL. What strangers may make long is cut, so that no line is too long to be written.
+ * Writes that the disk refuses are counted and logged, and do not fail the request. The file is
+ * rotated at 100 MiB, five are kept. */
+char *fl_audit_begin(struct fl_audit *audit, const struct fl_audit_entry *entry);
+void fl_audit_end(struct fl_audit *audit, char *text, int status, const char *reason,
+                  int64_t duration_ms);
 
 #endif

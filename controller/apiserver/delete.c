@@ -163,8 +163,7 @@ int fl_delete_object(struct fl_apiserver *server, const struct fl_resource *reso
 /* The answer to one DELETE */
 
 struct pending {
-    struct fl_apiserver *server;
-    struct fl_request *request; /* NULL once the client is gone */
+    struct fl_owed owed;
     struct fl_object *object;
     bool removed;
     int code;
@@ -183,28 +182,24 @@ static void respond_removed(struct fl_request *request, const struct fl_object *
     fl_respond_json(request, 200, status);
 }
 
-static void client_gone(void *user)
+static void respond_deleted(struct pending *pending, struct fl_request *request)
 {
-    struct pending *pending = user;
-
-    pending->request = NULL;
+    if (pending->code < 0)
+        fl_respond_failure(request, &pending->err, NULL);
+    else if (pending->removed)
+        respond_removed(request, pending->object);
+    else
+        fl_respond_object(request, 200, pending->object);
 }
 
 static void complete(void *user)
 {
     struct pending *pending = user;
-    struct fl_request *request = pending->request;
+    struct fl_request *request = fl_owed_settle(&pending->owed);
 
-    pending->server->writes_in_flight--;
-    if (request) {
-        fl_http_on_gone(request->http, NULL, NULL);
-        if (pending->code < 0)
-            fl_respond_failure(request, &pending->err, NULL);
-        else if (pending->removed)
-            respond_removed(request, pending->object);
-        else
-            fl_respond_object(request, 200, pending->object);
-    }
+    if (request)
+        respond_deleted(pending, request);
+    fl_owed_end(&pending->owed, 200, pending->code < 0 ? &pending->err : NULL);
     fl_object_unref(pending->object);
     free(pending);
 }
@@ -218,7 +213,7 @@ static void on_durable(void *user, int code, struct fl_object *object, const str
         pending->err = *err;
     else
         pending->object = fl_object_ref(object);
-    fl_loop_post(pending->server->loop, complete, pending);
+    fl_loop_post(pending->owed.server->loop, complete, pending);
 }
 
 static int delete_live(struct fl_request *request, struct fl_object *live,
@@ -228,11 +223,7 @@ static int delete_live(struct fl_request *request, struct fl_object *live,
     enum fl_outcome outcome = FL_OUTCOME_UNCHANGED;
     int r;
 
-    pending->server = request->server;
-    pending->request = request;
-    /* Set before the store can call back. */
-    fl_http_on_gone(request->http, client_gone, pending);
-    request->server->writes_in_flight++;
+    fl_owed_begin(&pending->owed, request); /* before the store can call back */
     r = submit(request->server, request->resource, live, propagation, &outcome, on_durable, pending,
                err);
     if (r == 0 && outcome != FL_OUTCOME_UNCHANGED) {
@@ -240,8 +231,7 @@ static int delete_live(struct fl_request *request, struct fl_object *live,
         pending->removed = outcome == FL_OUTCOME_REMOVED;
         return 0;
     }
-    request->server->writes_in_flight--;
-    fl_http_on_gone(request->http, NULL, NULL);
+    (void)fl_owed_settle(&pending->owed);
     free(pending);
     if (r == 0)
         fl_respond_object(request, 200, live); /* it is being deleted already */
@@ -290,12 +280,14 @@ void fl_handle_delete(struct fl_request *request)
 /* DELETE of a collection: each object on its own; the answer lists what was there, when the last
  * is done. */
 
+#define SWEEP_OPEN_MAX 500 /* writes of one sweep under way: others want to write too */
+
 struct sweep {
-    struct fl_apiserver *server;
-    struct fl_request *request;
+    struct fl_owed owed;
     struct fl_resource *resource;
     struct fl_list list;
-    size_t open; /* writes under way, and one while they are being started */
+    size_t next, open;
+    enum fl_propagation propagation;
     int code;
     struct fl_error err;
 };
@@ -306,14 +298,12 @@ struct sweep_step {
     struct fl_error err;
 };
 
-static void respond_sweep(struct sweep *sweep)
+static void respond_sweep(struct sweep *sweep, struct fl_request *request)
 {
-    struct fl_request *request = sweep->request;
     FL_JSON items = json_array();
     FL_JSON answer = NULL;
     char revision[32];
 
-    fl_http_on_gone(request->http, NULL, NULL);
     if (sweep->code < 0) {
         fl_respond_failure(request, &sweep->err, NULL);
         return;
@@ -322,35 +312,44 @@ static void respond_sweep(struct sweep *sweep)
         (void)json_array_append_new(items,
                                     fl_read_object(sweep->resource, sweep->list.objects[i]));
     (void)snprintf(revision, sizeof(revision), "%llu",
-                   (unsigned long long)fl_store_revision(sweep->server->store));
+                   (unsigned long long)fl_store_revision(request->server->store));
     answer = json_pack("{s:s, s:s, s:{s:s, s:s}, s:O}", "apiVersion", sweep->resource->api_version,
                        "kind", sweep->resource->list_kind, "metadata", "continue", "",
                        "resourceVersion", revision, "items", items);
     fl_respond_json(request, 200, answer);
 }
 
-static void sweep_release(struct sweep *sweep)
+static void sweep_finish(struct sweep *sweep)
 {
-    if (--sweep->open > 0)
-        return;
-    if (sweep->request)
-        respond_sweep(sweep);
+    struct fl_request *request = fl_owed_settle(&sweep->owed);
+
+    if (request)
+        respond_sweep(sweep, request);
+    fl_owed_end(&sweep->owed, 200, sweep->code < 0 ? &sweep->err : NULL);
     fl_list_finish(&sweep->list);
     fl_resource_unref(sweep->resource);
     free(sweep);
 }
 
+static void sweep_note(struct sweep *sweep, int code, const struct fl_error *err)
+{
+    if (code >= 0 || code == FL_E_NOT_FOUND) /* somebody else was faster */
+        return;
+    sweep->code = code;
+    sweep->err = *err;
+}
+
+static void sweep_continue(struct sweep *sweep);
+
 static void step_complete(void *user)
 {
     struct sweep_step *step = user;
+    struct sweep *sweep = step->sweep;
 
-    step->sweep->server->writes_in_flight--;
-    if (step->code < 0 && step->code != FL_E_NOT_FOUND) {
-        step->sweep->code = step->code;
-        step->sweep->err = step->err;
-    }
-    sweep_release(step->sweep);
+    sweep->open--;
+    sweep_note(sweep, step->code, &step->err);
     free(step);
+    sweep_continue(sweep);
 }
 
 static void step_durable(void *user, int code, struct fl_object *object, const struct fl_error *err)
@@ -361,36 +360,38 @@ static void step_durable(void *user, int code, struct fl_object *object, const s
     step->code = code;
     if (code < 0)
         step->err = *err;
-    fl_loop_post(step->sweep->server->loop, step_complete, step);
+    fl_loop_post(step->sweep->owed.server->loop, step_complete, step);
 }
 
-static void sweep_one(struct sweep *sweep, const struct fl_object *object,
-                      enum fl_propagation propagation)
+static void sweep_one(struct sweep *sweep, const struct fl_object *object)
 {
+    struct fl_apiserver *server = sweep->owed.server;
     struct fl_key key = {sweep->resource->storage, object->ns, object->name};
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *live =
-        fl_store_get_newest(sweep->server->store, &key);
-    struct sweep_step *step = fl_calloc(1, sizeof(*step));
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *live = fl_store_get_newest(server->store, &key);
     enum fl_outcome outcome = FL_OUTCOME_UNCHANGED;
-    int r = 0;
+    struct sweep_step *step;
+    int r;
 
+    if (!live)
+        return;
+    step = fl_calloc(1, sizeof(*step));
     step->sweep = sweep;
     sweep->open++;
-    sweep->server->writes_in_flight++;
-    if (live)
-        r = submit(sweep->server, sweep->resource, live, propagation, &outcome, step_durable, step,
-                   &step->err);
+    r = submit(server, sweep->resource, live, sweep->propagation, &outcome, step_durable, step,
+               &step->err);
     if (r == 0 && outcome != FL_OUTCOME_UNCHANGED)
         return;
-    step->code = r;
-    step_complete(step);
+    sweep->open--;
+    sweep_note(sweep, r, &step->err);
+    free(step);
 }
 
-static void sweep_client_gone(void *user)
+static void sweep_continue(struct sweep *sweep)
 {
-    struct sweep *sweep = user;
-
-    sweep->request = NULL;
+    while (sweep->next < sweep->list.count && sweep->open < SWEEP_OPEN_MAX && sweep->code >= 0)
+        sweep_one(sweep, sweep->list.objects[sweep->next++]);
+    if (sweep->open == 0)
+        sweep_finish(sweep);
 }
 
 static bool match_selection(void *user, const struct fl_object *object)
@@ -411,18 +412,16 @@ void fl_handle_delete_collection(struct fl_request *request)
     struct deletion deletion;
     int r;
 
-    sweep->server = request->server;
-    sweep->request = request;
+    fl_owed_begin(&sweep->owed, request);
     sweep->resource = fl_resource_ref(request->resource);
-    sweep->open = 1;
-    fl_http_on_gone(request->http, sweep_client_gone, sweep);
     r = read_options(request, &deletion, &sweep->err);
     if (r == 0)
         r = fl_selection_parse(request, &selection, &sweep->err);
     if (r == 0)
         r = fl_store_list(request->server->store, &query, &sweep->list, &sweep->err);
     sweep->code = r;
-    for (size_t i = 0; r == 0 && !deletion.dry_run && i < sweep->list.count; i++)
-        sweep_one(sweep, sweep->list.objects[i], deletion.propagation);
-    sweep_release(sweep);
+    sweep->propagation = r == 0 ? deletion.propagation : FL_PROPAGATION_DEFAULT;
+    if (r == 0 && deletion.dry_run)
+        sweep->next = sweep->list.count;
+    sweep_continue(sweep);
 }

@@ -103,6 +103,7 @@ struct fl_request {
     const char *audit_id;
     /* from the path */
     const char *group, *version, *plural, *ns, *name, *subresource; /* "" where there is none */
+    bool names_namespace; /* the path is /api/v1/namespaces/NAME: ns and name are the same */
     struct fl_served *served;     /* of a resource request; held until it ends */
     struct fl_resource *resource; /* served->resource */
     const char *verb; /* "get", "list", "watch", "create" … or the lower-case method */
@@ -115,6 +116,9 @@ struct fl_request {
     enum fl_table_include include;
     bool pretty, yaml;
     bool is_write;
+    size_t warned_bytes;
+    const char *failure;  /* the reason of a failure, for the audit log */
+    char *audit_text;     /* begun when the write was handed to the store; heap */
 };
 
 /* apiserver.c: the controllers run again shortly. */
@@ -151,6 +155,20 @@ void fl_respond_warning(struct fl_request *request, const char *text);
 void fl_respond_done(struct fl_request *request, int status); /* metrics and audit, before any end */
 /* Whether the stored text is what this version of the resource shows, byte by byte. */
 bool fl_stored_as(const struct fl_resource *resource, const struct fl_object *object);
+/* An answer that is owed: the write is on its way to the disk, and the client may leave meanwhile.
+ * Who owes it embeds this. */
+struct fl_owed {
+    struct fl_apiserver *server;
+    struct fl_request *request; /* NULL once the client is gone */
+    char *audit_text;
+    int64_t started_ms;
+};
+void fl_owed_begin(struct fl_owed *owed, struct fl_request *request);
+/* The request to answer now, or NULL. */
+struct fl_request *fl_owed_settle(struct fl_owed *owed);
+/* After the answer: without a client the write is recorded here. `err` NULL: it succeeded. */
+void fl_owed_end(struct fl_owed *owed, int status, const struct fl_error *err);
+
 /* The stored text as the requested version shows it: apiVersion as asked for. Appends. */
 void fl_write_object(struct fl_buf *buf, const struct fl_resource *resource,
                      const struct fl_object *object);

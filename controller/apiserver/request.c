@@ -82,6 +82,14 @@ static const char *segment_at(const struct segments *segments, size_t i)
     return i < segments->count ? segments->items[i] : "";
 }
 
+/* /api/v1/namespaces/NAME and its subresources, rather than something in the namespace. */
+static bool names_namespace(const struct segments *segments, size_t at)
+{
+    const char *next = segment_at(segments, at);
+
+    return segments->count == at || strcmp(next, "status") == 0 || strcmp(next, "finalize") == 0;
+}
+
 /* Reads group, version and what follows; false where the path names no resource. */
 static bool read_resource_path(struct fl_request *request, const struct segments *segments,
                                bool *ret_watch)
@@ -100,8 +108,8 @@ static bool read_resource_path(struct fl_request *request, const struct segments
     }
     if (strcmp(segment_at(segments, at), "namespaces") == 0 && segments->count > at + 1) {
         request->ns = segment_at(segments, at + 1);
-        if (segments->count == at + 2 || strcmp(segment_at(segments, at + 2), "status") == 0 ||
-            strcmp(segment_at(segments, at + 2), "finalize") == 0) {
+        if (core && names_namespace(segments, at + 2)) {
+            request->names_namespace = true;
             request->plural = "namespaces";
             request->name = request->ns;
             request->subresource = segment_at(segments, at + 2);
@@ -318,6 +326,19 @@ static bool is_public(const char *path)
            strcmp(path, "/readyz") == 0;
 }
 
+/* The object that a list or watch is confined to by metadata.name: rights may be for it alone. */
+static const char *selected_name(struct fl_request *request)
+{
+    const char *text = fl_request_param(request, "fieldSelector");
+    struct fl_selector *fields = NULL;
+    struct fl_error err = {0};
+
+    if (*request->name || !*request->plural || !text ||
+        fl_field_selector_parse(request->arena, text, &fields, &err) < 0)
+        return request->name;
+    return fl_str_or(fl_selector_exact(fields, "metadata.name"), "");
+}
+
 static int check_access(struct fl_request *request, const char *path, struct fl_error *err)
 {
     int r;
@@ -328,7 +349,7 @@ static int check_access(struct fl_request *request, const char *path, struct fl_
         .resource = request->plural,
         .subresource = request->subresource,
         .ns = request->ns,
-        .name = request->name,
+        .name = selected_name(request),
         .path = path,
     };
     if (!*request->plural && is_public(path))
@@ -351,8 +372,8 @@ static int find_resource(struct fl_request *request)
     fl_arena_on_reset(request->arena, release, fl_served_ref(request->served));
     request->resource = request->served->resource;
     if (!request->resource->traits.namespaced) {
-        if (*request->ns && strcmp(request->plural, "namespaces") != 0)
-            return FL_E_NOT_FOUND;
+        if (*request->ns && !request->names_namespace)
+            return FL_E_NOT_FOUND; /* access was checked for a namespace it is not in */
         request->ns = "";
     } else if (!*request->ns && *request->name) {
         return FL_E_NOT_FOUND;

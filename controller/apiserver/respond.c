@@ -6,6 +6,21 @@
 
 #define GZIP_FROM_BYTES ((size_t)128 * 1024) /* as a cluster does: below it costs more than it saves */
 #define JSON_TYPE "application/json"
+#define WARNING_MAX_BYTES ((size_t)256)
+#define WARNINGS_MAX_BYTES ((size_t)4096)
+
+static char *begin_audit(const struct fl_request *request)
+{
+    return fl_audit_begin(request->server->audit,
+                          &(struct fl_audit_entry){
+                              .id = request->audit_id,
+                              .access = &request->access,
+                              .source = fl_http_peer_address(request->http),
+                              .user_agent = fl_http_header(request->http, "User-Agent"),
+                              .target = fl_http_path(request->http),
+                              .dry_run = fl_request_param(request, "dryRun") != NULL,
+                          });
+}
 
 void fl_respond_done(struct fl_request *request, int status)
 {
@@ -15,17 +30,48 @@ void fl_respond_done(struct fl_request *request, int status)
     fl_metrics_request(server->metrics, request, status, took_ms);
     if (!request->is_write)
         return;
-    fl_audit_write(server->audit,
-                   &(struct fl_audit_entry){
-                       .id = request->audit_id,
-                       .access = &request->access,
-                       .source = fl_http_peer_address(request->http),
-                       .user_agent = fl_http_header(request->http, "User-Agent"),
-                       .target = fl_http_path(request->http),
-                       .status = status,
-                       .duration_ms = took_ms,
-                       .dry_run = fl_request_param(request, "dryRun") != NULL,
-                   });
+    if (!request->audit_text)
+        request->audit_text = begin_audit(request);
+    fl_audit_end(server->audit, FL_TAKE(request->audit_text), status, request->failure, took_ms);
+}
+
+static void owed_client_gone(void *user)
+{
+    struct fl_owed *owed = user;
+
+    owed->request = NULL;
+}
+
+void fl_owed_begin(struct fl_owed *owed, struct fl_request *request)
+{
+    *owed = (struct fl_owed){
+        .server = request->server,
+        .request = request,
+        .audit_text = begin_audit(request),
+        .started_ms = fl_http_started_ms(request->http),
+    };
+    owed->server->writes_in_flight++;
+    fl_http_on_gone(request->http, owed_client_gone, owed);
+}
+
+struct fl_request *fl_owed_settle(struct fl_owed *owed)
+{
+    owed->server->writes_in_flight--;
+    if (!owed->request)
+        return NULL;
+    fl_http_on_gone(owed->request->http, NULL, NULL);
+    owed->request->audit_text = FL_TAKE(owed->audit_text);
+    return owed->request;
+}
+
+void fl_owed_end(struct fl_owed *owed, int status, const struct fl_error *err)
+{
+    int64_t took_ms = fl_monotonic_ms(owed->server->env) - owed->started_ms;
+
+    if (owed->audit_text)
+        fl_audit_end(owed->server->audit, FL_TAKE(owed->audit_text),
+                     err ? fl_error_http_status(err->code) : status,
+                     err ? fl_error_reason(err->code) : NULL, took_ms);
 }
 
 void fl_respond_buf(struct fl_request *request, int status, const char *content_type,
@@ -72,13 +118,19 @@ void fl_respond_text(struct fl_request *request, int status, const char *text)
 
 void fl_respond_warning(struct fl_request *request, const char *text)
 {
+    size_t len = strlen(text);
     struct fl_buf buf;
 
-    fl_buf_init(&buf, 4096);
+    /* Clients refuse answers with endless headers, and strangers must not make us write them. */
+    if (len > WARNING_MAX_BYTES)
+        len = fl_utf8_cut(text, len, WARNING_MAX_BYTES);
+    if (request->warned_bytes + len > WARNINGS_MAX_BYTES)
+        return;
+    request->warned_bytes += len;
+    fl_buf_init(&buf, 0);
     fl_buf_puts(&buf, "299 - ");
-    fl_buf_json_string(&buf, text, strlen(text));
-    if (!buf.overflow)
-        fl_http_add_header(request->http, "Warning", buf.data);
+    fl_buf_json_string(&buf, text, len);
+    fl_http_add_header(request->http, "Warning", buf.data);
     fl_buf_finish(&buf);
 }
 
@@ -177,6 +229,7 @@ void fl_respond_error(struct fl_request *request, const struct fl_error *err,
     FL_JSON status = fl_status_failure(err, details);
     int code = fl_error_http_status(err->code);
 
+    request->failure = fl_error_reason(err->code);
     if (details && details->retry_after_seconds) {
         char seconds[16];
 

@@ -7,6 +7,7 @@
 #define BOOKMARK_EVERY_MS (60 * 1000)
 #define BOOKMARK_BEFORE_END_MS 2000
 #define TIMEOUT_MIN_S 1800
+#define INITIAL_FRAMES 500 /* of what is there already, at a time */
 
 enum fl_watch_phase { INITIAL, CHANGES, ENDED };
 
@@ -20,6 +21,7 @@ struct fl_watcher {
     enum fl_watch_phase phase;
     uint64_t sent_revision; /* of the last bookmark */
     bool wants_bookmarks, wants_initial_end, table_started;
+    bool again; /* more of what is there waits for the next turn of the loop */
     struct fl_timer *timer;
     int64_t bookmark_ms, end_ms;
 };
@@ -195,10 +197,20 @@ static struct fl_bytes *event_frame(struct fl_watcher *watcher, const struct fl_
     return frame;
 }
 
+static void arm_timer(struct fl_watcher *watcher);
+
 static bool send_initial(struct fl_watcher *watcher)
 {
+    size_t until = watcher->initial_at + INITIAL_FRAMES;
+
     while (watcher->initial_at < watcher->initial.count) {
         const struct fl_object *object = watcher->initial.objects[watcher->initial_at];
+
+        if (watcher->initial_at == until) { /* others' turn */
+            watcher->again = true;
+            arm_timer(watcher);
+            return false;
+        }
 
         if (fl_http_stream_queued(watcher->request->http) > QUEUED_MAX_BYTES)
             return false;
@@ -278,6 +290,8 @@ static void arm_timer(struct fl_watcher *watcher)
 
     if (watcher->wants_bookmarks && watcher->bookmark_ms < at)
         at = watcher->bookmark_ms;
+    if (watcher->again)
+        at = now;
     fl_timer_arm(watcher->timer, at > now ? at - now : 0);
 }
 
@@ -290,6 +304,12 @@ static void on_time(void *user)
         watcher_end(watcher);
         return;
     }
+    if (watcher->again) {
+        watcher->again = false;
+        pump(watcher);
+    }
+    if (watcher->phase == ENDED)
+        return;
     if (watcher->wants_bookmarks && now >= watcher->bookmark_ms) {
         if (watcher->phase == CHANGES)
             (void)send_bookmark(watcher, false);

@@ -325,26 +325,15 @@ static int check_grant(struct edit *edit)
 /* The answer, when the write is durable */
 
 struct pending {
-    struct fl_apiserver *server;
-    struct fl_request *request; /* NULL once the client is gone */
+    struct fl_owed owed;
     struct fl_resource *resource;
     struct fl_object *object;
     int status, code;
     struct fl_error err;
 };
 
-static void pending_client_gone(void *user)
+static void respond_written(struct pending *pending, struct fl_request *request)
 {
-    struct pending *pending = user;
-
-    pending->request = NULL;
-}
-
-static void respond_written(struct pending *pending)
-{
-    struct fl_request *request = pending->request;
-
-    fl_http_on_gone(request->http, NULL, NULL);
     if (pending->code < 0) {
         fl_respond_failure(request, &pending->err, NULL);
     } else if (strcmp(request->subresource, "scale") == 0) {
@@ -360,10 +349,11 @@ static void respond_written(struct pending *pending)
 static void pending_complete(void *user)
 {
     struct pending *pending = user;
+    struct fl_request *request = fl_owed_settle(&pending->owed);
 
-    pending->server->writes_in_flight--;
-    if (pending->request)
-        respond_written(pending);
+    if (request)
+        respond_written(pending, request);
+    fl_owed_end(&pending->owed, pending->status, pending->code < 0 ? &pending->err : NULL);
     fl_object_unref(pending->object);
     fl_resource_unref(pending->resource);
     free(pending);
@@ -378,7 +368,7 @@ static void on_durable(void *user, int code, struct fl_object *object, const str
         pending->err = *err;
     else
         pending->object = fl_object_ref(object);
-    fl_loop_post(pending->server->loop, pending_complete, pending);
+    fl_loop_post(pending->owed.server->loop, pending_complete, pending);
 }
 
 static int word_store_failure(struct edit *edit)
@@ -416,23 +406,18 @@ static int hand_to_store(struct edit *edit, const struct fl_store_write *write, 
     struct pending *pending = fl_calloc(1, sizeof(*pending));
     int r;
 
-    *pending = (struct pending){
-        .server = edit->server,
-        .request = edit->request,
-        .resource = fl_resource_ref(edit->resource),
-        .status = status,
-    };
+    fl_owed_begin(&pending->owed, edit->request);
+    pending->resource = fl_resource_ref(edit->resource);
+    pending->status = status;
     if (write->object)
         fl_resource_to_stored(edit->resource, write->object);
     r = fl_store_write(edit->server->store, write, on_durable, pending, &edit->err);
-    if (r < 0) {
-        fl_resource_unref(pending->resource);
-        free(pending);
-        return word_store_failure(edit);
-    }
-    edit->server->writes_in_flight++;
-    fl_http_on_gone(edit->request->http, pending_client_gone, pending);
-    return 0;
+    if (r == 0)
+        return 0;
+    (void)fl_owed_settle(&pending->owed);
+    fl_resource_unref(pending->resource);
+    free(pending);
+    return word_store_failure(edit);
 }
 
 static void respond_unwritten(struct edit *edit, int status)
