@@ -134,6 +134,29 @@ static void test_rights_in_one_namespace(void **state)
     assert_answer(do_as(rig, ALICE, "DELETE", WIDGETS "/a", NULL), 200);
 }
 
+/* What is not in a namespace is not reached through one: access would be checked for that one. */
+static void test_cluster_scoped_through_a_namespace(void **state)
+{
+    static const char *const methods[] = {"GET", "PUT", "PATCH", "DELETE"};
+    struct rig *rig = *state;
+
+    add_role(rig, "all", "{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":[\"*\"]}");
+    add_namespace(rig, "a");
+    add_namespace(rig, "b");
+    allow(rig, "a", "ClusterRole", "all", "alice");
+    assert_answer(do_as(rig, ALICE, "GET", "/api/v1/namespaces/a", NULL), 200);
+    assert_answer(do_as(rig, ALICE, "GET", "/api/v1/namespaces/b", NULL), 403);
+    for (size_t i = 0; i < FL_COUNT_OF(methods); i++)
+        assert_answer(do_as(rig, ALICE, methods[i], "/api/v1/namespaces/a/namespaces/b", "{}"),
+                      404);
+    assert_answer(do_as(rig, ALICE, "GET", "/api/v1/namespaces/a/namespaces", NULL), 404);
+    assert_answer(do_as(rig, ALICE, "POST", "/api/v1/namespaces/a/namespaces", "{}"), 404);
+    assert_answer(do_as(rig, ALICE, "GET",
+                        "/apis/rbac.authorization.k8s.io/v1/namespaces/a/clusterroles", NULL),
+                  404);
+    assert_answer(do_get(rig, "/api/v1/namespaces/b"), 200);
+}
+
 static void test_groups_and_names(void **state)
 {
     struct rig *rig = *state;
@@ -529,6 +552,57 @@ static void test_audit_of_impersonation(void **state)
     assert_string_equal(fl_json_str(line, "impersonator"), "admin");
 }
 
+/* Nobody writes past the log by a name that is too long for a line. */
+static void test_audit_of_long_names(void **state)
+{
+    struct rig *rig = *state;
+    char *agent = fl_alloc(rig->arena, 17001);
+    const json_t *lines;
+
+    memset(agent, 'x', 17000);
+    assert_answer(rig_ask(rig, &(struct ask){.who = ADMIN,
+                                             .method = "POST",
+                                             .target = WIDGETS,
+                                             .body = widget(rig, "a", ""),
+                                             .headers = fl_arena_printf(
+                                                 rig->arena, "User-Agent: %s\r\n", agent)}),
+                  201);
+    lines = audit_lines(rig);
+    assert_int_equal(json_array_size(lines), 1);
+    assert_int_equal(strlen(fl_json_str(json_array_get(lines, 0), "userAgent")), 1024);
+}
+
+static void ask_and_leave(struct rig *rig, const char *body)
+{
+    struct linger at_once = {.l_onoff = 1}; /* a reset, not an end */
+    int fd = rig_connect(rig);
+
+    rig_send_ask(fd,
+                 &(struct ask){.who = ADMIN, .method = "POST", .target = WIDGETS, .body = body});
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    (void)close(fd);
+}
+
+/* A client that leaves before its write is durable is recorded all the same. */
+static void test_audit_without_client(void **state)
+{
+    struct rig *rig = *state;
+    size_t lines = 0;
+
+    for (int i = 0; i < 20; i++)
+        ask_and_leave(rig, widget(rig, format(rig, "w%d", i), ""));
+    for (int i = 0; i < 200; i++) {
+        struct answer answer = do_get(rig, WIDGETS);
+        const json_t *items = json_object_get(answer.body, "items");
+
+        lines = json_array_size(audit_lines(rig));
+        if (json_array_size(items) == 20 && lines == 20)
+            return;
+        rig_pause(10);
+    }
+    fail_msg("%zu lines", lines);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -539,6 +613,7 @@ int main(void)
         TEST(test_token_file_changes),
         TEST(test_discovery_is_for_all_who_are_known),
         TEST(test_rights_in_one_namespace),
+        TEST(test_cluster_scoped_through_a_namespace),
         TEST(test_groups_and_names),
         TEST(test_default_roles),
         TEST(test_odd_paths),
@@ -550,6 +625,8 @@ int main(void)
         TEST(test_reviews),
         TEST(test_audit),
         TEST(test_audit_of_impersonation),
+        TEST(test_audit_of_long_names),
+        TEST(test_audit_without_client),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
