@@ -56,7 +56,7 @@ static inline int fl_error_negative(int code)
     __builtin_assume(code < 0); /* a branch is lost on its analyser where calls are deep */
 #else
     if (code >= 0)
-        __builtin_unreachable();
+        __builtin_trap();
 #endif
     return code;
 }

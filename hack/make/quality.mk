@@ -44,6 +44,8 @@ lint-cppcheck:
 HELD_ELSEWHERE := lib/mem lib/loop lib/http_io lib/http_client controller/store/history \
                   controller/apiserver/catalog controller/apiserver/delete
 $(HELD_ELSEWHERE:%=build/analyzer/%.o): CFLAGS += -Wno-analyzer-malloc-leak
+# It forgets across the recursion of check_node that a failure is negative; clang's does not.
+build/analyzer/api/cel_check.o: CFLAGS += -Wno-analyzer-null-dereference
 .PHONY: lint-analyzer
 lint-analyzer:
 	@$(MAKE) --no-print-directory BUILD=analyzer $(addprefix build/analyzer/,$(LINTED:.c=.o))
