@@ -4,6 +4,7 @@
 
 #define CHORES_EVERY_MS 10000
 #define AFTER_FAILURE_MS 500
+#define SOON_MS 20
 #define EVENT_LIFE_US (INT64_C(3600) * 1000000)
 
 /* What happened: the committing thread hands each commit's changes to the loop, where the catalog,
@@ -108,30 +109,34 @@ static void do_chores(void *user)
 {
     struct fl_apiserver *server = user;
 
-    server->soon = false;
+    server->wake_ms = 0;
     run_controllers(server);
-    if (fl_monotonic_ms(server->env) - server->chores_ms < CHORES_EVERY_MS) {
-        fl_timer_arm(server->chores, CHORES_EVERY_MS);
-        return;
+    if (fl_monotonic_ms(server->env) - server->chores_ms >= CHORES_EVERY_MS) {
+        server->chores_ms = fl_monotonic_ms(server->env);
+        if (++server->chores_done % 6 == 0)
+            expire_events(server);
     }
-    server->chores_ms = fl_monotonic_ms(server->env);
-    if (++server->chores_done % 6 == 0)
-        expire_events(server);
-    fl_timer_arm(server->chores, CHORES_EVERY_MS);
+    fl_apiserver_run_within(server, CHORES_EVERY_MS); /* sooner, where a controller asked for it */
+}
+
+void fl_apiserver_run_within(struct fl_apiserver *server, int64_t ms)
+{
+    int64_t now_ms = fl_monotonic_ms(server->env);
+
+    if (server->wake_ms > now_ms && server->wake_ms <= now_ms + ms)
+        return;
+    server->wake_ms = now_ms + ms;
+    fl_timer_arm(server->chores, ms);
 }
 
 void fl_apiserver_run_soon(struct fl_apiserver *server)
 {
-    if (server->soon)
-        return;
-    server->soon = true;
-    fl_timer_arm(server->chores, 20);
+    fl_apiserver_run_within(server, SOON_MS);
 }
 
 void fl_apiserver_run_later(struct fl_apiserver *server)
 {
-    if (!server->soon)
-        fl_timer_arm(server->chores, AFTER_FAILURE_MS);
+    fl_apiserver_run_within(server, AFTER_FAILURE_MS);
 }
 
 /* Start and end */
@@ -154,8 +159,8 @@ static int start_parts(struct fl_apiserver *server, const struct fl_apiserver_op
     server->catalog = fl_catalog_create(server->store);
     server->metrics = fl_metrics_create();
     server->documents = fl_documents_create(server);
-    server->terminating_definitions = fl_map_create(NULL);
-    server->terminating_namespaces = fl_map_create(NULL);
+    server->terminating_definitions = fl_map_create(free);
+    server->terminating_namespaces = fl_map_create(free);
     r = fl_catalog_load_builtins(server->catalog, err);
     if (r == 0)
         r = fl_auth_create(server->env, server->store, options->token_file, &server->auth, err);

@@ -63,15 +63,18 @@ static void take_up(struct fl_apiserver *server, const struct fl_object *object)
         fl_log_warn(server->env->log, "definition not served", FL_STR("name", object->name),
                     FL_STR("error", err.msg));
     if (fl_meta_is_deleting(crd))
-        fl_map_put(server->terminating_definitions, object->name, server);
+        fl_ending_add(server->terminating_definitions, object->name);
 }
 
 void fl_definitions_changed(struct fl_apiserver *server, const struct fl_event *event)
 {
     struct fl_error err = {0};
 
-    if (strcmp(event->object->resource, STORAGE) != 0)
+    if (strcmp(event->object->resource, STORAGE) != 0) {
+        if (fl_map_get(server->terminating_definitions, event->object->resource))
+            fl_ending_add(server->terminating_definitions, event->object->resource);
         return;
+    }
     server->names_changed = true;
     if (event->type != FL_EVENT_DELETED) {
         take_up(server, event->object);
@@ -94,30 +97,26 @@ int fl_definitions_load(struct fl_apiserver *server, struct fl_error *err)
     return 0;
 }
 
-/* A deleted definition's objects go first, then the definition. */
-static void finish_one(struct fl_apiserver *server, const char *name)
+/* A deleted definition's objects go first, served or not, then the definition. Whether it must be
+ * looked at again, whatever happens. */
+static bool finish_one(struct fl_apiserver *server, const char *name, size_t *budget)
 {
-    struct fl_served *served = fl_catalog_find_storage(server->catalog, name);
-    struct fl_key key = {STORAGE, NULL, name};
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *crd = NULL;
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *crd =
+        fl_store_get_newest(server->store, &(struct fl_key){STORAGE, NULL, name});
+    struct fl_content content;
     struct fl_error err = {0};
-    struct fl_list list;
 
-    if (served && fl_store_list(server->store, &(struct fl_list_query){.resource = name}, &list,
-                                &err) == 0) {
-        size_t left = list.count;
-
-        for (size_t i = 0; i < list.count; i++)
-            (void)fl_delete_object(server, served->resource, list.objects[i],
-                                   FL_PROPAGATION_BACKGROUND, &err);
-        fl_list_finish(&list);
-        if (left > 0)
-            return;
-    }
-    crd = fl_store_get_newest(server->store, &key);
-    if (crd)
-        (void)fl_drop_finalizer(server, fl_catalog_find_storage(server->catalog, STORAGE)->resource,
-                                crd, FINALIZER, &err);
+    if (!crd)
+        return false;
+    if (!strstr(crd->json->data, "\"" FINALIZER "\""))
+        return !fl_is_durable(server, crd); /* others hold it, unless a write fails yet */
+    if (fl_content_delete(server, name, NULL, budget, &content) < 0)
+        return true;
+    if (content.left > 0)
+        return content.unstarted > 0;
+    (void)fl_drop_finalizer(server, fl_catalog_find_storage(server->catalog, STORAGE)->resource, crd,
+                            FINALIZER, &err);
+    return true;
 }
 
 static void judge_names(void *user, json_t *crd)
@@ -143,13 +142,9 @@ static void retry_names(struct fl_apiserver *server)
 
 void fl_definitions_run(struct fl_apiserver *server)
 {
-    void *cursor = NULL;
-    const char *name;
-
     if (server->names_changed)
         retry_names(server);
-    while (fl_map_next(server->terminating_definitions, &cursor, &name, NULL))
-        finish_one(server, name); /* its end is an event that takes it off the list */
+    fl_endings_run(server, server->terminating_definitions, &server->definitions_ms, finish_one);
 }
 
 /* Installation of the program's own definitions */

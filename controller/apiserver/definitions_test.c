@@ -152,6 +152,25 @@ static void test_deletion_takes_objects_along(void **state)
     assert_int_equal(items_in(do_get(rig, WIDGETS)), 0);
 }
 
+/* The objects of a kind that is not served go with its definition as well. */
+static void test_deletion_of_what_is_not_served(void **state)
+{
+    struct rig *rig = *state;
+
+    assert_answer(do_post(rig, WIDGETS, widget(rig, "a", "")), 201);
+    assert_answer(do_patch_as(rig, CRDS "/widgets.test.dev", "application/json-patch+json",
+                              "[{\"op\":\"replace\",\"path\":\"/spec/versions/0/served\","
+                              "\"value\":false},{\"op\":\"replace\",\"path\":"
+                              "\"/spec/versions/1/served\",\"value\":false}]"),
+                  200);
+    assert_answer(do_get(rig, WIDGETS), 404);
+    assert_answer(do_delete(rig, CRDS "/widgets.test.dev"), 200);
+    WAIT_FOR(is_gone(rig, CRDS "/widgets.test.dev"));
+    assert_int_equal(fl_store_count(rig->store, "widgets.test.dev"), 0);
+    assert_answer(do_post(rig, CRDS, WIDGET_DEFINITION), 201);
+    assert_int_equal(items_in(do_get(rig, WIDGETS)), 0);
+}
+
 /* What is created while the definition's deletion is on its way to the disk does not stay behind.
  */
 static void test_creation_races_with_deletion(void **state)
@@ -303,6 +322,7 @@ int main(void)
         TEST(test_builtin_names_are_taken),
         TEST(test_schema_changes),
         TEST(test_deletion_takes_objects_along),
+        TEST(test_deletion_of_what_is_not_served),
         TEST(test_creation_races_with_deletion),
         TEST(test_secrets),
         TEST(test_configmaps),

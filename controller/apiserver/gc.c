@@ -4,20 +4,35 @@
  * anything). A look at an object asks the store whether its owners exist, and does one of: nothing;
  * removes references to owners that are gone; deletes the object, whose owners are all gone. An
  * owner deleted in the foreground waits for the dependents that block it, one that orphans has its
- * references removed first. Looks are queued by what changed and repeated until nothing is left; a
- * write that fails later than it was accepted queues a look, too. */
+ * references removed first. Owners that wait for each other in a circle stop blocking. Looks are
+ * queued by what changed and repeated until nothing is left; a write that fails later than it was
+ * accepted queues a look, too. A run is bounded by count and by time: others want the loop. */
 #include "controller/apiserver/internal.h"
 
 #define LOOKS_PER_RUN 500
+#define EDITS_PER_RUN 200 /* of dependents that are orphaned */
+#define RUN_MS 10
+#define CIRCLE_MAX 10000 /* owners walked through in search of a circle */
 #define OWNERS_MAX 64
 
-struct ref { /* one object that names an owner */
+struct ref { /* names an object */
     char *resource, *ns, *name;
 };
 
-struct refs {
-    struct ref *items;
-    size_t count, cap;
+struct dependent { /* what an owner knows of one */
+    struct ref what;
+    bool blocks;
+    bool sent; /* the edit that orphans it is under way */
+};
+
+struct dependents {
+    struct fl_map *items; /* "resource/ns/name" → struct dependent */
+    size_t blocking, sent;
+};
+
+struct waiting { /* an owner whose deletion waits for its dependents */
+    struct ref what;
+    bool foreground; /* else it orphans them */
 };
 
 struct look {
@@ -27,11 +42,12 @@ struct look {
 
 struct fl_gc {
     struct fl_apiserver *server;
-    struct fl_map *dependents; /* owner uid → struct refs */
-    struct fl_map *owners;     /* "resource/ns/name" → json array of owner uids, as last seen */
-    struct fl_map *waiting;    /* uid of an owner whose deletion waits → struct ref */
+    struct fl_map *dependents; /* owner uid → struct dependents */
+    struct fl_map *owners;     /* "resource/ns/name" → json: uid of an owner → does it block */
+    struct fl_map *waiting;    /* uid of an owner → struct waiting */
     struct fl_map *queued;     /* "resource/ns/name" → struct look */
     STAILQ_HEAD(, look) queue;
+    size_t edits; /* of this run */
 };
 
 #define KEY_MAX 1024
@@ -55,20 +71,28 @@ static void ref_finish(struct ref *ref)
     free(ref->name);
 }
 
-static void ref_destroy(void *value)
+static void dependent_destroy(void *value)
 {
-    ref_finish(value);
-    free(value);
+    struct dependent *dependent = value;
+
+    ref_finish(&dependent->what);
+    free(dependent);
 }
 
-static void refs_destroy(void *value)
+static void dependents_destroy(void *value)
 {
-    struct refs *refs = value;
+    struct dependents *dependents = value;
 
-    for (size_t i = 0; i < refs->count; i++)
-        ref_finish(&refs->items[i]);
-    free(refs->items);
-    free(refs);
+    fl_map_destroy(dependents->items);
+    free(dependents);
+}
+
+static void waiting_destroy(void *value)
+{
+    struct waiting *waiting = value;
+
+    ref_finish(&waiting->what);
+    free(waiting);
 }
 
 static void forget_json(void *value)
@@ -91,98 +115,112 @@ static void enqueue(struct fl_gc *gc, const char *resource, const char *ns, cons
 
 /* The index of dependents */
 
-static bool refers(const struct ref *ref, const struct fl_object *object)
+static void add_dependent(struct fl_gc *gc, const char *owner_uid, const struct fl_object *object,
+                          const char *key, bool blocks)
 {
-    return strcmp(ref->name, object->name) == 0 && strcmp(ref->ns, object->ns) == 0 &&
-           strcmp(ref->resource, object->resource) == 0;
+    struct dependents *dependents = fl_map_get(gc->dependents, owner_uid);
+    struct dependent *dependent;
+
+    if (!dependents) {
+        dependents = fl_calloc(1, sizeof(*dependents));
+        dependents->items = fl_map_create(dependent_destroy);
+        fl_map_put(gc->dependents, owner_uid, dependents);
+    }
+    dependent = fl_map_get(dependents->items, key);
+    if (!dependent) {
+        dependent = fl_calloc(1, sizeof(*dependent));
+        dependent->what = ref_new(object->resource, object->ns, object->name);
+        fl_map_put(dependents->items, key, dependent);
+    }
+    dependents->blocking += (size_t)blocks - (size_t)dependent->blocks;
+    dependent->blocks = blocks;
 }
 
-static void add_dependent(struct fl_gc *gc, const char *owner_uid, const struct fl_object *object)
+static void remove_dependent(struct fl_gc *gc, const char *owner_uid, const char *key)
 {
-    struct refs *refs = fl_map_get(gc->dependents, owner_uid);
+    struct dependents *dependents = fl_map_get(gc->dependents, owner_uid);
+    struct dependent *dependent = dependents ? fl_map_get(dependents->items, key) : NULL;
 
-    if (!refs) {
-        refs = fl_calloc(1, sizeof(*refs));
-        fl_map_put(gc->dependents, owner_uid, refs);
-    }
-    for (size_t i = 0; i < refs->count; i++)
-        if (refers(&refs->items[i], object))
-            return;
-    if (refs->count == refs->cap) {
-        refs->cap = refs->cap ? refs->cap * 2 : 4;
-        refs->items = fl_realloc(refs->items, refs->cap * sizeof(struct ref));
-    }
-    refs->items[refs->count++] = ref_new(object->resource, object->ns, object->name);
+    if (!dependent)
+        return;
+    dependents->blocking -= dependent->blocks;
+    dependents->sent -= dependent->sent;
+    (void)fl_map_remove(dependents->items, key);
+    if (fl_map_count(dependents->items) == 0)
+        (void)fl_map_remove(gc->dependents, owner_uid);
 }
 
-static void remove_dependent(struct fl_gc *gc, const char *owner_uid,
-                             const struct fl_object *object)
+/* An owner that may have waited for just what happened to a dependent. */
+static void wake_owner(struct fl_gc *gc, const char *uid)
 {
-    struct refs *refs = fl_map_get(gc->dependents, owner_uid);
-    const struct ref *owner = fl_map_get(gc->waiting, owner_uid);
+    const struct waiting *owner = fl_map_get(gc->waiting, uid);
+    const struct dependents *dependents = fl_map_get(gc->dependents, uid);
 
-    for (size_t i = 0; refs && i < refs->count; i++) {
-        if (!refers(&refs->items[i], object))
-            continue;
-        ref_finish(&refs->items[i]);
-        refs->items[i] = refs->items[--refs->count];
-        if (refs->count == 0)
-            (void)fl_map_remove(gc->dependents, owner_uid);
-        break;
-    }
-    if (owner) /* it may have waited for just this */
-        enqueue(gc, owner->resource, owner->ns, owner->name);
+    if (owner && (!dependents || (owner->foreground ? !dependents->blocking : !dependents->sent)))
+        enqueue(gc, owner->what.resource, owner->what.ns, owner->what.name);
 }
 
-static bool names_uid(const json_t *uids, const char *uid)
+static json_t *owners_of(const json_t *object)
 {
-    json_t *item;
+    json_t *owners = json_object(), *owner;
     size_t i;
 
-    json_array_foreach((json_t *)uids, i, item)
-        if (fl_streq(json_string_value(item), uid))
-            return true;
-    return false;
+    json_array_foreach(fl_json_path(object, "metadata.ownerReferences"), i, owner) {
+        const char *uid = fl_json_str(owner, "uid");
+
+        if (uid && i < OWNERS_MAX)
+            (void)json_object_set_new(
+                owners, uid,
+                json_boolean(fl_json_bool(owner, "blockOwnerDeletion", false) ||
+                             json_is_true(json_object_get(owners, uid))));
+    }
+    return owners;
 }
 
-static json_t *owner_uids(const json_t *object)
-{
-    json_t *uids = json_array(), *owner;
-    size_t i;
-
-    json_array_foreach(fl_json_path(object, "metadata.ownerReferences"), i, owner)
-        if (fl_json_str(owner, "uid") && i < OWNERS_MAX)
-            (void)json_array_append_new(uids, json_string(fl_json_str(owner, "uid")));
-    return uids;
-}
-
-/* `uids` (taken) are the owners an object has now; NULL: it is gone. */
-static void index_owners(struct fl_gc *gc, const struct fl_object *object, json_t *uids)
+/* `owners` (taken) are those an object has now; NULL: it is gone. */
+static void index_owners(struct fl_gc *gc, const struct fl_object *object, json_t *owners)
 {
     char key[KEY_MAX];
     FL_JSON before = NULL;
-    json_t *uid;
-    size_t i;
+    const char *uid;
+    json_t *blocks;
 
     make_key(key, object->resource, object->ns, object->name);
     before = fl_map_take(gc->owners, key);
-    json_array_foreach(before, i, uid)
-        if (!names_uid(uids, json_string_value(uid)))
-            remove_dependent(gc, json_string_value(uid), object);
-    json_array_foreach(uids, i, uid)
-        add_dependent(gc, json_string_value(uid), object);
-    if (json_array_size(uids) > 0)
-        fl_map_put(gc->owners, key, uids);
+    json_object_foreach(before, uid, blocks)
+        if (!json_object_get(owners, uid))
+            remove_dependent(gc, uid, key);
+    json_object_foreach(owners, uid, blocks)
+        add_dependent(gc, uid, object, key, json_is_true(blocks));
+    json_object_foreach(before, uid, blocks)
+        wake_owner(gc, uid);
+    if (json_object_size(owners) > 0)
+        fl_map_put(gc->owners, key, owners);
     else
-        json_decref(uids);
+        json_decref(owners);
+}
+
+/* Those that wait themselves have been looked at as what they are: owners. */
+static bool waits(struct fl_gc *gc, const struct dependent *dependent)
+{
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *object = fl_store_get_newest(
+        gc->server->store,
+        &(struct fl_key){dependent->what.resource, dependent->what.ns, dependent->what.name});
+
+    return object && fl_map_get(gc->waiting, object->uid);
 }
 
 static void enqueue_dependents(struct fl_gc *gc, const char *uid)
 {
-    const struct refs *refs = fl_map_get(gc->dependents, uid);
+    const struct dependents *dependents = fl_map_get(gc->dependents, uid);
+    void *cursor = NULL, *value;
 
-    for (size_t i = 0; refs && i < refs->count; i++)
-        enqueue(gc, refs->items[i].resource, refs->items[i].ns, refs->items[i].name);
+    while (dependents && fl_map_next(dependents->items, &cursor, NULL, &value)) {
+        const struct dependent *dependent = value;
+
+        if (!waits(gc, dependent))
+            enqueue(gc, dependent->what.resource, dependent->what.ns, dependent->what.name);
+    }
 }
 
 static bool mentions(const struct fl_object *object, const char *word)
@@ -192,14 +230,18 @@ static bool mentions(const struct fl_object *object, const char *word)
 
 static void note_waiting(struct fl_gc *gc, const struct fl_object *object, const json_t *value)
 {
-    struct ref *ref;
+    bool foreground = fl_meta_has_finalizer(value, FL_FINALIZER_FOREGROUND);
+    bool orphan = fl_meta_has_finalizer(value, FL_FINALIZER_ORPHAN);
+    struct waiting *waiting;
 
-    if (!fl_meta_is_deleting(value) || (!fl_meta_has_finalizer(value, FL_FINALIZER_FOREGROUND) &&
-                                        !fl_meta_has_finalizer(value, FL_FINALIZER_ORPHAN)))
+    if (!fl_meta_is_deleting(value) || (!foreground && !orphan)) {
+        (void)fl_map_remove(gc->waiting, object->uid);
         return;
-    ref = fl_calloc(1, sizeof(*ref));
-    *ref = ref_new(object->resource, object->ns, object->name);
-    fl_map_put(gc->waiting, object->uid, ref);
+    }
+    waiting = fl_calloc(1, sizeof(*waiting));
+    waiting->what = ref_new(object->resource, object->ns, object->name);
+    waiting->foreground = !orphan;
+    fl_map_put(gc->waiting, object->uid, waiting);
     enqueue(gc, object->resource, object->ns, object->name);
 }
 
@@ -211,7 +253,7 @@ static void see(struct fl_gc *gc, const struct fl_object *object)
         return;
     value = fl_object_parse(object);
     if (fl_json_path(value, "metadata.ownerReferences")) {
-        index_owners(gc, object, owner_uids(value));
+        index_owners(gc, object, owners_of(value));
         enqueue(gc, object->resource, object->ns, object->name);
     }
     note_waiting(gc, object, value);
@@ -241,9 +283,9 @@ struct fl_gc *fl_gc_create(struct fl_apiserver *server, struct fl_error *err)
     size_t versions = fl_catalog_group_versions(server->catalog, &all);
 
     gc->server = server;
-    gc->dependents = fl_map_create(refs_destroy);
+    gc->dependents = fl_map_create(dependents_destroy);
     gc->owners = fl_map_create(forget_json);
-    gc->waiting = fl_map_create(ref_destroy);
+    gc->waiting = fl_map_create(waiting_destroy);
     gc->queued = fl_map_create(NULL);
     STAILQ_INIT(&gc->queue);
     for (size_t i = 0; i < versions; i++) {
@@ -263,6 +305,21 @@ struct fl_gc *fl_gc_create(struct fl_apiserver *server, struct fl_error *err)
 
 void fl_gc_look_again(struct fl_gc *gc, const char *resource, const char *ns, const char *name)
 {
+    char key[KEY_MAX];
+    const char *uid;
+    json_t *blocks;
+
+    /* If it was to be orphaned, it still is. */
+    json_object_foreach(fl_map_get(gc->owners, make_key(key, resource, ns, name)), uid, blocks) {
+        struct dependents *dependents = fl_map_get(gc->dependents, uid);
+        struct dependent *dependent = dependents ? fl_map_get(dependents->items, key) : NULL;
+
+        if (!dependent || !dependent->sent)
+            continue;
+        dependent->sent = false;
+        dependents->sent--;
+        wake_owner(gc, uid);
+    }
     enqueue(gc, resource, ns, name);
 }
 
@@ -382,7 +439,7 @@ static void remove_references(void *user, json_t *object)
 static int look_up(struct fl_gc *gc, const struct fl_resource *resource,
                    const struct fl_object *object, const json_t *value, struct fl_error *err)
 {
-    const struct refs *own = fl_map_get(gc->dependents, object->uid);
+    bool owns = fl_map_get(gc->dependents, object->uid) != NULL;
     struct owners owners;
 
     if (fl_meta_is_deleting(value))
@@ -393,85 +450,158 @@ static int look_up(struct fl_gc *gc, const struct fl_resource *resource,
     if (owners.solid)
         return fl_edit_object(gc->server, resource, object, remove_references, &owners, err);
     return fl_delete_object(gc->server, resource, object,
-                            owners.waiting && own && own->count ? FL_PROPAGATION_FOREGROUND
-                                                                : FL_PROPAGATION_BACKGROUND,
+                            owners.waiting && owns ? FL_PROPAGATION_FOREGROUND
+                                                   : FL_PROPAGATION_BACKGROUND,
                             err);
 }
 
-static bool blocks(struct fl_gc *gc, const struct ref *ref, const char *owner_uid)
+struct walk { /* through owners that wait */
+    struct fl_map *seen; /* by uid */
+    const struct waiting **items;
+    size_t count, cap;
+};
+
+/* Adds the owners that an object blocks, and that wait, to those to walk through. */
+static void walk_up(struct fl_gc *gc, const struct ref *what, struct walk *walk)
 {
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *object = fl_store_get_newest(
-        gc->server->store, &(struct fl_key){ref->resource, ref->ns, ref->name});
-    FL_JSON value = object ? fl_object_parse(object) : NULL;
+    char key[KEY_MAX];
+    const char *uid;
+    json_t *blocks;
+
+    json_object_foreach(fl_map_get(gc->owners,
+                                   make_key(key, what->resource, what->ns, what->name)),
+                        uid, blocks) {
+        struct waiting *owner = fl_map_get(gc->waiting, uid);
+
+        if (!owner || !owner->foreground || !json_is_true(blocks) || fl_map_get(walk->seen, uid))
+            continue;
+        fl_map_put(walk->seen, uid, owner);
+        if (walk->count == walk->cap) {
+            walk->cap = walk->cap ? walk->cap * 2 : 8;
+            walk->items = fl_realloc(walk->items, walk->cap * sizeof(struct waiting *));
+        }
+        walk->items[walk->count++] = owner;
+    }
+}
+
+/* Whether an owner that waits blocks, over others that wait, itself. */
+static bool is_in_circle(struct fl_gc *gc, const struct ref *what, const char *uid)
+{
+    struct walk walk = {.seen = fl_map_create(NULL)};
+    bool found;
+
+    walk_up(gc, what, &walk);
+    for (size_t i = 0; i < walk.count && i < CIRCLE_MAX && !fl_map_get(walk.seen, uid); i++)
+        walk_up(gc, &walk.items[i]->what, &walk);
+    found = fl_map_get(walk.seen, uid) != NULL;
+    fl_map_destroy(walk.seen);
+    free(walk.items);
+    return found;
+}
+
+static void stop_blocking(void *user, json_t *object)
+{
+    struct fl_gc *gc = user;
     json_t *owner;
     size_t i;
 
-    json_array_foreach(fl_json_path(value, "metadata.ownerReferences"), i, owner)
-        if (fl_streq(fl_json_str(owner, "uid"), owner_uid) &&
-            fl_json_bool(owner, "blockOwnerDeletion", false))
-            return true;
-    return false;
+    json_array_foreach(fl_json_path(object, "metadata.ownerReferences"), i, owner)
+        if (fl_json_bool(owner, "blockOwnerDeletion", false) &&
+            fl_map_get(gc->waiting, fl_str_or(fl_json_str(owner, "uid"), "")))
+            (void)json_object_set_new(owner, "blockOwnerDeletion", json_false());
 }
 
 /* As an owner that is deleted in the foreground: dependents first. */
 static int finish_foreground(struct fl_gc *gc, const struct fl_resource *resource,
                              const struct fl_object *object, struct fl_error *err)
 {
-    const struct refs *refs = fl_map_get(gc->dependents, object->uid);
-    bool blocked = false;
+    const struct dependents *dependents = fl_map_get(gc->dependents, object->uid);
+    struct ref what = {(char *)object->resource, (char *)object->ns, (char *)object->name};
 
-    for (size_t i = 0; refs && i < refs->count; i++)
-        blocked = blocks(gc, &refs->items[i], object->uid) || blocked;
     enqueue_dependents(gc, object->uid);
-    if (blocked)
-        return 0; /* their going is an event that brings us back */
-    return fl_drop_finalizer(gc->server, resource, object, FL_FINALIZER_FOREGROUND, err);
+    if (!dependents || !dependents->blocking)
+        return fl_drop_finalizer(gc->server, resource, object, FL_FINALIZER_FOREGROUND, err);
+    if (is_in_circle(gc, &what, object->uid))
+        return fl_edit_object(gc->server, resource, object, stop_blocking, gc, err);
+    return 0; /* their going is an event that brings us back */
 }
 
+/* > 0: the edit is under way. */
+static int orphan_one(struct fl_gc *gc, const char *owner_uid, const struct ref *ref,
+                      struct fl_error *err)
+{
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *dependent = fl_store_get_newest(
+        gc->server->store, &(struct fl_key){ref->resource, ref->ns, ref->name});
+    struct owners owners = {.remove = {owner_uid}, .remove_count = 1};
+    struct fl_resource buf;
+    int r;
+
+    if (!dependent || !mentions(dependent, owner_uid))
+        return 0; /* another's change, which may fail yet */
+    r = fl_edit_object(gc->server, fl_resource_of_stored(gc->server, dependent, &buf), dependent,
+                       remove_references, &owners, err);
+    return r < 0 ? r : 1;
+}
+
+/* As an owner whose dependents stay: it goes when the last reference to it is gone. */
 static int finish_orphan(struct fl_gc *gc, const struct fl_resource *resource,
                          const struct fl_object *object, struct fl_error *err)
 {
-    const struct refs *refs = fl_map_get(gc->dependents, object->uid);
-    struct owners owners = {.remove = {object->uid}, .remove_count = 1};
+    struct dependents *dependents = fl_map_get(gc->dependents, object->uid);
+    void *cursor = NULL, *value;
     int r = 0;
 
-    if (!refs || refs->count == 0)
+    if (!dependents)
         return fl_drop_finalizer(gc->server, resource, object, FL_FINALIZER_ORPHAN, err);
-    for (size_t i = 0; i < refs->count && r == 0; i++) {
-        const struct ref *ref = &refs->items[i];
-        struct fl_served *served = fl_catalog_find_storage(gc->server->catalog, ref->resource);
-        FL_CLEANUP(fl_object_unrefp) struct fl_object *dependent = fl_store_get_newest(
-            gc->server->store, &(struct fl_key){ref->resource, ref->ns, ref->name});
+    if (dependents->sent == fl_map_count(dependents->items))
+        return 0; /* the end of the last of them brings us back */
+    while (gc->edits < EDITS_PER_RUN && fl_map_next(dependents->items, &cursor, NULL, &value)) {
+        struct dependent *dependent = value;
 
-        if (served && dependent)
-            r = fl_edit_object(gc->server, served->resource, dependent, remove_references, &owners,
-                               err);
+        if (dependent->sent)
+            continue;
+        r = orphan_one(gc, object->uid, &dependent->what, err);
+        if (r < 0)
+            return r;
+        gc->edits++;
+        dependent->sent = r > 0;
+        dependents->sent += dependent->sent;
     }
-    return r;
+    if (dependents->sent < fl_map_count(dependents->items)) {
+        enqueue(gc, object->resource, object->ns, object->name);
+        gc->edits = EDITS_PER_RUN; /* the rest in the next run */
+    }
+    return 0;
 }
 
 static int look_at(struct fl_gc *gc, const struct ref *what, struct fl_error *err)
 {
-    struct fl_served *served = fl_catalog_find_storage(gc->server->catalog, what->resource);
     FL_CLEANUP(fl_object_unrefp) struct fl_object *object = fl_store_get_newest(
         gc->server->store, &(struct fl_key){what->resource, what->ns, what->name});
+    const struct fl_resource *resource;
+    struct fl_resource buf;
     FL_JSON value = NULL;
 
-    if (!served || !object)
+    if (!object)
         return 0;
+    resource = fl_resource_of_stored(gc->server, object, &buf);
     value = fl_object_parse(object);
     if (fl_meta_is_deleting(value) && fl_meta_has_finalizer(value, FL_FINALIZER_ORPHAN))
-        return finish_orphan(gc, served->resource, object, err);
+        return finish_orphan(gc, resource, object, err);
     if (fl_meta_is_deleting(value) && fl_meta_has_finalizer(value, FL_FINALIZER_FOREGROUND))
-        return finish_foreground(gc, served->resource, object, err);
-    return look_up(gc, served->resource, object, value, err);
+        return finish_foreground(gc, resource, object, err);
+    return look_up(gc, resource, object, value, err);
 }
 
 void fl_gc_run(struct fl_gc *gc)
 {
+    int64_t end_ms = fl_monotonic_ms(gc->server->env) + RUN_MS;
     struct look *look;
 
-    for (int i = 0; i < LOOKS_PER_RUN && (look = take_look(gc)); i++) {
+    gc->edits = 0;
+    for (int i = 0; i < LOOKS_PER_RUN && gc->edits < EDITS_PER_RUN &&
+                    fl_monotonic_ms(gc->server->env) < end_ms && (look = take_look(gc));
+         i++) {
         struct fl_error err = {0};
         int r = look_at(gc, &look->what, &err);
 

@@ -105,6 +105,83 @@ static void test_foreground_without_dependents(void **state)
     WAIT_FOR(is_gone(rig, WIDGETS "/o"));
 }
 
+static void set_owner(struct rig *rig, const char *name, const char *of)
+{
+    const char *uid = text_in(do_get(rig, config(rig, of)), "metadata.uid");
+
+    assert_answer(do_patch(rig, config(rig, name),
+                           format(rig, "{\"metadata\":{\"ownerReferences\":[%s]}}",
+                                  owner(rig, "v1", "ConfigMap", of, uid, true))),
+                  200);
+}
+
+static void add_circle(struct rig *rig, int size)
+{
+    for (int i = 0; i < size; i++)
+        add_owned(rig, format(rig, "c%d", i), "", "");
+    for (int i = 0; i < size; i++)
+        set_owner(rig, format(rig, "c%d", i), format(rig, "c%d", (i + 1) % size));
+}
+
+/* Objects that own each other, or themselves, do not wait for each other for ever. */
+static void test_foreground_in_a_circle(void **state)
+{
+    struct rig *rig = *state;
+
+    for (int size = 1; size <= 4; size++) {
+        add_circle(rig, size);
+        assert_answer(do_delete(rig, CONFIGMAPS "/c0?propagationPolicy=Foreground"), 200);
+        for (int i = 0; i < size; i++)
+            WAIT_FOR(is_gone(rig, config(rig, format(rig, "c%d", i))));
+    }
+    add_circle(rig, 2);
+    assert_answer(do_delete(rig, CONFIGMAPS "/c0?propagationPolicy=Foreground"), 200);
+    (void)do_delete(rig, CONFIGMAPS "/c1?propagationPolicy=Foreground");
+    WAIT_FOR(is_gone(rig, CONFIGMAPS "/c0"));
+    WAIT_FOR(is_gone(rig, CONFIGMAPS "/c1"));
+}
+
+/* A chain is no circle: the last goes first. */
+static void test_foreground_chain_keeps_its_order(void **state)
+{
+    struct rig *rig = *state;
+
+    add_owned(rig, "a", "", "");
+    add_owned(rig, "b", "", "");
+    add_owned(rig, "c", "", "\"x.dev/y\"");
+    set_owner(rig, "b", "a");
+    set_owner(rig, "c", "b");
+    assert_answer(do_delete(rig, CONFIGMAPS "/a?propagationPolicy=Foreground"), 200);
+    WAIT_FOR(*text_in(do_get(rig, config(rig, "c")), "metadata.deletionTimestamp"));
+    assert_stays(rig, config(rig, "a"));
+    assert_stays(rig, config(rig, "b"));
+    assert_answer(do_patch(rig, config(rig, "c"), "{\"metadata\":{\"finalizers\":null}}"), 200);
+    WAIT_FOR(is_gone(rig, config(rig, "a")));
+    assert_true(is_gone(rig, config(rig, "b")));
+}
+
+/* More than one run takes on. */
+static void test_many_dependents(void **state)
+{
+    struct rig *rig = *state;
+    const char *ref = add_owner(rig, "o", true);
+
+    for (int i = 0; i < 500; i++)
+        add_owned(rig, format(rig, "d%d", i), ref, "");
+    assert_answer(do_delete(rig, WIDGETS "/o?propagationPolicy=Orphan"), 200);
+    WAIT_FOR(is_gone(rig, WIDGETS "/o"));
+    assert_int_equal(items_in(do_get(rig, CONFIGMAPS)), 500);
+    assert_null(strstr(do_get(rig, CONFIGMAPS).text, "\"ownerReferences\""));
+    ref = add_owner(rig, "o", true);
+    for (int i = 0; i < 500; i++)
+        assert_answer(do_patch(rig, config(rig, format(rig, "d%d", i)),
+                               format(rig, "{\"metadata\":{\"ownerReferences\":[%s]}}", ref)),
+                      200);
+    assert_answer(do_delete(rig, WIDGETS "/o?propagationPolicy=Foreground"), 200);
+    WAIT_FOR(is_gone(rig, WIDGETS "/o"));
+    assert_int_equal(items_in(do_get(rig, CONFIGMAPS)), 0);
+}
+
 static void test_orphan(void **state)
 {
     struct rig *rig = *state;
@@ -325,6 +402,50 @@ static void test_namespace_is_held_by_what_is_held(void **state)
     WAIT_FOR(is_gone(rig, NAMESPACE));
 }
 
+static uint64_t content_looks; /* as the loop's thread saw it */
+
+static void count_looks(struct rig *rig)
+{
+    content_looks = rig->server->content_looks;
+}
+
+/* What is held costs a look when it changes, and nothing when others do. */
+static void test_held_content_does_not_slow_others(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t looks;
+
+    add_zone(rig);
+    for (int i = 0; i < 700; i++) /* more than a run takes on; the key in the data is no mark */
+        assert_answer(do_post(rig, NAMESPACE "/configmaps",
+                              format(rig,
+                                     "{\"metadata\":{\"name\":\"h%d\",\"finalizers\":"
+                                     "[\"x.dev/y\"]},\"data\":{\"deletionTimestamp\":\"no\"}}",
+                                     i)),
+                      201);
+    assert_answer(do_delete(rig, NAMESPACE), 200);
+    WAIT_FOR(json_array_size(fl_json_path(do_get(rig, NAMESPACE).body, "status.conditions")) == 1);
+    assert_string_equal(
+        fl_json_str(
+            json_array_get(fl_json_path(do_get(rig, NAMESPACE).body, "status.conditions"), 0),
+            "message"),
+        "Some resources are remaining: configmaps has 700 resource instances");
+    rig_pause(300);
+    rig_on_loop(rig, count_looks);
+    looks = content_looks;
+    for (int i = 0; i < 200; i++)
+        assert_answer(do_post(rig, CONFIGMAPS, configmap(rig, format(rig, "c%d", i), "")), 201);
+    rig_pause(300);
+    rig_on_loop(rig, count_looks);
+    assert_int_equal(content_looks, looks);
+    for (int i = 0; i < 700; i++)
+        assert_answer(do_patch(rig, format(rig, NAMESPACE "/configmaps/h%d", i),
+                               "{\"metadata\":{\"finalizers\":null}}"),
+                      200);
+    WAIT_FOR(is_gone(rig, NAMESPACE));
+    assert_int_equal(items_in(do_get(rig, CONFIGMAPS)), 200);
+}
+
 static void test_namespace_finalize(void **state)
 {
     struct rig *rig = *state;
@@ -400,6 +521,9 @@ int main(void)
         TEST(test_chain),
         TEST(test_foreground),
         TEST(test_foreground_without_dependents),
+        TEST(test_foreground_in_a_circle),
+        TEST(test_foreground_chain_keeps_its_order),
+        TEST(test_many_dependents),
         TEST(test_orphan),
         TEST(test_options_in_the_body),
         TEST(test_owner_that_never_was),
@@ -411,6 +535,7 @@ int main(void)
         TEST(test_disk_refuses),
         TEST(test_namespace_goes_with_its_content),
         TEST(test_namespace_is_held_by_what_is_held),
+        TEST(test_held_content_does_not_slow_others),
         TEST(test_namespace_finalize),
         TEST(test_namespaces_that_stay),
         TEST(test_events_expire),

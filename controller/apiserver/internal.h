@@ -73,17 +73,24 @@ struct fl_apiserver {
     struct fl_metrics *metrics;
     struct fl_documents *documents;
     struct fl_gc *gc;
-    struct fl_map *terminating_definitions; /* by name; values mean nothing */
+    struct fl_map *terminating_definitions; /* by name: struct fl_ending */
     struct fl_map *terminating_namespaces;
+    int64_t definitions_ms, namespaces_ms; /* when their content was last looked at */
+    uint64_t content_looks;                /* how often */
     char *version, *server_address;
     TAILQ_HEAD(fl_watchers, fl_watcher) watchers;
     struct fl_timer *chores; /* what time alone brings, and controllers' next run */
     int64_t chores_ms;
     uint64_t chores_done;
-    bool soon;
+    int64_t wake_ms; /* when `chores` is armed for; in the past: it is not */
     bool names_changed; /* of definitions: others may have waited for them */
     bool draining;
     size_t writes_in_flight;
+};
+
+/* A namespace or definition that is being deleted. */
+struct fl_ending {
+    bool due; /* something in it changed, or its last look did not finish */
 };
 
 /* How the client wants an object or list shown. */
@@ -123,6 +130,8 @@ struct fl_request {
 
 /* apiserver.c: the controllers run again shortly. */
 void fl_apiserver_run_soon(struct fl_apiserver *server);
+/* In so many milliseconds at the latest. */
+void fl_apiserver_run_within(struct fl_apiserver *server, int64_t ms);
 /* The same after a pause, for what just failed. */
 void fl_apiserver_run_later(struct fl_apiserver *server);
 
@@ -272,6 +281,26 @@ void fl_gc_run(struct fl_gc *gc);
 int fl_namespaces_bootstrap(struct fl_apiserver *server, struct fl_error *err);
 void fl_namespaces_observe(struct fl_apiserver *server, const struct fl_event *event);
 void fl_namespaces_run(struct fl_apiserver *server);
+/* The content of what is being deleted. */
+struct fl_content {
+    size_t left;      /* objects that are still there */
+    size_t unstarted; /* of them those whose deletion is not stored yet */
+};
+#define FL_CONTENT_PER_RUN 500
+#define FL_CONTENT_EVERY_MS 100
+void fl_ending_add(struct fl_map *endings, const char *name);
+/* Takes what is due a step further, if the last time is long enough ago; else later. */
+typedef bool fl_ending_fn(struct fl_apiserver *server, const char *name, size_t *budget);
+void fl_endings_run(struct fl_apiserver *server, struct fl_map *endings, int64_t *last_ms,
+                    fl_ending_fn *finish);
+/* Starts the deletion of at most *budget objects of a storage (in a namespace; NULL: in all). */
+int fl_content_delete(struct fl_apiserver *server, const char *storage, const char *ns,
+                      size_t *budget, struct fl_content *ret_content);
+/* What is needed to change or delete an object: of its resource if any version of it is served,
+ * else the least there is, in *buf. */
+const struct fl_resource *fl_resource_of_stored(struct fl_apiserver *server,
+                                                const struct fl_object *object,
+                                                struct fl_resource *buf);
 
 /* metrics.c */
 struct fl_metrics *fl_metrics_create(void);
