@@ -228,7 +228,7 @@ static void test_timeout(void **state)
 
     expect_end(frames);
     frames_close(frames);
-    assert_int_equal(fl_http_server_stats(rig->server->http).bytes_queued, 0);
+    assert_int_equal(rig_queued_bytes(rig), 0);
 }
 
 static void compact(struct rig *rig)
@@ -339,7 +339,7 @@ static void test_slow_reader(void **state)
             fl_asprintf("{\"metadata\":{\"name\":\"c%d\"},\"data\":{\"k\":\"%s\"}}", i, big);
 
         assert_answer(do_post(rig, CONFIGMAPS, body), 201);
-        assert_true(fl_http_server_stats(rig->server->http).bytes_queued < 4 * 1024 * 1024);
+        assert_true(rig_queued_bytes(rig) < 4 * 1024 * 1024);
     }
     for (;;) {
         frame = frames_next(frames);
