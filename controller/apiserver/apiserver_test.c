@@ -350,6 +350,33 @@ static void test_delete_collection(void **state)
     assert_int_equal(items_in(do_get(rig, WIDGETS)), 0);
 }
 
+/* More than the store takes at a time: they go in waves. */
+static void test_delete_large_collection(void **state)
+{
+    struct rig *rig = *state;
+    FL_JSON object = json_loads(widget(rig, "a", ""), 0, NULL);
+    struct fl_store_write write = {.op = FL_STORE_CREATE, .object = object};
+    struct frames *frames;
+
+    assert_non_null(object);
+    fl_json_set_str(json_object_get(object, "metadata"), "namespace", "default");
+    for (int i = 0; i < 5000; i++) {
+        const char *name = format(rig, "w%d", i);
+
+        fl_json_set_str(json_object_get(object, "metadata"), "name", name);
+        write.key = (struct fl_key){"widgets.test.dev", "default", name};
+        assert_int_equal(fl_store_write_wait(rig->store, &write, NULL, NULL), 0);
+    }
+    frames = frames_open(rig, format(rig, WIDGETS "?watch=true&resourceVersion=%" PRIu64,
+                                     fl_store_revision(rig->store)));
+    atomic_store(&fl_store_faults.commit_delay_ms, 20);
+    assert_int_equal(items_in(do_delete(rig, WIDGETS)), 5000);
+    assert_int_equal(items_in(do_get(rig, WIDGETS)), 0);
+    for (int i = 0; i < 5000; i++)
+        (void)expect_frame(frames, "DELETED", NULL);
+    frames_close(frames);
+}
+
 static void test_dry_run_writes_nothing(void **state)
 {
     struct rig *rig = *state;
@@ -430,6 +457,7 @@ int main(void)
         TEST(test_finalizers),
         TEST(test_delete),
         TEST(test_delete_collection),
+        TEST(test_delete_large_collection),
         TEST(test_dry_run_writes_nothing),
         TEST(test_dry_run_sees_what_exists),
         TEST(test_generated_names),

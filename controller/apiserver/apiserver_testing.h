@@ -49,6 +49,7 @@ struct rig {
     struct fl_arena *arena;
     pthread_t thread;
     bool running;
+    size_t queued_bytes, writes_in_flight; /* when last counted */
     char folder[64], tokens[96], audit[96], database[96];
 };
 
@@ -160,9 +161,22 @@ static inline void rig_run_chores(struct rig *rig)
     fl_apiserver_run_soon(rig->server);
 }
 
-static inline void rig_nothing(struct rig *rig)
+static inline void rig_count(struct rig *rig)
 {
-    (void)rig;
+    rig->queued_bytes = fl_http_server_stats(rig->server->http).bytes_queued;
+    rig->writes_in_flight = rig->server->writes_in_flight;
+}
+
+static inline size_t rig_queued_bytes(struct rig *rig)
+{
+    rig_on_loop(rig, rig_count);
+    return rig->queued_bytes;
+}
+
+static inline size_t rig_writes_in_flight(struct rig *rig)
+{
+    rig_on_loop(rig, rig_count);
+    return rig->writes_in_flight;
 }
 
 /* Start and end */

@@ -355,6 +355,8 @@ static void test_etags_and_heads(void **state)
     assert_true(atoi(header(rig, answer, "Content-Length")) > 50);
     assert_answer(do_as(rig, ADMIN, "HEAD", CONFIGMAPS "/none", NULL), 404);
     assert_answer(do_as(rig, ADMIN, "HEAD", "/version", NULL), 200);
+    /* There is nothing to watch where nothing is sent. */
+    assert_answer(do_as(rig, ADMIN, "HEAD", CONFIGMAPS "?watch=true", NULL), 200);
 }
 
 static void test_refusals(void **state)

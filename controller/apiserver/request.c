@@ -129,8 +129,8 @@ static const char *resource_verb(const struct fl_request *request, bool watch)
     bool item = *request->name != '\0';
 
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
-        if (watch && !*request->subresource)
-            return "watch";
+        if (watch && !*request->subresource && strcmp(method, "GET") == 0)
+            return "watch"; /* a HEAD would wait for what is never sent */
         return item ? "get" : "list";
     }
     if (strcmp(method, "POST") == 0)

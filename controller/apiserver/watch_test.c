@@ -228,7 +228,7 @@ static void test_timeout(void **state)
 
     expect_end(frames);
     frames_close(frames);
-    assert_int_equal(fl_http_server_stats(rig->server->http).bytes_queued, 0);
+    assert_int_equal(rig_queued_bytes(rig), 0);
 }
 
 static void compact(struct rig *rig)
@@ -322,6 +322,33 @@ static void test_many_watchers(void **state)
         strstr(do_get(rig, "/metrics").text, "apiserver_longrunning_requests{verb=\"WATCH\"} 0\n"));
 }
 
+/* What is there already comes whole, though it is more than may wait for a reader. */
+static void test_much_initially(void **state)
+{
+    struct rig *rig = *state;
+    char *big = fl_alloc(rig->arena, 500 * 1024 + 1);
+    struct frames *frames;
+
+    memset(big, 'x', 500 * 1024);
+    for (int i = 0; i < 30; i++) {
+        FL_CLEANUP(fl_freep)
+        char *body =
+            fl_asprintf("{\"metadata\":{\"name\":\"c%02d\"},\"data\":{\"k\":\"%s\"}}", i, big);
+
+        assert_answer(do_post(rig, CONFIGMAPS, body), 201);
+    }
+    frames = frames_open(rig, CONFIGMAPS "?watch=true&sendInitialEvents=true&resourceVersionMatch="
+                                         "NotOlderThan&allowWatchBookmarks=true");
+    rig_pause(100);
+    assert_true(rig_queued_bytes(rig) < 4 * 1024 * 1024);
+    assert_answer(do_post(rig, CONFIGMAPS, configmap(rig, "later", "")), 201);
+    for (int i = 0; i < 30; i++)
+        (void)expect_frame(frames, "ADDED", format(rig, "c%02d", i));
+    (void)expect_frame(frames, "BOOKMARK", NULL);
+    (void)expect_frame(frames, "ADDED", "later");
+    frames_close(frames);
+}
+
 /* A reader that does not read costs a bounded amount, and later learns what it missed or that it
  * missed too much. */
 static void test_slow_reader(void **state)
@@ -339,7 +366,7 @@ static void test_slow_reader(void **state)
             fl_asprintf("{\"metadata\":{\"name\":\"c%d\"},\"data\":{\"k\":\"%s\"}}", i, big);
 
         assert_answer(do_post(rig, CONFIGMAPS, body), 201);
-        assert_true(fl_http_server_stats(rig->server->http).bytes_queued < 4 * 1024 * 1024);
+        assert_true(rig_queued_bytes(rig) < 4 * 1024 * 1024);
     }
     for (;;) {
         frame = frames_next(frames);
@@ -376,6 +403,7 @@ int main(void)
         TEST(test_tables),
         TEST(test_ends_with_its_definition),
         TEST(test_many_watchers),
+        TEST(test_much_initially),
         TEST(test_slow_reader),
     };
 
