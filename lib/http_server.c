@@ -570,6 +570,19 @@ const char *fl_http_header(const struct fl_http_request *request, const char *na
     return value;
 }
 
+const char *fl_http_header_beginning(const struct fl_http_request *request, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    for (size_t i = 0; i < request->head.field_count; i++) {
+        const struct fl_http_field *field = &request->head.fields[i];
+
+        if (field->name_len >= len && strncasecmp(field->name, prefix, len) == 0)
+            return fl_arena_strndup(request->arena, field->name, field->name_len);
+    }
+    return NULL;
+}
+
 const char *fl_http_body(const struct fl_http_request *request, size_t *ret_len)
 {
     if (ret_len)

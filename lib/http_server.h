@@ -90,6 +90,8 @@ const char *fl_http_path(const struct fl_http_request *request);   /* raw, befor
 const char *fl_http_query(const struct fl_http_request *request);  /* raw, "" if none */
 /* Case-insensitive; repeated headers are joined with ", ". NULL if absent. */
 const char *fl_http_header(const struct fl_http_request *request, const char *name);
+/* The name, as sent, of a header that begins so (case-insensitive); NULL if none does. */
+const char *fl_http_header_beginning(const struct fl_http_request *request, const char *prefix);
 const char *fl_http_body(const struct fl_http_request *request, size_t *ret_len); /* NUL behind */
 const char *fl_http_peer_address(const struct fl_http_request *request);          /* "127.0.0.1" */
 const struct fl_tls_peer *fl_http_peer(const struct fl_http_request *request);    /* never NULL */
