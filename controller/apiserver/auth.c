@@ -99,11 +99,16 @@ static const char *bearer_token(const struct fl_http_request *request)
     return header;
 }
 
-static bool may_impersonate(struct fl_auth *auth, const struct fl_user *user, const char *resource,
-                            const char *name, struct fl_error *err)
+static bool may_impersonate(struct fl_auth *auth, const struct fl_user *user, const char *group,
+                            const char *resource, const char *name, struct fl_error *err)
 {
-    struct fl_access access = {.user = user, .verb = "impersonate", .group = "",
-                               .resource = resource, .subresource = "", .ns = "", .name = name,
+    struct fl_access access = {.user = user,
+                               .verb = "impersonate",
+                               .group = group,
+                               .resource = resource,
+                               .subresource = "",
+                               .ns = "",
+                               .name = name,
                                .path = ""};
 
     if (fl_auth_allows(auth, &access))
@@ -120,23 +125,26 @@ static int impersonate(struct fl_auth *auth, struct fl_http_request *request,
     const char *name = fl_http_header(request, "Impersonate-User");
     const char *uid = fl_http_header(request, "Impersonate-Uid");
     const char *rest = fl_http_header(request, "Impersonate-Group");
+    const char *extra = fl_http_header_beginning(request, "Impersonate-Extra-");
     const char *groups[GROUPS_MAX] = {0};
     struct fl_user *user;
     size_t count = 0;
     char *group;
 
-    if (!name && !rest && !uid)
+    if (!name && !rest && !uid && !extra)
         return 0;
     if (!name || !*name)
         return fl_error_set(err, FL_E_BAD_REQUEST,
-                            "impersonating groups or a uid needs a user to impersonate");
-    if (!may_impersonate(auth, real, "users", name, err) ||
-        (uid && !may_impersonate(auth, real, "uids", uid, err)))
+                            "impersonating groups, a uid or extras needs a user to impersonate");
+    if (!may_impersonate(auth, real, "", "users", name, err) ||
+        (uid && !may_impersonate(auth, real, "authentication.k8s.io", "uids", uid, err)))
         return err->code;
+    if (extra) /* users have none here, and who restricts by them must not get more instead */
+        return fl_error_set(err, FL_E_BAD_REQUEST, "%.100s: extras cannot be impersonated", extra);
     while (rest && (group = fl_str_next(arena, &rest, ',')) && count < GROUPS_MAX - 1) {
         while (*group == ' ')
             group++;
-        if (!may_impersonate(auth, real, "groups", group, err))
+        if (!may_impersonate(auth, real, "", "groups", group, err))
             return err->code;
         groups[count++] = group;
     }
@@ -195,28 +203,48 @@ static json_t *held_rules(struct fl_auth *auth, const struct fl_user *user, cons
     return fl_rbac_rules(auth->rbac, user, ns);
 }
 
-static bool may_bind(struct fl_auth *auth, const struct fl_user *user, const json_t *object)
+const char *fl_auth_role_resource(const json_t *binding)
+{
+    return fl_streq(fl_json_str(binding, "roleRef.kind"), "ClusterRole") ? "clusterroles" : "roles";
+}
+
+static int refuse_grant(const struct fl_user *user, const char *kind, const json_t *object,
+                        struct fl_error *err)
+{
+    return fl_error_set(err, FL_E_FORBIDDEN,
+                        "%s \"%s\" is forbidden: user \"%s\" is attempting to grant RBAC "
+                        "permissions not currently held",
+                        kind, fl_str_or(fl_json_str(object, "metadata.name"), ""), user->name);
+}
+
+static int check_bind(struct fl_auth *auth, const struct fl_user *user, const char *kind,
+                      const json_t *object, struct fl_error *err)
 {
     const json_t *ref = json_object_get(object, "roleRef");
-    bool cluster = fl_streq(fl_json_str(ref, "kind"), "ClusterRole");
     const char *ns = fl_str_or(fl_json_str(object, "metadata.namespace"), "");
-    struct fl_access access = {.user = user, .verb = "bind",
+    struct fl_access access = {.user = user,
+                               .verb = "bind",
                                .group = "rbac.authorization.k8s.io",
-                               .resource = cluster ? "clusterroles" : "roles", .subresource = "",
-                               .ns = ns, .name = fl_str_or(fl_json_str(ref, "name"), ""),
+                               .resource = fl_auth_role_resource(object),
+                               .subresource = "",
+                               .ns = ns,
+                               .name = fl_str_or(fl_json_str(ref, "name"), ""),
                                .path = ""};
     FL_JSON wanted = NULL;
     FL_JSON held = NULL;
 
     if (fl_auth_allows(auth, &access))
-        return true;
+        return 0;
     wanted = fl_rbac_role_rules(auth->rbac, ref, ns);
+    if (!wanted)
+        return fl_error_set(err, FL_E_NOT_FOUND, "%s.%s \"%s\" not found", access.resource,
+                            access.group, access.name);
     held = held_rules(auth, user, ns);
-    return wanted && fl_rbac_covers(held, wanted);
+    return fl_rbac_covers(held, wanted) ? 0 : refuse_grant(user, kind, object, err);
 }
 
-static bool may_define(struct fl_auth *auth, const struct fl_user *user, const char *kind,
-                       const json_t *object)
+static int check_define(struct fl_auth *auth, const struct fl_user *user, const char *kind,
+                        const json_t *object, struct fl_error *err)
 {
     const char *ns = fl_str_or(fl_json_str(object, "metadata.namespace"), "");
     struct fl_access access = {.user = user, .verb = "escalate",
@@ -228,24 +256,37 @@ static bool may_define(struct fl_auth *auth, const struct fl_user *user, const c
     FL_JSON held = NULL;
 
     if (fl_auth_allows(auth, &access))
-        return true;
+        return 0;
     held = held_rules(auth, user, ns);
-    return fl_rbac_covers(held, json_object_get(object, "rules"));
+    return fl_rbac_covers(held, json_object_get(object, "rules"))
+               ? 0
+               : refuse_grant(user, kind, object, err);
+}
+
+/* Absent, null and empty are the same. */
+static bool same_member(const json_t *a, const json_t *b, const char *key)
+{
+    const json_t *left = json_object_get(a, key), *right = json_object_get(b, key);
+
+    return (json_array_size(left) == 0 && json_array_size(right) == 0 && !json_is_object(left) &&
+            !json_is_object(right)) ||
+           json_equal(left, right);
 }
 
 int fl_auth_check_grant(struct fl_auth *auth, const struct fl_user *user, const char *kind,
-                        const json_t *object, struct fl_error *err)
+                        const json_t *live, const json_t *object, struct fl_error *err)
 {
-    bool allowed = fl_user_in_group(user, FL_GROUP_MASTERS) ||
-                   (fl_str_has_suffix(kind, "Binding") ? may_bind(auth, user, object)
-                                                       : may_define(auth, user, kind, object));
+    bool binding = fl_str_has_suffix(kind, "Binding");
 
-    if (allowed)
+    if (fl_user_in_group(user, FL_GROUP_MASTERS))
         return 0;
-    return fl_error_set(err, FL_E_FORBIDDEN,
-                        "%s \"%s\" is forbidden: user \"%s\" is attempting to grant RBAC "
-                        "permissions not currently held",
-                        kind, fl_str_or(fl_json_str(object, "metadata.name"), ""), user->name);
+    if (live &&
+        (binding
+             ? same_member(live, object, "roleRef") && same_member(live, object, "subjects")
+             : same_member(live, object, "rules") && same_member(live, object, "aggregationRule")))
+        return 0;
+    return binding ? check_bind(auth, user, kind, object, err)
+                   : check_define(auth, user, kind, object, err);
 }
 
 /* Reviews */

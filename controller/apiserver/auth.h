@@ -42,7 +42,8 @@ void fl_auth_destroy(struct fl_auth *auth);
 int fl_auth_bootstrap(struct fl_auth *auth, struct fl_error *err);
 
 /* The user behind a request, in its arena, with impersonation applied (which needs the right to
- * impersonate). UNAUTHORIZED, or FORBIDDEN for an impersonation not allowed. */
+ * impersonate). UNAUTHORIZED, with no user; or FORBIDDEN or BAD_REQUEST for an impersonation that
+ * is refused, with the user who tried. */
 int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request,
                      const struct fl_user **ret_user, struct fl_error *err);
 
@@ -55,9 +56,13 @@ int fl_auth_forbid(const struct fl_access *access, struct fl_error *err);
 int fl_auth_review(struct fl_auth *auth, const struct fl_user *user, const char *kind,
                    json_t *review, struct fl_error *err);
 
-/* Whether `user` may write this Role, ClusterRole or binding: nobody grants more than they have. */
+/* Whether `user` may write this Role, ClusterRole or binding: nobody grants more than they have.
+ * `live` is what it replaces (NULL: nothing); what grants the same as before is always allowed.
+ * FORBIDDEN; NOT_FOUND where a binding's role does not exist. */
 int fl_auth_check_grant(struct fl_auth *auth, const struct fl_user *user, const char *kind,
-                        const json_t *object, struct fl_error *err);
+                        const json_t *live, const json_t *object, struct fl_error *err);
+/* What a binding's roleRef names: "roles" or "clusterroles". */
+const char *fl_auth_role_resource(const json_t *binding);
 
 /* RBAC objects changed: what is cached is read anew at the next question. */
 void fl_auth_invalidate(struct fl_auth *auth);

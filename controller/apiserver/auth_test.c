@@ -183,6 +183,50 @@ static void test_groups_and_names(void **state)
     assert_answer(do_as(rig, ALICE, "GET", WIDGETS "/a", NULL), 403);
 }
 
+/* A list, watch or deletion of many that asks for one name is access to that one. */
+static void test_a_selected_name_is_a_name(void **state)
+{
+    static const struct {
+        const char *method, *query;
+        int status;
+    } cases[] = {
+        {"GET", "?fieldSelector=metadata.name%3Da", 200},
+        {"GET", "?fieldSelector=metadata.name%3Da,metadata.name%3Db", 200}, /* which is nothing */
+        {"GET", "?fieldSelector=metadata.name%3Db", 403},
+        {"GET", "?fieldSelector=metadata.name%3D*", 403},
+        {"GET", "?fieldSelector=metadata.name!%3Da", 403},
+        {"GET", "?fieldSelector=metadata.namespace%3Da", 403},
+        {"GET", "?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Da", 200},
+        {"GET", "?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Db", 403},
+        {"DELETE", "?fieldSelector=metadata.name%3Db", 403},
+        {"DELETE", "?fieldSelector=metadata.name%3Da", 200},
+        {"POST", "?fieldSelector=metadata.name%3Da", 403},
+    };
+    struct rig *rig = *state;
+
+    add_role(rig, "one",
+             "{\"verbs\":[\"*\"],\"apiGroups\":[\"test.dev\"],\"resources\":[\"widgets\"],"
+             "\"resourceNames\":[\"a\"]},"
+             "{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"configmaps\"],"
+             "\"resourceNames\":[\"*\"]}");
+    allow(rig, "default", "ClusterRole", "one", "alice");
+    assert_answer(do_post(rig, WIDGETS, widget(rig, "a", "")), 201);
+    assert_answer(do_post(rig, WIDGETS, widget(rig, "b", "")), 201);
+    for (size_t i = 0; i < FL_COUNT_OF(cases); i++) {
+        struct answer answer =
+            do_as(rig, ALICE, cases[i].method, format(rig, WIDGETS "%s", cases[i].query),
+                  *cases[i].method == 'P' ? widget(rig, "c", "") : NULL);
+
+        if (answer.status != cases[i].status)
+            fail_msg("%s %s: %s", cases[i].method, cases[i].query, answer.text);
+    }
+    assert_true(is_gone(rig, WIDGETS "/a"));
+    assert_answer(do_get(rig, WIDGETS "/b"), 200);
+    /* In names '*' is no pattern. */
+    assert_answer(do_post(rig, CONFIGMAPS, configmap(rig, "a", "b")), 201);
+    assert_answer(do_as(rig, ALICE, "GET", CONFIGMAPS "/a", NULL), 403);
+}
+
 static void test_default_roles(void **state)
 {
     struct rig *rig = *state;
@@ -256,6 +300,8 @@ static void test_patch_alone_does_not_create(void **state)
     "\"rbac.authorization.k8s.io\",\"kind\":\"" kind "\",\"name\":\"" role "\"},"                  \
     "\"subjects\":[{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"User\",\"name\":"        \
     "\"alice\"}]}"
+#define SUBJECT(user)                                                                              \
+    "{\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"User\",\"name\":\"" user "\"}"
 #define ROLES         RBAC "/namespaces/default/roles"
 #define ROLE_BINDINGS RBAC "/namespaces/default/rolebindings"
 
@@ -295,7 +341,6 @@ static void test_nobody_grants_more_than_they_have(void **state)
          false},
         {ROLE_BINDINGS, BINDING("b1", "ClusterRole", "cluster-admin"), false},
         {ROLE_BINDINGS, BINDING("b2", "ClusterRole", "secrets"), false},
-        {ROLE_BINDINGS, BINDING("b3", "Role", "nothing"), false},
         {ROLE_BINDINGS, BINDING("b4", "ClusterRole", "granter"), true},
         {RBAC "/clusterrolebindings", BINDING("cb1", "ClusterRole", "cluster-admin"), false},
         {RBAC "/clusterrolebindings", BINDING("cb2", "ClusterRole", "granter"), true},
@@ -321,6 +366,25 @@ static void test_nobody_grants_more_than_they_have(void **state)
             assert_refused(answer, 403, "Forbidden",
                            "is attempting to grant RBAC permissions not currently held");
     }
+    assert_refused(do_as(rig, ALICE, "POST", ROLE_BINDINGS, BINDING("b3", "Role", "nothing")), 404,
+                   "NotFound", "roles.rbac.authorization.k8s.io \"nothing\" not found");
+    /* What grants the same as before may be labelled and written again, and only that. */
+    assert_answer(do_post(rig, ROLES, ROLE("old", BIG_RULE)), 201);
+    assert_answer(do_post(rig, ROLE_BINDINGS,
+                          "{\"metadata\":{\"name\":\"old\"},\"roleRef\":{\"apiGroup\":"
+                          "\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":"
+                          "\"secrets\"},\"subjects\":[" SUBJECT("bob") "]}"),
+                  201);
+    assert_answer(
+        do_as(rig, ALICE, "PATCH", ROLES "/old", "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}"), 200);
+    assert_answer(do_as(rig, ALICE, "PATCH", ROLE_BINDINGS "/old",
+                        "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}"),
+                  200);
+    assert_answer(
+        do_as(rig, ALICE, "PATCH", ROLES "/old", "{\"rules\":[" BIG_RULE "," BIG_RULE "]}"), 403);
+    assert_answer(do_as(rig, ALICE, "PATCH", ROLE_BINDINGS "/old",
+                        "{\"subjects\":[" SUBJECT("bob") "," SUBJECT("alice") "]}"),
+                  403);
     /* Nor by changing what is there, nor in a dry run of it. */
     assert_answer(do_as(rig, ALICE, "PATCH", ROLES "/r2", "{\"rules\":[" BIG_RULE "]}"), 403);
     assert_answer(do_as(rig, ALICE, "PUT", ROLES "/r2", ROLE("r2", BIG_RULE)), 403);
@@ -410,6 +474,15 @@ static void test_impersonation(void **state)
                                     "Impersonate-Group: system:masters\r\n",
                                     WIDGETS),
                   200);
+    assert_refused(ask_impersonating(rig, ADMIN,
+                                     "Impersonate-User: bob\r\nimpersonate-extra-scopes: a\r\n",
+                                     "/version"),
+                   400, "BadRequest", "impersonate-extra-scopes: extras cannot be impersonated");
+    assert_refused(ask_impersonating(rig, ADMIN, "Impersonate-Extra-a: b\r\n", "/version"), 400,
+                   "BadRequest", "needs a user");
+    assert_refused(ask_impersonating(rig, ALICE, "Impersonate-User: bob\r\nImpersonate-Uid: 7\r\n",
+                                     "/version"),
+                   403, "Forbidden", "uids.authentication.k8s.io \"7\" is forbidden");
 }
 
 static struct answer review(struct rig *rig, enum who who, const char *group, const char *plural,
@@ -550,6 +623,15 @@ static void test_audit_of_impersonation(void **state)
     line = json_array_get(audit_lines(rig), 0);
     assert_string_equal(fl_json_str(line, "user"), "bob");
     assert_string_equal(fl_json_str(line, "impersonator"), "admin");
+    /* Who tries and may not is known all the same. */
+    assert_answer(rig_ask(rig, &(struct ask){.who = ALICE,
+                                             .method = "DELETE",
+                                             .target = WIDGETS "/a",
+                                             .headers = "Impersonate-User: bob\r\n"}),
+                  403);
+    line = json_array_get(audit_lines(rig), 1);
+    assert_string_equal(fl_json_str(line, "user"), "alice");
+    assert_null(fl_json_str(line, "impersonator"));
 }
 
 /* Nobody writes past the log by a name that is too long for a line. */
@@ -615,6 +697,7 @@ int main(void)
         TEST(test_rights_in_one_namespace),
         TEST(test_cluster_scoped_through_a_namespace),
         TEST(test_groups_and_names),
+        TEST(test_a_selected_name_is_a_name),
         TEST(test_default_roles),
         TEST(test_odd_paths),
         TEST(test_patch_alone_does_not_create),

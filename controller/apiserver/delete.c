@@ -1,5 +1,5 @@
 /* DELETE of one object and of a collection, by clients and by the server's own controllers. */
-#include "controller/apiserver/internal.h"
+#include "controller/apiserver/options.h"
 
 struct deletion {
     enum fl_propagation propagation;
@@ -9,10 +9,13 @@ struct deletion {
 
 /* Options: from the body (DeleteOptions) and the query, the query last. */
 
-static int bad_options(struct fl_error *err, const char *field, const char *what)
+static int bad_policy(struct fl_request *request, enum fl_field_error_type type, const char *policy,
+                      const char *detail, struct fl_error *err)
 {
-    return fl_error_set(err, FL_E_INVALID, "DeleteOptions.meta.k8s.io \"\" is invalid: %s: %s",
-                        field, what);
+    return fl_option_error(request,
+                           &(struct fl_option_fault){type, "DeleteOptions", "propagationPolicy",
+                                                     fl_option_quoted(request, policy), detail},
+                           err);
 }
 
 static int read_propagation(struct fl_request *request, const char *policy, const json_t *orphan,
@@ -21,11 +24,8 @@ static int read_propagation(struct fl_request *request, const char *policy, cons
     static const char *const names[] = {"", "Background", "Foreground", "Orphan"};
 
     if (policy && json_is_boolean(orphan))
-        return bad_options(err, "propagationPolicy",
-                           fl_arena_printf(request->arena,
-                                           "Invalid value: \"%s\": orphanDependents and "
-                                           "deletionPropagation cannot be both set",
-                                           policy));
+        return bad_policy(request, FL_FIELD_INVALID, policy,
+                          "orphanDependents and deletionPropagation cannot be both set", err);
     if (json_is_boolean(orphan))
         deletion->propagation =
             json_is_true(orphan) ? FL_PROPAGATION_ORPHAN : FL_PROPAGATION_BACKGROUND;
@@ -36,11 +36,9 @@ static int read_propagation(struct fl_request *request, const char *policy, cons
         }
     }
     if (policy)
-        return bad_options(err, "propagationPolicy",
-                           fl_arena_printf(request->arena,
-                                           "Unsupported value: \"%s\": supported values: "
-                                           "\"Foreground\", \"Background\", \"Orphan\", \"nil\"",
-                                           policy));
+        return bad_policy(request, FL_FIELD_NOT_SUPPORTED, policy,
+                          "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+                          err);
     return 0;
 }
 
@@ -53,13 +51,7 @@ static int read_dry_run(struct fl_request *request, const json_t *options,
     if (json_array_size(list) > 0)
         text = fl_str_or(json_string_value(json_array_get(list, 0)), "");
     deletion->dry_run = text && *text;
-    if (deletion->dry_run && strcmp(text, "All") != 0)
-        return bad_options(err, "dryRun",
-                           fl_arena_printf(request->arena,
-                                           "Unsupported value: []string{\"%s\"}: supported "
-                                           "values: \"All\"",
-                                           text));
-    return 0;
+    return deletion->dry_run ? fl_option_dry_run(request, "DeleteOptions", text, err) : 0;
 }
 
 static int read_options(struct fl_request *request, struct deletion *deletion,
@@ -89,26 +81,45 @@ static int read_options(struct fl_request *request, struct deletion *deletion,
     return r < 0 ? r : read_dry_run(request, options, deletion, err);
 }
 
-static int check_preconditions(const struct fl_request *request, const struct deletion *deletion,
+/* Clusters speak of the kind here, and not of the resource as everywhere else. */
+static int refuse_precondition(struct fl_request *request, const char *why, struct fl_error *err)
+{
+    const struct fl_resource *resource = request->resource;
+    struct fl_status_details *details = fl_new(request->arena, struct fl_status_details);
+
+    *details = (struct fl_status_details){
+        .name = request->name,
+        .group = request->group,
+        .kind = resource->kind,
+    };
+    request->error_details = details;
+    return fl_error_set(err, FL_E_CONFLICT, "Operation cannot be fulfilled on %s%s%s \"%s\": %s",
+                        resource->kind, *resource->group ? "." : "", resource->group, request->name,
+                        why);
+}
+
+static int check_preconditions(struct fl_request *request, const struct deletion *deletion,
                                const struct fl_object *live, struct fl_error *err)
 {
     char have[32];
 
     if (deletion->uid && strcmp(deletion->uid, live->uid) != 0)
-        return fl_error_set(err, FL_E_CONFLICT,
-                            "Operation cannot be fulfilled on %s \"%s\": the UID in the "
-                            "precondition (%s) does not match the UID in record (%s). The object "
-                            "might have been deleted and then recreated",
-                            fl_resource_display(request->resource), live->name, deletion->uid,
-                            live->uid);
+        return refuse_precondition(
+            request,
+            fl_arena_printf(request->arena,
+                            "the UID in the precondition (%s) does not match the UID in record "
+                            "(%s). The object might have been deleted and then recreated",
+                            deletion->uid, live->uid),
+            err);
     (void)snprintf(have, sizeof(have), "%llu", (unsigned long long)live->revision);
     if (deletion->revision && strcmp(deletion->revision, have) != 0)
-        return fl_error_set(err, FL_E_CONFLICT,
-                            "Operation cannot be fulfilled on %s \"%s\": the ResourceVersion in "
-                            "the precondition (%s) does not match the ResourceVersion in record "
-                            "(%s). The object might have been modified",
-                            fl_resource_display(request->resource), live->name,
-                            deletion->revision, have);
+        return refuse_precondition(
+            request,
+            fl_arena_printf(request->arena,
+                            "the ResourceVersion in the precondition (%s) does not match the "
+                            "ResourceVersion in record (%s). The object might have been modified",
+                            deletion->revision, have),
+            err);
     return 0;
 }
 

@@ -105,15 +105,20 @@ static void load(struct fl_rbac *rbac)
 
 /* Rules */
 
-static bool list_allows(const json_t *list, const char *word)
+static bool list_has(const json_t *list, const char *word)
 {
     json_t *item;
     size_t i;
 
     json_array_foreach((json_t *)list, i, item)
-        if (fl_streq(json_string_value(item), word) || fl_streq(json_string_value(item), "*"))
+        if (fl_streq(json_string_value(item), word))
             return true;
     return false;
+}
+
+static bool list_allows(const json_t *list, const char *word)
+{
+    return list_has(list, word) || list_has(list, "*");
 }
 
 static bool url_allows(const json_t *list, const char *path)
@@ -153,7 +158,8 @@ bool fl_rbac_rule_allows(const json_t *rule, const struct fl_access *access)
         return url_allows(json_object_get(rule, "nonResourceURLs"), fl_str_or(access->path, ""));
     return list_allows(json_object_get(rule, "apiGroups"), access->group) &&
            resource_allows(json_object_get(rule, "resources"), access) &&
-           (json_array_size(names) == 0 || (*access->name && list_allows(names, access->name)));
+           (json_array_size(names) == 0 ||
+            (*access->name && list_has(names, access->name))); /* '*' is a name too */
 }
 
 static bool rules_allow(const json_t *rules, const struct fl_access *access)

@@ -1,6 +1,6 @@
 /* GET and LIST. */
-#include "controller/apiserver/internal.h"
 
+#include "controller/apiserver/options.h"
 #include "controller/apiserver/scale.h"
 
 #define RV_WAIT_MS 3000
@@ -200,13 +200,8 @@ static bool wait_for_revision(struct fl_request *request, uint64_t revision,
 
 static int parse_revision(struct fl_request *request, uint64_t *ret_revision, struct fl_error *err)
 {
-    const char *text = fl_request_param(request, "resourceVersion");
-
-    *ret_revision = 0;
-    if (!text || !*text || fl_str_to_uint64(text, INT64_MAX, ret_revision))
-        return 0;
-    return fl_error_set(err, FL_E_BAD_REQUEST,
-                        "resourceVersion: Invalid value: \"%s\": must be a decimal number", text);
+    return fl_option_revision("resourceVersion", fl_request_param(request, "resourceVersion"),
+                              ret_revision, err);
 }
 
 /* GET */
@@ -350,15 +345,6 @@ static int read_continue(struct fl_request *request, const char *token,
     return 0;
 }
 
-static int forbid_option(struct fl_request *request, const char *what, struct fl_error *err)
-{
-    (void)request;
-    return fl_error_set(err, FL_E_INVALID,
-                        "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: "
-                        "Forbidden: %s",
-                        what);
-}
-
 static int read_match(struct fl_request *request, uint64_t revision, struct list_options *options,
                       struct fl_error *err)
 {
@@ -369,27 +355,29 @@ static int read_match(struct fl_request *request, uint64_t revision, struct list
     if (!match || !*match)
         return 0;
     if (token && *token)
-        return forbid_option(request, "resourceVersionMatch is forbidden for continue", err);
+        return fl_option_forbid(request, "resourceVersionMatch",
+                                "resourceVersionMatch is forbidden for continue", err);
     if (!fl_request_param(request, "resourceVersion") ||
         !*fl_request_param(request, "resourceVersion"))
-        return forbid_option(
-            request, "resourceVersionMatch is forbidden unless resourceVersion is provided", err);
+        return fl_option_forbid(
+            request, "resourceVersionMatch",
+            "resourceVersionMatch is forbidden unless resourceVersion is provided", err);
     if (strcmp(match, "Exact") == 0) {
         if (revision == 0)
-            return forbid_option(request,
-                                 "resourceVersionMatch \"Exact\" is forbidden for "
-                                 "resourceVersion \"0\"",
-                                 err);
+            return fl_option_forbid(
+                request, "resourceVersionMatch",
+                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"", err);
         options->query.revision = revision;
         return 0;
     }
     if (strcmp(match, "NotOlderThan") == 0)
         return 0;
-    return fl_error_set(err, FL_E_INVALID,
-                        "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: "
-                        "Unsupported value: \"%s\": supported values: \"Exact\", "
-                        "\"NotOlderThan\", \"\"",
-                        match);
+    return fl_option_error(
+        request,
+        &(struct fl_option_fault){FL_FIELD_NOT_SUPPORTED, "ListOptions", "resourceVersionMatch",
+                                  fl_option_quoted(request, match),
+                                  "supported values: \"Exact\", \"NotOlderThan\", \"\""},
+        err);
 }
 
 static int read_list_options(struct fl_request *request, struct list_options *options,
@@ -527,9 +515,8 @@ void fl_handle_list(struct fl_request *request)
 
     r = read_list_options(request, options, &err);
     if (r == 0 && fl_request_flag(request, "sendInitialEvents"))
-        r = fl_error_set(&err, FL_E_INVALID,
-                         "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: "
-                         "sendInitialEvents is forbidden for list");
+        r = fl_option_forbid(request, "sendInitialEvents",
+                             "sendInitialEvents is forbidden for list", &err);
     if (r == 0 && wait_for_revision(request, options->at_least, fl_handle_list))
         return;
     if (r == 0)

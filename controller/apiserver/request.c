@@ -326,6 +326,13 @@ static bool is_public(const char *path)
            strcmp(path, "/readyz") == 0;
 }
 
+/* What a selector restricts; a creation would only be called by its name. */
+static bool is_about_many(const char *verb)
+{
+    return strcmp(verb, "list") == 0 || strcmp(verb, "watch") == 0 ||
+           strcmp(verb, "deletecollection") == 0;
+}
+
 /* The object that a list or watch is confined to by metadata.name: rights may be for it alone. */
 static const char *selected_name(struct fl_request *request)
 {
@@ -333,7 +340,7 @@ static const char *selected_name(struct fl_request *request)
     struct fl_selector *fields = NULL;
     struct fl_error err = {0};
 
-    if (*request->name || !*request->plural || !text ||
+    if (*request->name || !*request->plural || !text || !is_about_many(request->verb) ||
         fl_field_selector_parse(request->arena, text, &fields, &err) < 0)
         return request->name;
     return fl_str_or(fl_selector_exact(fields, "metadata.name"), "");
@@ -355,9 +362,9 @@ static int check_access(struct fl_request *request, const char *path, struct fl_
     if (!*request->plural && is_public(path))
         return 0;
     r = fl_auth_identify(request->server->auth, request->http, &request->user, err);
+    request->access.user = request->user; /* who tries to be another is known, too */
     if (r < 0)
         return r;
-    request->access.user = request->user;
     if (!fl_auth_allows(request->server->auth, &request->access))
         return fl_auth_forbid(&request->access, err);
     return 0;

@@ -254,6 +254,10 @@ void fl_respond_failure(struct fl_request *request, const struct fl_error *err,
                         err->code == FL_E_CONFLICT || err->code == FL_E_INVALID ||
                         err->code == FL_E_FORBIDDEN || err->code == FL_E_METHOD_NOT_ALLOWED;
 
+    if (request->error_details) {
+        fl_respond_error(request, err, request->error_details);
+        return;
+    }
     if (causes && causes->count && request->resource)
         details.kind = request->resource->kind;
     if (err->code == FL_E_TOO_MANY_REQUESTS || err->code == FL_E_UNAVAILABLE)

@@ -1,5 +1,6 @@
 #include "controller/apiserver/scale.h"
 
+#include "controller/apiserver/options.h"
 #include "lib/str.h"
 
 /* ".spec.replicas" without the dot, as fl_json_path takes it. */
@@ -54,9 +55,12 @@ int fl_scale_into_object(const struct fl_resource *resource, const json_t *scale
     const char *name = fl_json_str(object, "metadata.name");
     const json_t *replicas = fl_json_path(scale, "spec.replicas");
     int64_t wanted = fl_json_int(scale, "spec.replicas", 0);
+    uint64_t number;
 
     if (!json_is_object(scale))
         return fl_error_set(err, FL_E_BAD_REQUEST, "a Scale must be an object");
+    if (fl_option_revision("metadata.resourceVersion", revision, &number, err) < 0)
+        return FL_E_BAD_REQUEST;
     if (revision && *revision &&
         !fl_streq(revision, fl_json_str(object, "metadata.resourceVersion")))
         return fl_error_set(err, FL_E_CONFLICT,

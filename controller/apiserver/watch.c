@@ -1,7 +1,7 @@
 /* Watches: a cursor into the store's history for each client, moved on when something was committed
  * and when the client has read what it was sent. Nothing is queued for a client beyond what is on
  * its way; one that stays behind until history is forgotten gets "too old" and starts anew. */
-#include "controller/apiserver/internal.h"
+#include "controller/apiserver/options.h"
 
 #define QUEUED_MAX_BYTES ((size_t)1024 * 1024)
 #define BOOKMARK_EVERY_MS (60 * 1000)
@@ -359,33 +359,29 @@ struct start {
     bool initial_end;  /* and say where that ends */
 };
 
-static int forbid(struct fl_error *err, const char *what)
-{
-    return fl_error_set(err, FL_E_INVALID,
-                        "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: "
-                        "Forbidden: %s",
-                        what);
-}
-
 static int read_start(struct fl_request *request, struct start *start, struct fl_error *err)
 {
-    const char *revision = fl_request_param(request, "resourceVersion");
     const char *match = fl_request_param(request, "resourceVersionMatch");
     const char *send = fl_request_param(request, "sendInitialEvents");
+    int r;
 
     *start = (struct start){0};
-    if (revision && *revision && !fl_str_to_uint64(revision, INT64_MAX, &start->revision))
-        return fl_error_set(err, FL_E_BAD_REQUEST,
-                            "resourceVersion: Invalid value: \"%s\": must be a decimal number",
-                            revision);
+    r = fl_option_revision("resourceVersion", fl_request_param(request, "resourceVersion"),
+                           &start->revision, err);
+    if (r < 0)
+        return r;
     start->initial = start->revision == 0;
     if (!send || !*send)
-        return match && *match ? forbid(err, "resourceVersionMatch is forbidden for watch unless "
-                                             "sendInitialEvents is provided")
-                               : 0;
+        return match && *match
+                   ? fl_option_forbid(request, "resourceVersionMatch",
+                                      "resourceVersionMatch is forbidden for watch unless "
+                                      "sendInitialEvents is provided",
+                                      err)
+                   : 0;
     if (!match || strcmp(match, "NotOlderThan") != 0)
-        return forbid(err,
-                      "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        return fl_option_forbid(
+            request, "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan", err);
     start->initial = fl_request_flag(request, "sendInitialEvents");
     if (!start->initial && start->revision == 0)
         start->revision = fl_store_revision(request->server->store);

@@ -6,6 +6,7 @@
 #include "controller/apiserver/internal.h"
 
 #include "api/managed_fields.h"
+#include "controller/apiserver/options.h"
 #include "controller/apiserver/scale.h"
 
 #define OBJECT_MAX_BYTES ((size_t)3 * 1024 * 1024)
@@ -64,13 +65,17 @@ static void respond_edit_failure(struct edit *edit)
     fl_respond_failure(edit->request, &edit->err, edit->errors.count ? &edit->errors : NULL);
 }
 
-/* Options */
-
-static int bad_option(struct edit *edit, const char *kind, const char *field, const char *what)
+/* What an error is about, where that is not the object. */
+static void fail_about(struct edit *edit, const struct fl_status_details *details)
 {
-    return fl_error_set(&edit->err, FL_E_INVALID, "%s.meta.k8s.io \"\" is invalid: %s: %s", kind,
-                        field, what);
+    struct fl_status_details *copy = fl_new(edit->request->arena, struct fl_status_details);
+
+    *copy = *details;
+    copy->name = details->name ? fl_arena_strdup(edit->request->arena, details->name) : NULL;
+    edit->request->error_details = copy;
 }
+
+/* Options */
 
 static int read_strictness(struct edit *edit, const char *options)
 {
@@ -84,11 +89,12 @@ static int read_strictness(struct edit *edit, const char *options)
     else if (strcmp(text, "Ignore") == 0)
         edit->strictness = IGNORE;
     else
-        return bad_option(edit, options, "fieldValidation",
-                          fl_arena_printf(edit->request->arena,
-                                          "Unsupported value: \"%s\": supported values: \"\", "
-                                          "\"Ignore\", \"Strict\", \"Warn\"",
-                                          text));
+        return fl_option_error(
+            edit->request,
+            &(struct fl_option_fault){FL_FIELD_NOT_SUPPORTED, options, "fieldValidation",
+                                      fl_option_quoted(edit->request, text),
+                                      "supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""},
+            &edit->err);
     return 0;
 }
 
@@ -97,13 +103,7 @@ static int read_dry_run(struct edit *edit, const char *options)
     const char *text = fl_request_param(edit->request, "dryRun");
 
     edit->dry_run = text && *text;
-    if (!edit->dry_run || strcmp(text, "All") == 0)
-        return 0;
-    return bad_option(edit, options, "dryRun",
-                      fl_arena_printf(edit->request->arena,
-                                      "Unsupported value: []string{\"%s\"}: supported values: "
-                                      "\"All\"",
-                                      text));
+    return edit->dry_run ? fl_option_dry_run(edit->request, options, text, &edit->err) : 0;
 }
 
 static int edit_begin(struct edit *edit, struct fl_request *request, const char *options)
@@ -316,10 +316,19 @@ static int own_fields(struct edit *edit)
 
 static int check_grant(struct edit *edit)
 {
+    int r;
+
     if (strcmp(edit->resource->group, "rbac.authorization.k8s.io") != 0)
         return 0;
-    return fl_auth_check_grant(edit->server->auth, edit->request->user, edit->resource->kind,
-                               edit->object, &edit->err);
+    r = fl_auth_check_grant(edit->server->auth, edit->request->user, edit->resource->kind,
+                            edit->live, edit->object, &edit->err);
+    if (r == FL_E_NOT_FOUND) /* the role it would bind */
+        fail_about(edit, &(struct fl_status_details){
+                             .name = fl_json_str(edit->object, "roleRef.name"),
+                             .group = edit->resource->group,
+                             .kind = fl_auth_role_resource(edit->object),
+                         });
+    return r;
 }
 
 /* The answer, when the write is durable */
@@ -560,9 +569,12 @@ static int check_revision(struct edit *edit)
 {
     const char *sent = fl_json_str(edit->object, "metadata.resourceVersion");
     const char *have = fl_json_str(edit->live, "metadata.resourceVersion");
+    uint64_t number;
 
     if (!sent || !*sent || fl_streq(sent, have))
         return 0;
+    if (fl_option_revision("metadata.resourceVersion", sent, &number, &edit->err) < 0)
+        return edit->err.code;
     (void)fl_error_set(&edit->err, FL_E_CONFLICT, "stale");
     return word_store_failure(edit);
 }
@@ -798,8 +810,11 @@ static int check_apply_options(struct edit *edit)
     const char *manager = fl_request_param(edit->request, "fieldManager");
 
     if (!manager || !*manager)
-        return bad_option(edit, "PatchOptions", "fieldManager",
-                          "Required value: is required for apply patch");
+        return fl_option_error(edit->request,
+                               &(struct fl_option_fault){FL_FIELD_REQUIRED, "PatchOptions",
+                                                         "fieldManager", NULL,
+                                                         "is required for apply patch"},
+                               &edit->err);
     return 0;
 }
 
@@ -821,8 +836,10 @@ static int merge_applied(struct edit *edit, const json_t *applied)
     fl_time_format(fl_realtime_us(edit->server->env), now);
     r = fl_managed_apply(&write, edit->live, applied, fl_request_flag(edit->request, "force"),
                          edit->request->arena, &edit->object, &conflicts, &count, &edit->err);
-    if (r == FL_E_CONFLICT && count)
+    if (r == FL_E_CONFLICT && count) {
+        edit->patch_failed = true; /* its causes are all there is to say */
         return fl_managed_conflict_error(conflicts, count, &edit->errors, &edit->err);
+    }
     edit->applied = r == 0;
     return r;
 }
@@ -842,9 +859,12 @@ static int refuse_uid(struct edit *edit, const json_t *applied)
 static int check_applied_revision(struct edit *edit, const json_t *applied)
 {
     const char *sent = fl_json_str(applied, "metadata.resourceVersion");
+    uint64_t number;
 
     if (!sent || !*sent || fl_streq(sent, fl_json_str(edit->live, "metadata.resourceVersion")))
         return 0;
+    if (fl_option_revision("metadata.resourceVersion", sent, &number, &edit->err) < 0)
+        return edit->err.code;
     return fl_error_set(&edit->err, FL_E_CONFLICT,
                         "Operation cannot be fulfilled on %s \"%s\": the object has been modified; "
                         "please apply your changes to the latest version and try again",
@@ -890,8 +910,11 @@ static int refuse_force(struct edit *edit)
 {
     if (!fl_request_param(edit->request, "force"))
         return 0;
-    return bad_option(edit, "PatchOptions", "force",
-                      "Forbidden: may not be specified for non-apply patch");
+    return fl_option_error(edit->request,
+                           &(struct fl_option_fault){FL_FIELD_FORBIDDEN, "PatchOptions", "force",
+                                                     NULL,
+                                                     "may not be specified for non-apply patch"},
+                           &edit->err);
 }
 
 void fl_handle_patch(struct fl_request *request)
