@@ -23,7 +23,6 @@ bool fl_rbac_allows(struct fl_rbac *rbac, const struct fl_access *access);
 json_t *fl_rbac_rules(struct fl_rbac *rbac, const struct fl_user *user, const char *ns);
 /* The rules a roleRef names, seen from a namespace. New; NULL if there is no such role. */
 json_t *fl_rbac_role_rules(struct fl_rbac *rbac, const json_t *role_ref, const char *ns);
-bool fl_rbac_rule_allows(const json_t *rule, const struct fl_access *access);
 /* Whether the rules in `held` together allow all that `wanted` allows. */
 bool fl_rbac_covers(const json_t *held, const json_t *wanted);
 

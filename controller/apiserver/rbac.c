@@ -143,7 +143,7 @@ static bool resource_allows(const json_t *list, const struct fl_access *access)
     return list_allows(list, both) || list_allows(list, any);
 }
 
-bool fl_rbac_rule_allows(const json_t *rule, const struct fl_access *access)
+static bool rule_allows(const json_t *rule, const struct fl_access *access)
 {
     const json_t *names = json_object_get(rule, "resourceNames");
 
@@ -162,7 +162,7 @@ static bool rules_allow(const json_t *rules, const struct fl_access *access)
     size_t i;
 
     json_array_foreach((json_t *)rules, i, rule)
-        if (fl_rbac_rule_allows(rule, access))
+        if (rule_allows(rule, access))
             return true;
     return false;
 }
