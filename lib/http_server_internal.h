@@ -172,7 +172,7 @@ void fl_http_conn_start(struct fl_http_conn *conn);
 void fl_http_conn_settle(
     struct fl_http_conn *conn); /* does what an answered request leaves to do */
 void fl_http_conn_expire(struct fl_http_conn *conn); /* its deadline has passed */
-void fl_http_conn_close(struct fl_http_conn *conn); /* at once; an open request hears it later */
+void fl_http_conn_close(struct fl_http_conn *conn);  /* at once; an open request hears it later */
 void fl_http_conn_free(struct fl_http_conn *conn);
 
 /* http_io.c */
