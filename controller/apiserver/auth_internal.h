@@ -10,7 +10,8 @@
 struct fl_tokens;
 struct fl_tokens *fl_tokens_create(const struct fl_env *env, const char *path);
 void fl_tokens_destroy(struct fl_tokens *tokens);
-/* The user of a token, in the arena; NULL if there is none. The file is read again when it changes. */
+/* The user of a token, in the arena; NULL if there is none. The file is read again when it changes.
+ */
 struct fl_user *fl_tokens_find(struct fl_tokens *tokens, struct fl_arena *arena, const char *token);
 
 /* rbac.c: roles and bindings as they are in the store. */

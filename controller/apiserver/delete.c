@@ -62,8 +62,7 @@ static int read_dry_run(struct fl_request *request, const json_t *options,
     return 0;
 }
 
-static int read_options(struct fl_request *request, struct deletion *deletion,
-                        struct fl_error *err)
+static int read_options(struct fl_request *request, struct deletion *deletion, struct fl_error *err)
 {
     const char *policy = fl_request_param(request, "propagationPolicy");
     json_t *options = NULL;
@@ -107,8 +106,8 @@ static int check_preconditions(const struct fl_request *request, const struct de
                             "Operation cannot be fulfilled on %s \"%s\": the ResourceVersion in "
                             "the precondition (%s) does not match the ResourceVersion in record "
                             "(%s). The object might have been modified",
-                            fl_resource_display(request->resource), live->name,
-                            deletion->revision, have);
+                            fl_resource_display(request->resource), live->name, deletion->revision,
+                            have);
     return 0;
 }
 
@@ -309,8 +308,7 @@ static void respond_sweep(struct sweep *sweep, struct fl_request *request)
         return;
     }
     for (size_t i = 0; i < sweep->list.count; i++)
-        (void)json_array_append_new(items,
-                                    fl_read_object(sweep->resource, sweep->list.objects[i]));
+        (void)json_array_append_new(items, fl_read_object(sweep->resource, sweep->list.objects[i]));
     (void)snprintf(revision, sizeof(revision), "%llu",
                    (unsigned long long)fl_store_revision(request->server->store));
     answer = json_pack("{s:s, s:s, s:{s:s, s:s}, s:O}", "apiVersion", sweep->resource->api_version,

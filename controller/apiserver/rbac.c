@@ -265,9 +265,12 @@ static bool one_allowed(const json_t *held, const char *verb, const char *group,
 {
     const char *slash = strchr(resource, '/');
     char bare[300];
-    struct fl_access access = {
-        .verb = verb, .group = group, .resource = resource, .subresource = "", .ns = "",
-        .name = name};
+    struct fl_access access = {.verb = verb,
+                               .group = group,
+                               .resource = resource,
+                               .subresource = "",
+                               .ns = "",
+                               .name = name};
 
     if (slash && (size_t)(slash - resource) < sizeof(bare)) {
         memcpy(bare, resource, (size_t)(slash - resource));
@@ -295,8 +298,12 @@ static bool rule_covered(const json_t *held, const json_t *rule)
     name_count = json_array_size(names) ? json_array_size(names) : 1;
     for (size_t v = 0; v < json_array_size(verbs); v++) {
         for (size_t u = 0; u < json_array_size(urls); u++) {
-            struct fl_access access = {.verb = word_at(verbs, v), .resource = "", .group = "",
-                                       .subresource = "", .ns = "", .name = "",
+            struct fl_access access = {.verb = word_at(verbs, v),
+                                       .resource = "",
+                                       .group = "",
+                                       .subresource = "",
+                                       .ns = "",
+                                       .name = "",
                                        .path = word_at(urls, u)};
 
             if (!rules_allow(held, &access))
