@@ -268,7 +268,7 @@ const struct cel_pair *fl_cel_pairs(struct cel_eval *eval, const struct cel_valu
         return map->many.pairs;
     fl_cel_charge(eval, map->many.count / 2);
     pairs = fl_new_array(eval->arena, struct cel_pair, map->many.count + 1);
-    json_object_foreach ((json_t *)map->many.json, key, json) {
+    json_object_foreach((json_t *)map->many.json, key, json) {
         pairs[i].key = fl_cel_cstring(key);
         pairs[i].value =
             fl_cel_from_json(eval, json, map->node ? fl_schema_node_member(map->node, key) : NULL);

@@ -296,7 +296,7 @@ static int decode_list(const struct decoder *decoder, const struct way *way,
     if (r < 0)
         return r;
     list.items = fl_alloc_array(decoder->arena, list.count, size);
-    json_array_foreach (json, i, item) {
+    json_array_foreach(json, i, item) {
         r = decode_value(decoder, &(struct way){way, NULL, i}, &element, item,
                          list.items + i * size);
         if (r < 0)
@@ -320,7 +320,7 @@ static int decode_map(const struct decoder *decoder, const struct way *way,
     if (r < 0)
         return r;
     map.items = fl_new_array(decoder->arena, struct fl_string_pair, json_object_size(json));
-    json_object_foreach ((json_t *)json, key, value) {
+    json_object_foreach((json_t *)json, key, value) {
         if (!json_is_string(value))
             return wrong_type(decoder, &(struct way){way, key, 0}, value, "a string");
         map.items[map.count++] = (struct fl_string_pair){

@@ -383,13 +383,13 @@ static void assert_contains(const char *file, const json_t *whole, const json_t 
             fail_msg("%s: a value was lost or changed", file);
         return;
     }
-    json_object_foreach ((json_t *)part, key, member) {
+    json_object_foreach((json_t *)part, key, member) {
         if (!json_object_get(whole, key))
             fail_msg("%s: %s was lost", file, key);
         assert_contains(file, json_object_get(whole, key), member);
     }
     assert_int_equal(json_array_size(part), json_array_size(whole));
-    json_array_foreach (part, i, member)
+    json_array_foreach(part, i, member)
         assert_contains(file, json_array_get(whole, i), member);
 }
 

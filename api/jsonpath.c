@@ -124,13 +124,13 @@ static int push_children(struct walk *walk, const json_t *value, struct values *
     int r;
 
     if (json_is_array(value)) {
-        json_array_foreach ((json_t *)value, i, child) {
+        json_array_foreach((json_t *)value, i, child) {
             r = push(walk, output, child);
             if (r < 0)
                 return r;
         }
     }
-    json_object_foreach ((json_t *)value, key, child) {
+    json_object_foreach((json_t *)value, key, child) {
         r = push(walk, output, child);
         if (r < 0)
             return r;
@@ -240,7 +240,7 @@ static int eval_filter(struct walk *walk, const struct jsonpath_step *step,
             return fl_error_set(walk->err, FL_E_INVALID,
                                 "%s is not array or slice and cannot be filtered",
                                 type_name(input->items[i]));
-        json_array_foreach ((json_t *)input->items[i], index, item) {
+        json_array_foreach((json_t *)input->items[i], index, item) {
             bool pass;
             int r = passes(walk, step, item, &pass);
 

@@ -75,8 +75,7 @@ struct fl_element fl_element_field(const char *name);
 /* ".name", "[name=\"a\"]", "[=\"a\"]", "[0]" */
 void fl_element_print(struct fl_buf *buf, const struct fl_element *element);
 
-/* Total order on JSON values, and equality: numbers compare by value, whatever their form. */
-int fl_value_compare(const json_t *a, const json_t *b);
+/* Numbers compare by value, whatever their form. */
 bool fl_value_equal(const json_t *a, const json_t *b);
 /* Canonical text as Go writes it: it escapes what could end a script in a web page. */
 void fl_value_write(struct fl_buf *buf, const json_t *value);

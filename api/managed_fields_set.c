@@ -56,13 +56,15 @@ static int compare_text(const char *a, size_t a_len, const char *b, size_t b_len
     return a_len < b_len ? -1 : a_len > b_len;
 }
 
+static int compare_values(const json_t *a, const json_t *b);
+
 static int compare_arrays(const json_t *a, const json_t *b)
 {
     size_t count =
         json_array_size(a) < json_array_size(b) ? json_array_size(a) : json_array_size(b);
 
     for (size_t i = 0; i < count; i++) {
-        int c = fl_value_compare(json_array_get(a, i), json_array_get(b, i));
+        int c = compare_values(json_array_get(a, i), json_array_get(b, i));
 
         if (c != 0)
             return c;
@@ -96,7 +98,7 @@ static int compare_objects(const json_t *a, const json_t *b)
         int c = strcmp(left[i], right[i]);
 
         if (c == 0)
-            c = fl_value_compare(json_object_get(a, left[i]), json_object_get(b, right[i]));
+            c = compare_values(json_object_get(a, left[i]), json_object_get(b, right[i]));
         if (c != 0)
             return c;
     }
@@ -104,7 +106,7 @@ static int compare_objects(const json_t *a, const json_t *b)
                                                      : json_object_size(a) > json_object_size(b);
 }
 
-int fl_value_compare(const json_t *a, const json_t *b)
+static int compare_values(const json_t *a, const json_t *b)
 {
     int kind = rank(a);
 
@@ -138,7 +140,7 @@ bool fl_value_equal(const json_t *a, const json_t *b)
         size_t i;
 
         if (!json_is_array(a) || !json_is_array(b))
-            return fl_value_compare(a, b) == 0;
+            return compare_values(a, b) == 0;
         if (json_array_size(a) != json_array_size(b))
             return false;
         json_array_foreach(a, i, member) {
@@ -171,7 +173,7 @@ static int compare_keys(const struct fl_element *a, const struct fl_element *b)
         int c = strcmp(a->keys[i].name, b->keys[i].name);
 
         if (c == 0)
-            c = fl_value_compare(a->keys[i].value, b->keys[i].value);
+            c = compare_values(a->keys[i].value, b->keys[i].value);
         if (c != 0)
             return c;
     }
@@ -188,7 +190,7 @@ int fl_element_compare(const struct fl_element *a, const struct fl_element *b)
     case FL_ELEMENT_KEY:
         return compare_keys(a, b);
     case FL_ELEMENT_VALUE:
-        return fl_value_compare(a->value, b->value);
+        return compare_values(a->value, b->value);
     default:
         return a->index < b->index ? -1 : a->index > b->index;
     }

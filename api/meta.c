@@ -6,8 +6,8 @@
 #include <string.h>
 
 #define ANNOTATIONS_MAX_BYTES ((size_t)256 * 1024)
-#define GENERATE_NAME_MAX 58
-#define MANAGED_FIELDS_MAX 1000
+#define GENERATE_NAME_MAX     58
+#define MANAGED_FIELDS_MAX    1000
 
 /* Names */
 
@@ -95,8 +95,8 @@ bool fl_name_is_qualified(const char *name, const char **ret_why)
 {
     const char *slash = strchr(name, '/'), *part = slash ? slash + 1 : name;
 
-    if (slash && (slash == name || slash - name > 253 ||
-                  !is_dns_subdomain(name, (size_t)(slash - name)))) {
+    if (slash &&
+        (slash == name || slash - name > 253 || !is_dns_subdomain(name, (size_t)(slash - name)))) {
         *ret_why = "prefix part a lowercase RFC 1123 subdomain must consist of lower case "
                    "alphanumeric characters, '-' or '.', and must start and end with an "
                    "alphanumeric character";
@@ -380,8 +380,8 @@ static void validate_names(const struct fl_traits *traits, const json_t *meta,
         !(traits->namespace_like ? fl_name_is_label(name, &why)
           : traits->loose_names  ? fl_name_is_path_segment(name, &why)
                                  : fl_name_is_subdomain(name, &why)))
-        fl_field_error_add(errors, FL_FIELD_INVALID, "metadata.name",
-                           json_object_get(meta, "name"), "%s", why);
+        fl_field_error_add(errors, FL_FIELD_INVALID, "metadata.name", json_object_get(meta, "name"),
+                           "%s", why);
     /* The characters that follow make a trailing dash or dot legal. */
     if (prefix && *prefix && !traits->loose_names &&
         !fl_name_is_subdomain(fl_arena_printf(errors->arena, "%.*sx", GENERATE_NAME_MAX, prefix),
@@ -551,9 +551,15 @@ static void keep_all_but_status(const json_t *live, json_t *object)
 int fl_meta_prepare_update(const struct fl_traits *traits, enum fl_part part, const json_t *live,
                            json_t *object, struct fl_field_errors *errors, struct fl_error *err)
 {
-    static const char *const fixed[] = {"name", "namespace", "uid", "creationTimestamp",
-                                        "deletionTimestamp", "deletionGracePeriodSeconds",
-                                        "generation", "selfLink", "resourceVersion",
+    static const char *const fixed[] = {"name",
+                                        "namespace",
+                                        "uid",
+                                        "creationTimestamp",
+                                        "deletionTimestamp",
+                                        "deletionGracePeriodSeconds",
+                                        "generation",
+                                        "selfLink",
+                                        "resourceVersion",
                                         "generateName"};
     const json_t *live_meta = json_object_get(live, "metadata");
     json_t *meta = fl_json_ensure_object(object, "metadata");

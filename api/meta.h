@@ -53,7 +53,7 @@ int fl_meta_prepare_update(const struct fl_traits *traits, enum fl_part part, co
 enum fl_outcome {
     FL_OUTCOME_UNCHANGED, /* nothing to write */
     FL_OUTCOME_CHANGED,
-    FL_OUTCOME_REMOVED,   /* it was being deleted and nothing holds it any more */
+    FL_OUTCOME_REMOVED, /* it was being deleted and nothing holds it any more */
 };
 
 /* The last step, once managedFields are right: sets the generation and says what to do. */
@@ -75,7 +75,7 @@ enum fl_outcome fl_meta_prepare_delete(const struct fl_env *env, const struct fl
                                        json_t **ret_object);
 
 #define FL_FINALIZER_FOREGROUND "foregroundDeletion"
-#define FL_FINALIZER_ORPHAN "orphan"
+#define FL_FINALIZER_ORPHAN     "orphan"
 
 bool fl_meta_has_finalizer(const json_t *object, const char *finalizer);
 bool fl_meta_is_deleting(const json_t *object);

@@ -296,7 +296,7 @@ static json_t *content(const struct walk *walk, const json_t *types, const char 
     json_t *made = json_object(), *type;
     size_t i;
 
-    json_array_foreach ((json_t *)types, i, type)
+    json_array_foreach((json_t *)types, i, type)
         json_object_set(made, json_string_value(type), entry);
     return made;
 }

@@ -314,7 +314,7 @@ static void put_texts(struct fl_buf *buf, unsigned number, const json_t *list)
     json_t *item;
     size_t i;
 
-    json_array_foreach ((json_t *)list, i, item)
+    json_array_foreach((json_t *)list, i, item)
         put_bytes(buf, number, fl_str_or(json_string_value(item), ""), json_string_length(item));
 }
 
@@ -354,7 +354,7 @@ static const char **sorted_names(const json_t *object)
     json_t *ignored;
     size_t count = 0;
 
-    json_object_foreach ((json_t *)object, name, ignored)
+    json_object_foreach((json_t *)object, name, ignored)
         names[count++] = name;
     qsort(names, count, sizeof(*names), compare_names);
     return names;
@@ -378,7 +378,7 @@ static void put_parameters(struct fl_buf *buf, unsigned number, const json_t *li
     json_t *item;
     size_t i;
 
-    json_array_foreach ((json_t *)list, i, item) {
+    json_array_foreach((json_t *)list, i, item) {
         const char *in = fl_json_str(item, "in");
         size_t start = open_message(buf, number);
         size_t parameter = open_message(buf, 1);
@@ -400,10 +400,10 @@ static void put_security(struct fl_buf *buf, unsigned number, const json_t *list
     const char *name;
     size_t i;
 
-    json_array_foreach ((json_t *)list, i, item) {
+    json_array_foreach((json_t *)list, i, item) {
         size_t start = open_message(buf, number);
 
-        json_object_foreach (item, name, scopes) {
+        json_object_foreach(item, name, scopes) {
             size_t entry = open_message(buf, 1);
 
             put_bytes(buf, 1, name, strlen(name));
@@ -456,14 +456,14 @@ static void put_member(struct fl_buf *buf, const struct member *member, const js
         put_any(buf, member->number, value);
         break;
     case FORM_ANYS:
-        json_array_foreach ((json_t *)value, i, item)
+        json_array_foreach((json_t *)value, i, item)
             put_any(buf, member->number, item);
         break;
     case FORM_MESSAGE:
         put_message(buf, member->number, member->message, value);
         break;
     case FORM_MESSAGES:
-        json_array_foreach ((json_t *)value, i, item)
+        json_array_foreach((json_t *)value, i, item)
             put_message(buf, member->number, member->message, item);
         break;
     case FORM_WRAPPED:

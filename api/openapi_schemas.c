@@ -492,7 +492,7 @@ static json_t *convert_properties(enum fl_openapi_dialect dialect, const json_t 
     json_t *made = json_object(), *property;
     const char *name;
 
-    json_object_foreach ((json_t *)properties, name, property)
+    json_object_foreach((json_t *)properties, name, property)
         json_object_set_new(made, name, convert(dialect, property));
     return made;
 }
@@ -527,7 +527,7 @@ static json_t *convert_v3(const json_t *schema)
     json_t *made = json_object(), *value;
     const char *key;
 
-    json_object_foreach ((json_t *)schema, key, value) {
+    json_object_foreach((json_t *)schema, key, value) {
         if (strcmp(key, "properties") == 0)
             json_object_set_new(made, key, convert_properties(FL_OPENAPI_V3, value));
         else if (is_subschema_key(key) && json_is_object(value))
@@ -579,7 +579,7 @@ static json_t *convert_v2(const json_t *schema)
     json_t *made = json_object(), *value;
     const char *key, *type;
 
-    json_object_foreach ((json_t *)schema, key, value) {
+    json_object_foreach((json_t *)schema, key, value) {
         bool members = strcmp(key, "items") == 0 || strcmp(key, "properties") == 0;
 
         if (is_missing_in_v2(key) || (members && (open || nullable)) ||
@@ -610,7 +610,7 @@ static void require(json_t *schema, const char *name)
         required = json_array();
         json_object_set_new(schema, "required", required);
     }
-    json_array_foreach (required, i, item)
+    json_array_foreach(required, i, item)
         if (fl_streq(json_string_value(item), name))
             return;
     json_array_append_new(required, json_string(name));

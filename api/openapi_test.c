@@ -38,7 +38,7 @@ static void add_builtin(struct kinds *kinds)
     if (fl_builtin_load(&entries, &err) < 0)
         fail_msg("%s", err.msg);
     kinds->sources[kinds->source_count++] = entries;
-    json_array_foreach (entries, i, entry) {
+    json_array_foreach(entries, i, entry) {
         struct fl_resource *resource = NULL;
 
         if (fl_resource_from_builtin(entry, &resource, &err) < 0)
@@ -56,7 +56,7 @@ static void add_crd(struct kinds *kinds, const char *text, size_t len)
     if (fl_yaml_parse(text, len, NULL, &crd, &err) < 0)
         fail_msg("%s", err.msg);
     kinds->sources[kinds->source_count++] = crd;
-    json_array_foreach (fl_json_path(crd, "spec.versions"), i, version) {
+    json_array_foreach(fl_json_path(crd, "spec.versions"), i, version) {
         struct fl_resource *resource = NULL;
 
         if (fl_resource_from_crd(crd, version, &resource, &err) < 0)
@@ -168,7 +168,7 @@ static bool has_parameter(const json_t *operation, const char *name, const char 
     json_t *parameter;
     size_t i;
 
-    json_array_foreach (json_object_get(operation, "parameters"), i, parameter)
+    json_array_foreach(json_object_get(operation, "parameters"), i, parameter)
         if (fl_streq(fl_json_str(parameter, "name"), name) &&
             fl_streq(fl_json_str(parameter, "in"), in))
             return true;
@@ -183,7 +183,7 @@ static void check_refs(const json_t *document, const json_t *node)
     json_t *member;
     size_t i;
 
-    json_object_foreach ((json_t *)node, key, member) {
+    json_object_foreach((json_t *)node, key, member) {
         const json_t *found = document;
 
         check_refs(document, member);
@@ -196,7 +196,7 @@ static void check_refs(const json_t *document, const json_t *node)
         if (!found)
             fail_msg("%s leads nowhere", json_string_value(member));
     }
-    json_array_foreach ((json_t *)node, i, member)
+    json_array_foreach((json_t *)node, i, member)
         check_refs(document, member);
 }
 
@@ -206,8 +206,8 @@ static void check_operation_ids(const json_t *document)
     const char *path_name, *method;
     json_t *path, *operation;
 
-    json_object_foreach (json_object_get(document, "paths"), path_name, path) {
-        json_object_foreach (path, method, operation) {
+    json_object_foreach(json_object_get(document, "paths"), path_name, path) {
+        json_object_foreach(path, method, operation) {
             const char *id = fl_json_str(operation, "operationId");
 
             if (strcmp(method, "parameters") == 0)

@@ -117,14 +117,14 @@ static void read_deprecation(struct fl_resource *resource, const json_t *version
     const char *warning = fl_json_str(version, "deprecationWarning");
 
     resource->deprecated = fl_json_bool(version, "deprecated", false);
-    resource->deprecation_warning =
-        warning ? fl_arena_strdup(resource->arena, warning)
-                : fl_arena_printf(resource->arena, "%s %s is deprecated", resource->api_version,
-                                  resource->kind);
+    resource->deprecation_warning = warning
+                                        ? fl_arena_strdup(resource->arena, warning)
+                                        : fl_arena_printf(resource->arena, "%s %s is deprecated",
+                                                          resource->api_version, resource->kind);
 }
 
-int fl_resource_from_crd(const json_t *crd, const json_t *version, struct fl_resource **ret_resource,
-                         struct fl_error *err)
+int fl_resource_from_crd(const json_t *crd, const json_t *version,
+                         struct fl_resource **ret_resource, struct fl_error *err)
 {
     FL_CLEANUP(fl_resource_unrefp) struct fl_resource *resource = create();
     json_t *columns = json_object_get(version, "additionalPrinterColumns");
@@ -277,9 +277,8 @@ void fl_resource_to_stored(const struct fl_resource *resource, json_t *object)
 }
 
 /* The table is text in the program, so that it is as easy to read as a CRD. */
-#define EMBED(symbol, path)                                      \
-    __asm__(".section .rodata\n" #symbol ":\n.incbin \"" path    \
-            "\"\n.byte 0\n.previous\n");       \
+#define EMBED(symbol, path)                                                                        \
+    __asm__(".section .rodata\n" #symbol ":\n.incbin \"" path "\"\n.byte 0\n.previous\n");         \
     extern const char symbol[]
 
 EMBED(fl_builtin_core, "api/builtin/core.yaml");
@@ -291,11 +290,9 @@ int fl_builtin_load(json_t **ret_entries, struct fl_error *err)
     FL_JSON more = NULL;
     int r;
 
-    r = fl_yaml_parse(fl_builtin_core, strlen(fl_builtin_core), NULL,
-                      &entries, err);
+    r = fl_yaml_parse(fl_builtin_core, strlen(fl_builtin_core), NULL, &entries, err);
     if (r == 0)
-        r = fl_yaml_parse(fl_builtin_groups, strlen(fl_builtin_groups),
-                          NULL, &more, err);
+        r = fl_yaml_parse(fl_builtin_groups, strlen(fl_builtin_groups), NULL, &more, err);
     if (r < 0)
         return fl_error_wrap(err, "table of built-in kinds");
     (void)json_array_extend(entries, more);

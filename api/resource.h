@@ -41,7 +41,7 @@ struct fl_resource {
     const char *group, *version;
     const char *api_version; /* "v1", "flops.dev/v1alpha1" */
     const char *plural, *singular, *kind, *list_kind;
-    const char *storage;     /* the store's name of it: "flprojects.flops.dev", "secrets" */
+    const char *storage; /* the store's name of it: "flprojects.flops.dev", "secrets" */
     struct fl_words short_names, categories;
     struct fl_traits traits;
     bool builtin;
@@ -49,19 +49,19 @@ struct fl_resource {
     bool has_scale, has_finalize;
     bool deprecated;
     const char *deprecation_warning;
-    unsigned verbs; /* bits 1 << enum fl_verb */
+    unsigned verbs;           /* bits 1 << enum fl_verb */
     struct fl_schema *schema; /* NULL: anything goes */
     const char *scale_spec_path, *scale_status_path, *scale_selector_path; /* ".spec.replicas" */
-    struct fl_words selectable;      /* fields that selectors may name, besides metadata's */
-    const char *columns_name;        /* built-in table; NULL for custom resources */
-    const json_t *printer_columns;   /* additionalPrinterColumns, or NULL */
+    struct fl_words selectable;    /* fields that selectors may name, besides metadata's */
+    const char *columns_name;      /* built-in table; NULL for custom resources */
+    const json_t *printer_columns; /* additionalPrinterColumns, or NULL */
     const struct fl_strategic_list *strategic_lists; /* built-in kinds only */
     size_t strategic_list_count;
 };
 
 /* From one version of a (validated, defaulted) CustomResourceDefinition. */
-int fl_resource_from_crd(const json_t *crd, const json_t *version, struct fl_resource **ret_resource,
-                         struct fl_error *err);
+int fl_resource_from_crd(const json_t *crd, const json_t *version,
+                         struct fl_resource **ret_resource, struct fl_error *err);
 /* From an entry of the table of built-in kinds (api/builtin). */
 int fl_resource_from_builtin(const json_t *entry, struct fl_resource **ret_resource,
                              struct fl_error *err);

@@ -44,7 +44,8 @@ struct fl_schema_pattern;
 struct fl_schema_pattern *fl_schema_pattern_compile(struct fl_arena *arena, const char *pattern,
                                                     const char **ret_problem);
 /* 1 matches, 0 does not, -1 took more steps than allowed. */
-/* The leftmost match at or behind byte `from`: 1 and its place, 0 for none, < 0 for too much work. */
+/* The leftmost match at or behind byte `from`: 1 and its place, 0 for none, < 0 for too much work.
+ */
 int fl_schema_pattern_find(const struct fl_schema_pattern *pattern, const char *text, size_t len,
                            size_t from, size_t *ret_start, size_t *ret_end);
 int fl_schema_pattern_match(const struct fl_schema_pattern *pattern, const char *text, size_t len);

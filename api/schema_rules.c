@@ -125,7 +125,8 @@ static void build_rule(struct fl_schema_builder *b, struct fl_schema_rule *rule,
     rule->reason = reason_of(json_string_value(json_object_get(source, "reason")));
     rule->optional_old = shape.optional_old;
     set_field_path(arena, rule, openapi, json_string_value(json_object_get(source, "fieldPath")));
-    rule->program = compile(b, json_object_get(source, "rule"), &shape, FL_PATH_CHILD(path, "rule"));
+    rule->program =
+        compile(b, json_object_get(source, "rule"), &shape, FL_PATH_CHILD(path, "rule"));
     if (!rule->program)
         return;
     rule->uses_old = fl_cel_uses(rule->program, "oldSelf");

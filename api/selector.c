@@ -5,9 +5,9 @@
 
 #include <stdint.h>
 
-#define TEXT_MAX ((size_t)16 * 1024)
+#define TEXT_MAX         ((size_t)16 * 1024)
 #define REQUIREMENTS_MAX 256
-#define VALUES_MAX 256
+#define VALUES_MAX       256
 
 enum op { OP_IN, OP_NOT_IN, OP_EXISTS, OP_NOT_EXISTS, OP_GREATER, OP_LESS };
 
@@ -33,8 +33,9 @@ struct parser {
 
 static int bad(const struct parser *parser, struct fl_error *err, const char *what)
 {
-    return fl_error_set(err, FL_E_BAD_REQUEST, "unable to parse requirement: %s at position %zu of %s",
-                        what, (size_t)(parser->at - parser->start), parser->start);
+    return fl_error_set(err, FL_E_BAD_REQUEST,
+                        "unable to parse requirement: %s at position %zu of %s", what,
+                        (size_t)(parser->at - parser->start), parser->start);
 }
 
 static struct fl_selector *selector_create(struct fl_arena *arena)
@@ -111,8 +112,8 @@ static int check_value(const struct parser *parser, const char *value, struct fl
 
     if (!fl_name_is_label_value(value, &why))
         return fl_error_set(err, FL_E_BAD_REQUEST,
-                            "unable to parse requirement: values: Invalid value: \"%s\": %s",
-                            value, why);
+                            "unable to parse requirement: values: Invalid value: \"%s\": %s", value,
+                            why);
     (void)parser;
     return 0;
 }
@@ -268,8 +269,7 @@ int fl_label_selector_from_json(struct fl_arena *arena, const json_t *value,
     int r;
 
     json_object_foreach(json_object_get(value, "matchLabels"), key, item) {
-        struct requirement *equal =
-            add_requirement(selector, fl_arena_strdup(arena, key), OP_IN);
+        struct requirement *equal = add_requirement(selector, fl_arena_strdup(arena, key), OP_IN);
 
         if (!equal || !json_is_string(item))
             return fl_error_set(err, FL_E_BAD_REQUEST, "matchLabels.%s: must be a string", key);

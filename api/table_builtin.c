@@ -197,13 +197,13 @@ static json_t *service_external_ip(const json_t *service, int64_t now_us)
         return text(service, "spec.externalName");
     fl_buf_init(&list, 0);
     if (balanced) {
-        json_array_foreach (fl_json_path(service, "status.loadBalancer.ingress"), i, item) {
+        json_array_foreach(fl_json_path(service, "status.loadBalancer.ingress"), i, item) {
             const char *ip = fl_json_str(item, "ip");
 
             add_item(&list, ip ? ip : fl_json_str(item, "hostname"));
         }
     }
-    json_array_foreach (fl_json_path(service, "spec.externalIPs"), i, item)
+    json_array_foreach(fl_json_path(service, "spec.externalIPs"), i, item)
         add_item(&list, json_string_value(item));
     return finish_text(&list, balanced ? "<pending>" : "<none>");
 }
@@ -216,7 +216,7 @@ static json_t *service_ports(const json_t *service, int64_t now_us)
 
     (void)now_us;
     fl_buf_init(&list, 0);
-    json_array_foreach (fl_json_path(service, "spec.ports"), i, port) {
+    json_array_foreach(fl_json_path(service, "spec.ports"), i, port) {
         int64_t node_port = fl_json_int(port, "nodePort", 0);
 
         fl_buf_printf(&list, "%s%lld", i ? "," : "", (long long)fl_json_int(port, "port", 0));
@@ -235,7 +235,7 @@ static json_t *service_selector(const json_t *service, int64_t now_us)
 
     (void)now_us;
     fl_buf_init(&list, 0);
-    json_object_foreach (fl_json_path(service, "spec.selector"), key, value)
+    json_object_foreach(fl_json_path(service, "spec.selector"), key, value)
         fl_buf_printf(&list, "%s%s=%s", list.len ? "," : "", key,
                       fl_str_or(json_string_value(value), ""));
     return finish_text(&list, "<none>");

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define YEAR_SECONDS (INT64_C(365) * 24 * 3600)
-#define PEM_MAX_BYTES ((size_t)64 * 1024)
+#define YEAR_SECONDS     (INT64_C(365) * 24 * 3600)
+#define PEM_MAX_BYTES    ((size_t)64 * 1024)
 #define TOKENS_MAX_BYTES ((size_t)4 * 1024 * 1024)
 
 static const char *in_dir(struct fl_arena *arena, const char *dir, const char *name)
@@ -51,8 +51,11 @@ int fl_credentials_ensure(const struct fl_env *env, struct fl_arena *arena, cons
                           struct fl_credentials *ret_credentials, struct fl_error *err)
 {
     const char *sans[FL_SANS_MAX] = {"localhost", "127.0.0.1", "::1"};
-    struct fl_cert_request server = {.common_name = "flops", .names = sans, .name_count = 3,
-                                     .server = true, .valid_seconds = YEAR_SECONDS};
+    struct fl_cert_request server = {.common_name = "flops",
+                                     .names = sans,
+                                     .name_count = 3,
+                                     .server = true,
+                                     .valid_seconds = YEAR_SECONDS};
     const char *pki = in_dir(arena, data_dir, "pki");
     struct fl_credentials made = {.data_dir = data_dir};
     int r;
@@ -93,8 +96,8 @@ static int read_base64(struct fl_arena *arena, const char *path, const char **re
 
 /* `credentials` are the lines that say who the user is. */
 static int write_kubeconfig_text(struct fl_arena *arena, const char *ca_path,
-                                 const char *server_url, const char *user,
-                                 const char *credentials, char **ret_text, struct fl_error *err)
+                                 const char *server_url, const char *user, const char *credentials,
+                                 char **ret_text, struct fl_error *err)
 {
     const char *ca = NULL;
     int r = read_base64(arena, ca_path, &ca, err);
@@ -207,8 +210,10 @@ int fl_kubeconfig_create(const struct fl_env *env, struct fl_arena *arena, const
                          size_t group_count, int64_t valid_seconds, char **ret_text,
                          struct fl_error *err)
 {
-    struct fl_cert_request request = {.common_name = user, .organizations = groups,
-                                      .organization_count = group_count, .client = true,
+    struct fl_cert_request request = {.common_name = user,
+                                      .organizations = groups,
+                                      .organization_count = group_count,
+                                      .client = true,
                                       .valid_seconds = valid_seconds};
     const char *pki = in_dir(arena, data_dir, "pki"), *ca = in_dir(arena, pki, "ca.crt");
     char suffix[FL_UUID_SIZE];
@@ -234,8 +239,10 @@ int fl_kubeconfig_ensure(const struct fl_env *env, struct fl_arena *arena, const
                          const char *server_url, struct fl_error *err)
 {
     static const char *const masters[] = {"system:masters"};
-    struct fl_cert_request request = {.common_name = "admin", .organizations = masters,
-                                      .organization_count = 1, .client = true,
+    struct fl_cert_request request = {.common_name = "admin",
+                                      .organizations = masters,
+                                      .organization_count = 1,
+                                      .client = true,
                                       .valid_seconds = YEAR_SECONDS};
     const char *pki = in_dir(arena, data_dir, "pki"), *ca = in_dir(arena, pki, "ca.crt");
     const char *cert = in_dir(arena, pki, "admin.crt"), *key = in_dir(arena, pki, "admin.key");

@@ -1,5 +1,6 @@
 /* What `flops up` keeps in its data directory besides the store: a certificate authority, the
- * server's and the first administrator's certificates, the key that seals Secrets, and kubeconfigs. */
+ * server's and the first administrator's certificates, the key that seals Secrets, and kubeconfigs.
+ */
 #ifndef FL_CMD_CREDENTIALS_H
 #define FL_CMD_CREDENTIALS_H
 
@@ -28,8 +29,8 @@ int fl_kubeconfig_create(const struct fl_env *env, struct fl_arena *arena, const
                          size_t group_count, int64_t valid_seconds, char **ret_text,
                          struct fl_error *err);
 
-/* A kubeconfig with a new bearer token, of which the hash is added to DATA_DIR/tokens: it holds until
- * that line is removed. */
+/* A kubeconfig with a new bearer token, of which the hash is added to DATA_DIR/tokens: it holds
+ * until that line is removed. */
 int fl_kubeconfig_create_token(const struct fl_env *env, struct fl_arena *arena,
                                const char *data_dir, const char *server_url, const char *user,
                                const char *const *groups, size_t group_count, char **ret_text,

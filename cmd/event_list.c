@@ -7,7 +7,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-const char *fl_event_seen(const json_t *event)
+/* When an event was seen last, as RFC 3339; "" where it does not say. Borrowed. */
+static const char *last_seen(const json_t *event)
 {
     static const char *const paths[] = {"series.lastObservedTime", "lastTimestamp", "eventTime",
                                         "firstTimestamp", "metadata.creationTimestamp"};
@@ -25,7 +26,7 @@ static int64_t seen_us(const json_t *event)
 {
     int64_t time = 0;
 
-    return fl_time_parse(fl_event_seen(event), &time) ? time : 0;
+    return fl_time_parse(last_seen(event), &time) ? time : 0;
 }
 
 struct sort_item {

@@ -4,9 +4,7 @@
 
 #include "cmd/discovery.h"
 
-/* When an event was seen last, as RFC 3339; "" where it does not say. Borrowed. */
-const char *fl_event_seen(const json_t *event);
-/* Sorts a JSON array of events by that. */
+/* Sorts a JSON array of events by when each was seen last. */
 void fl_events_sort(json_t *events);
 /* "5m", or "5m (x3 over 1h)". */
 void fl_event_age(const json_t *event, int64_t now_us, struct fl_buf *out);

@@ -30,9 +30,12 @@ struct kubeconfig_options {
 static int parse(int argc, char **argv, struct kubeconfig_options *options)
 {
     static const struct option long_options[] = {
-        {"data-dir", required_argument, NULL, 'd'}, {"user", required_argument, NULL, 'u'},
-        {"group", required_argument, NULL, 'g'},    {"days", required_argument, NULL, 'n'},
-        {"token", no_argument, NULL, 't'},          {"help", no_argument, NULL, 'h'},
+        {"data-dir", required_argument, NULL, 'd'},
+        {"user", required_argument, NULL, 'u'},
+        {"group", required_argument, NULL, 'g'},
+        {"days", required_argument, NULL, 'n'},
+        {"token", no_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},
         {0},
     };
     int option;
@@ -63,8 +66,8 @@ static int parse(int argc, char **argv, struct kubeconfig_options *options)
 }
 
 /* The server's address is the one the administrator's kubeconfig has. */
-static int read_server(struct fl_arena *arena, const struct fl_bytes *admin, const char **ret_server,
-                       struct fl_error *err)
+static int read_server(struct fl_arena *arena, const struct fl_bytes *admin,
+                       const char **ret_server, struct fl_error *err)
 {
     json_t *config = NULL;
     const char *server;
@@ -91,8 +94,9 @@ static int print(const struct kubeconfig_options *options, struct fl_arena *aren
 
     if (r < 0)
         return r == FL_E_NOT_FOUND
-                   ? fl_error_set(err, r, "%s is not there: has `flops up` run with this data "
-                                          "directory?",
+                   ? fl_error_set(err, r,
+                                  "%s is not there: has `flops up` run with this data "
+                                  "directory?",
                                   path)
                    : r;
     if (!options->user) {
@@ -105,8 +109,8 @@ static int print(const struct kubeconfig_options *options, struct fl_arena *aren
                                        options->groups, options->group_count, &text, err);
     else if (r == 0)
         r = fl_kubeconfig_create(&env, arena, options->data_dir, server, options->user,
-                                 options->groups, options->group_count,
-                                 options->days * 24 * 3600, &text, err);
+                                 options->groups, options->group_count, options->days * 24 * 3600,
+                                 &text, err);
     if (r == 0)
         (void)fputs(text, stdout);
     return r;

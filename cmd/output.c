@@ -104,17 +104,6 @@ void fl_output_table_row(json_t *table, const char *const *cells, size_t count)
     (void)json_array_append_new(json_object_get(table, "rows"), row);
 }
 
-const char *fl_output_age(struct fl_client *client, const char *time)
-{
-    char text[FL_DURATION_TEXT_SIZE];
-    int64_t then;
-
-    if (!time || !fl_time_parse(time, &then))
-        return "<unknown>";
-    fl_duration_human(fl_realtime_us(&client->env) - then, text);
-    return fl_arena_strdup(client->arena, text);
-}
-
 bool fl_output_has_colors(int fd)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");

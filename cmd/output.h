@@ -38,9 +38,6 @@ int fl_output_object(const struct fl_output *output, const struct fl_discovery *
 json_t *fl_output_table(const char *const *columns, size_t count);
 void fl_output_table_row(json_t *table, const char *const *cells, size_t count);
 
-/* "5m" since an RFC 3339 time; "<unknown>" where there is none. In the arena. */
-const char *fl_output_age(struct fl_client *client, const char *time);
-
 /* On a terminal whose user did not say NO_COLOR. */
 bool fl_output_has_colors(int fd);
 

@@ -70,8 +70,17 @@ static bool parse_listen(struct fl_arena *arena, const char *text, struct up_opt
     return *options->address != '\0';
 }
 
-enum { OPT_DATA_DIR = 256, OPT_LISTEN, OPT_SAN, OPT_CERT, OPT_KEY, OPT_STORE, OPT_NO_AUDIT,
-       OPT_LEVEL, OPT_FORMAT };
+enum {
+    OPT_DATA_DIR = 256,
+    OPT_LISTEN,
+    OPT_SAN,
+    OPT_CERT,
+    OPT_KEY,
+    OPT_STORE,
+    OPT_NO_AUDIT,
+    OPT_LEVEL,
+    OPT_FORMAT
+};
 
 static const struct option long_options[] = {
     {"data-dir", required_argument, NULL, OPT_DATA_DIR},
@@ -286,8 +295,8 @@ static int start(struct up *up, struct fl_error *err)
     return r;
 }
 
-/* Nobody is served any more, then the store is closed before the server, and what it told the loop last is heard, so that nobody
- * is called about a write after they are gone. */
+/* Nobody is served any more, then the store is closed before the server, and what it told the loop
+ * last is heard, so that nobody is called about a write after they are gone. */
 static void stop(struct up *up)
 {
     if (up->server)

@@ -23,8 +23,7 @@ void fl_buf_clear(struct fl_buf *buf);  /* empties and keeps the memory */
 
 void fl_buf_append(struct fl_buf *buf, const void *data, size_t len);
 void fl_buf_puts(struct fl_buf *buf, const char *text);
-void fl_buf_printf(struct fl_buf *buf, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+void fl_buf_printf(struct fl_buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void fl_buf_reserve(struct fl_buf *buf, size_t more);
 static inline void fl_buf_putc(struct fl_buf *buf, char c)
 {
@@ -38,8 +37,8 @@ static inline void fl_buf_putc(struct fl_buf *buf, char c)
 /* Appends `text` as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 void fl_buf_json_string(struct fl_buf *buf, const char *text, size_t len);
 
-char *fl_buf_steal(struct fl_buf *buf);              /* the caller frees; never NULL */
+char *fl_buf_steal(struct fl_buf *buf); /* the caller frees; never NULL */
 struct fl_bytes *fl_buf_to_bytes(const struct fl_buf *buf);
-const char *fl_buf_text(const struct fl_buf *buf);   /* lends; "" while empty */
+const char *fl_buf_text(const struct fl_buf *buf); /* lends; "" while empty */
 
 #endif

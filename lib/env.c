@@ -112,8 +112,8 @@ void fl_uuid_v4(const struct fl_env *env, char out[FL_UUID_SIZE])
     raw[6] = (unsigned char)((raw[6] & 0x0F) | 0x40);
     raw[8] = (unsigned char)((raw[8] & 0x3F) | 0x80);
     fl_hex_encode(raw, sizeof(raw), hex);
-    (void)snprintf(out, FL_UUID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
-                   hex + 16, hex + 20);
+    (void)snprintf(out, FL_UUID_SIZE, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
+                   hex + 20);
 }
 
 static void split_time(int64_t realtime_us, struct tm *tm, int64_t *micros)
@@ -220,11 +220,10 @@ bool fl_time_parse(const char *text, int64_t *ret_realtime_us)
     if (!read_digits(&text, 4, 0, 9999, &year) || !read_char(&text, "-") ||
         !read_digits(&text, 2, 1, 12, &month) || !read_char(&text, "-") ||
         !read_digits(&text, 2, 1, 31, &day) || !day_exists(year, month, day) ||
-        !read_char(&text, "Tt") ||
-        !read_digits(&text, 2, 0, 23, &tm.tm_hour) || !read_char(&text, ":") ||
-        !read_digits(&text, 2, 0, 59, &tm.tm_min) || !read_char(&text, ":") ||
-        !read_digits(&text, 2, 0, 59, &tm.tm_sec) || !read_fraction(&text, &micros) ||
-        !read_offset(&text, &offset) || *text)
+        !read_char(&text, "Tt") || !read_digits(&text, 2, 0, 23, &tm.tm_hour) ||
+        !read_char(&text, ":") || !read_digits(&text, 2, 0, 59, &tm.tm_min) ||
+        !read_char(&text, ":") || !read_digits(&text, 2, 0, 59, &tm.tm_sec) ||
+        !read_fraction(&text, &micros) || !read_offset(&text, &offset) || *text)
         return false;
     tm.tm_year = year - 1900;
     tm.tm_mon = month - 1;

@@ -1,7 +1,8 @@
 /* The outside world that code above lib/ may ask for: what time it is, and chance.
  *
  * A program makes the real one in main; tests and the simulation pass a fake, and everything is
- * repeatable. Passed down explicitly, immutable, shared by threads (a fake belongs to one thread). */
+ * repeatable. Passed down explicitly, immutable, shared by threads (a fake belongs to one thread).
+ */
 #ifndef FL_LIB_ENV_H
 #define FL_LIB_ENV_H
 
@@ -13,8 +14,8 @@
 struct fl_log;
 
 struct fl_env {
-    int64_t (*realtime_us)(void *user);   /* microseconds since 1970, UTC */
-    int64_t (*monotonic_ms)(void *user);  /* never goes back; for deadlines */
+    int64_t (*realtime_us)(void *user);  /* microseconds since 1970, UTC */
+    int64_t (*monotonic_ms)(void *user); /* never goes back; for deadlines */
     void (*random)(void *user, void *out, size_t len);
     void *user;
     struct fl_log *log;

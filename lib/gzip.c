@@ -3,7 +3,7 @@
 #include <limits.h>
 #include <zlib.h>
 
-#define GZIP_WINDOW (15 + 16) /* 16: with a gzip header */
+#define GZIP_WINDOW  (15 + 16) /* 16: with a gzip header */
 #define MEMORY_LEVEL 8
 
 int fl_gzip(const void *data, size_t len, struct fl_buf *packed)

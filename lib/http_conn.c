@@ -85,7 +85,7 @@ void fl_http_conn_free(struct fl_http_conn *conn)
 }
 
 /* Answers with an error of the server's own, and ends the connection after it. */
-void fl_http_conn_fail(struct fl_http_conn *conn, int status, const char *detail)
+static void fail(struct fl_http_conn *conn, int status, const char *detail)
 {
     struct fl_http_request *request = conn->request;
 
@@ -103,9 +103,9 @@ void fl_http_conn_fail(struct fl_http_conn *conn, int status, const char *detail
 void fl_http_conn_expire(struct fl_http_conn *conn)
 {
     if (conn->state == FL_HTTP_HEAD)
-        fl_http_conn_fail(conn, 408, "the request header took too long");
+        fail(conn, 408, "the request header took too long");
     else if (conn->state == FL_HTTP_BODY)
-        fl_http_conn_fail(conn, 408, "the request body took too long");
+        fail(conn, 408, "the request body took too long");
     else if (conn->state == FL_HTTP_IDLE)
         end_connection(conn);
     else
@@ -170,7 +170,7 @@ static void begin_request(struct fl_http_conn *conn, bool more_has_come)
             return;
     }
     if (request->body_left > request->max_body_bytes)
-        fl_http_conn_fail(conn, 413, "the request body is too large");
+        fail(conn, 413, "the request body is too large");
     else if (body_is_complete(request))
         dispatch(conn);
     else
@@ -192,13 +192,13 @@ static size_t wait_for_head(struct fl_http_conn *conn, const char *data, size_t 
                             const struct fl_http_fault *fault)
 {
     if (fault->status)
-        fl_http_conn_fail(conn, fault->status, fault->detail);
+        fail(conn, fault->status, fault->detail);
     else if (len < conn->server->options.max_header_bytes)
         return 0;
     else if (memchr(data, '\n', len))
-        fl_http_conn_fail(conn, 431, "the request header is too large");
+        fail(conn, 431, "the request header is too large");
     else
-        fl_http_conn_fail(conn, 414, "the request line is too long");
+        fail(conn, 414, "the request line is too long");
     return 0;
 }
 
@@ -230,7 +230,7 @@ static size_t take_head(struct fl_http_conn *conn, const char *data, size_t len)
                            end, options->max_headers, &conn->request->head, &fault))
         begin_request(conn, len > end);
     else
-        fl_http_conn_fail(conn, fault.status, fault.detail);
+        fail(conn, fault.status, fault.detail);
     return blank + end;
 }
 
@@ -243,12 +243,12 @@ static bool take_piece(struct fl_http_conn *conn, const char *data, size_t len)
 
     request->body_bytes += len;
     if (request->body_bytes > request->max_body_bytes) {
-        fl_http_conn_fail(conn, 413, "the request body is too large");
+        fail(conn, 413, "the request body is too large");
         return false;
     }
     if (request->data) {
         if (request->data(request->data_user, data, len) < 0 && conn->state == FL_HTTP_BODY)
-            fl_http_conn_fail(conn, 400, "the request body was refused");
+            fail(conn, 400, "the request body was refused");
         return conn->state == FL_HTTP_BODY;
     }
     if (!request->body.data && request->body_left > 0)
@@ -287,7 +287,7 @@ static size_t take_chunked(struct fl_http_conn *conn, const char *data, size_t l
             dispatch(conn);
             break;
         case FL_HTTP_CHUNK_FAULT:
-            fl_http_conn_fail(conn, fault.status, fault.detail);
+            fail(conn, fault.status, fault.detail);
             break;
         }
     }
@@ -390,7 +390,7 @@ static void refuse_beyond_bound(struct fl_http_conn *conn)
         (conn->state != FL_HTTP_HEAD && conn->state != FL_HTTP_BODY))
         return;
     conn->server->refused_total++;
-    fl_http_conn_fail(conn, 503, "too many requests are coming in at once");
+    fail(conn, 503, "too many requests are coming in at once");
 }
 
 static void process(struct fl_http_conn *conn, const char *data, size_t len)
@@ -445,14 +445,14 @@ static void handshake_failed(struct fl_http_conn *conn)
     }
     SSL_free(conn->ssl);
     conn->ssl = NULL;
-    fl_http_conn_fail(conn, 400, "a plain HTTP request was sent to an HTTPS port");
+    fail(conn, 400, "a plain HTTP request was sent to an HTTPS port");
 }
 
 static void open_for_requests(struct fl_http_conn *conn)
 {
     idle(conn);
     if (conn->refused)
-        fl_http_conn_fail(conn, 503, "too many connections");
+        fail(conn, 503, "too many connections");
 }
 
 static bool handshake(struct fl_http_conn *conn)
@@ -469,7 +469,7 @@ static bool handshake(struct fl_http_conn *conn)
     return conn->state == FL_HTTP_IDLE;
 }
 
-void fl_http_conn_readable(struct fl_http_conn *conn)
+static void read_more(struct fl_http_conn *conn)
 {
     struct fl_http_server *server = conn->server;
     bool more = true;
@@ -506,7 +506,7 @@ static void on_readable(evutil_socket_t fd, short what, void *user)
 {
     (void)fd;
     (void)what;
-    fl_http_conn_readable(user);
+    read_more(user);
 }
 
 /* A stream's reader has taken all there was: its writer may go on. */
@@ -527,14 +527,14 @@ static void on_writable(evutil_socket_t fd, short what, void *user)
     if (conn->state == FL_HTTP_HANDSHAKE) {
         conn->writing = false;
         (void)event_del(&conn->write_event);
-        fl_http_conn_readable(conn);
+        read_more(conn);
         return;
     }
     fl_http_out_flush(conn);
     tell_drained(conn);
     fl_http_conn_settle(conn);
     if (conn->state != FL_HTTP_CLOSED && conn->ssl && conn->reading)
-        fl_http_conn_readable(conn); /* where a read had to write first */
+        read_more(conn); /* where a read had to write first */
 }
 
 void fl_http_conn_start(struct fl_http_conn *conn)

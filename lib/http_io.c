@@ -220,7 +220,7 @@ static ssize_t write_vectors(struct fl_http_conn *conn)
     struct msghdr message = {.msg_iov = vectors};
     ssize_t n;
 
-    TAILQ_FOREACH (segment, &conn->out, link) {
+    TAILQ_FOREACH(segment, &conn->out, link) {
         if (message.msg_iovlen == VECTORS)
             break;
         vectors[message.msg_iovlen++] =

@@ -16,7 +16,7 @@
 
 #define BACKLOG         1024
 #define ACCEPT_ROUNDS   64
-#define HONEST_HEAD_MS 1000
+#define HONEST_HEAD_MS  1000
 #define ACCEPT_PAUSE_MS 100
 #define LINGER_MS       2000
 #define REFUSED_MAX     64 /* connections over the bound that get a 503; more are closed unheard */
@@ -196,8 +196,8 @@ static void describe_peer(const struct sockaddr_storage *address, char out[INET6
 }
 
 /* The connection that is missed least: one that has its answer; one that has been at its handshake
- * or header for longer than an honest client needs; the longest idle one; the longest at its header.
- * Those over the bound do not count: ending them would make no room, and they are few. */
+ * or header for longer than an honest client needs; the longest idle one; the longest at its
+ * header. Those over the bound do not count: ending them would make no room, and they are few. */
 static struct fl_http_conn *least_missed(struct fl_http_server *server)
 {
     static const enum fl_http_wait order[] = {FL_HTTP_WAIT_LINGER, FL_HTTP_WAIT_HEAD,
@@ -464,7 +464,7 @@ static void close_all(struct fl_http_server *server)
 {
     struct fl_http_conn *conn;
 
-    TAILQ_FOREACH (conn, &server->conns, all_link) {
+    TAILQ_FOREACH(conn, &server->conns, all_link) {
         fl_http_conn_close(conn);
     }
 }
@@ -519,7 +519,7 @@ void fl_http_server_drain(struct fl_http_server *server, int64_t deadline_ms, fl
     server->drain_timer = fl_timer_create(server->options.loop, on_drain_deadline, server);
     fl_timer_arm(server->drain_timer, deadline_ms);
     stop_listening(server);
-    TAILQ_FOREACH (conn, &server->conns, all_link) {
+    TAILQ_FOREACH(conn, &server->conns, all_link) {
         conn->close_after = true;
         if (conn->state == FL_HTTP_IDLE || conn->state == FL_HTTP_HANDSHAKE)
             fl_http_conn_close(conn);

@@ -49,23 +49,23 @@ typedef void fl_http_begin_fn(void *user, struct fl_http_request *request);
 struct fl_http_server_options {
     const struct fl_env *env;
     struct fl_loop *loop;
-    struct fl_tls *tls;               /* NULL: plain text */
-    const char *address;              /* numeric IPv4 or IPv6 */
-    uint16_t port;                    /* 0: any free one */
+    struct fl_tls *tls;  /* NULL: plain text */
+    const char *address; /* numeric IPv4 or IPv6 */
+    uint16_t port;       /* 0: any free one */
     fl_http_handler_fn *handler;
-    fl_http_begin_fn *begin;          /* may be NULL */
+    fl_http_begin_fn *begin;           /* may be NULL */
     fl_http_error_body_fn *error_body; /* may be NULL: plain text */
     void *user;
-    size_t max_header_bytes;          /* request line and headers together; 0: 64 KiB */
-    size_t max_headers;               /* 0: 100 */
-    size_t max_body_bytes;            /* 0: 3 MiB */
-    size_t max_queued_bytes;          /* of a stream, see fl_http_stream_write; 0: 8 MiB */
-    size_t max_buffered_bytes;        /* of all unfinished requests together; 0: 256 MiB */
-    unsigned max_connections;         /* 0: 8192 */
-    int64_t header_timeout_ms;        /* from the first byte, TLS handshake too; 0: 10 s */
-    int64_t body_timeout_ms;          /* without any progress; 0: 30 s */
-    int64_t idle_timeout_ms;          /* between requests; 0: 5 min */
-    int64_t write_timeout_ms;         /* without any progress of a queued answer; 0: 60 s */
+    size_t max_header_bytes;   /* request line and headers together; 0: 64 KiB */
+    size_t max_headers;        /* 0: 100 */
+    size_t max_body_bytes;     /* 0: 3 MiB */
+    size_t max_queued_bytes;   /* of a stream, see fl_http_stream_write; 0: 8 MiB */
+    size_t max_buffered_bytes; /* of all unfinished requests together; 0: 256 MiB */
+    unsigned max_connections;  /* 0: 8192 */
+    int64_t header_timeout_ms; /* from the first byte, TLS handshake too; 0: 10 s */
+    int64_t body_timeout_ms;   /* without any progress; 0: 30 s */
+    int64_t idle_timeout_ms;   /* between requests; 0: 5 min */
+    int64_t write_timeout_ms;  /* without any progress of a queued answer; 0: 60 s */
 };
 
 int fl_http_server_create(const struct fl_http_server_options *options,
@@ -99,7 +99,8 @@ struct fl_arena *fl_http_arena(struct fl_http_request *request); /* lives as lon
 int64_t fl_http_started_ms(const struct fl_http_request *request); /* monotonic */
 
 /* In `begin` only: another limit than the default, or take the body piece by piece (then `handler`
- * is called at its end, with an empty body). `data` returning < 0 refuses the rest: answer first. */
+ * is called at its end, with an empty body). `data` returning < 0 refuses the rest: answer first.
+ */
 void fl_http_limit_body(struct fl_http_request *request, size_t max_bytes);
 typedef int fl_http_data_fn(void *user, const void *data, size_t len);
 void fl_http_stream_body(struct fl_http_request *request, fl_http_data_fn *data, void *user);
@@ -116,11 +117,11 @@ void fl_http_on_drained(struct fl_http_request *request, fl_loop_fn *drained, vo
 void fl_http_set_header(struct fl_http_request *request, const char *name, const char *value);
 void fl_http_add_header(struct fl_http_request *request, const char *name, const char *value);
 void fl_http_respond(struct fl_http_request *request, int status, const char *content_type,
-                     const void *data, size_t len);              /* copies */
+                     const void *data, size_t len); /* copies */
 void fl_http_respond_bytes(struct fl_http_request *request, int status, const char *content_type,
                            struct fl_bytes *const *parts, size_t count); /* refs each; no copy */
 void fl_http_respond_buf(struct fl_http_request *request, int status, const char *content_type,
-                         struct fl_buf *buf);                     /* takes the buffer's memory */
+                         struct fl_buf *buf); /* takes the buffer's memory */
 
 /* A chunked answer of unknown length. Headers go out at once, each write goes out at once. After
  * fl_http_stream_end the request is gone. A write that would make a queue that is not empty exceed

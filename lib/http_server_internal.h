@@ -169,12 +169,10 @@ void fl_http_return_arena(struct fl_http_server *server, struct fl_arena *arena)
 
 /* http_conn.c */
 void fl_http_conn_start(struct fl_http_conn *conn);
-void fl_http_conn_readable(struct fl_http_conn *conn);
 void fl_http_conn_settle(
     struct fl_http_conn *conn); /* does what an answered request leaves to do */
 void fl_http_conn_expire(struct fl_http_conn *conn); /* its deadline has passed */
-void fl_http_conn_fail(struct fl_http_conn *conn, int status, const char *detail);
-void fl_http_conn_close(struct fl_http_conn *conn); /* at once; an open request hears it later */
+void fl_http_conn_close(struct fl_http_conn *conn);  /* at once; an open request hears it later */
 void fl_http_conn_free(struct fl_http_conn *conn);
 
 /* http_io.c */

@@ -85,7 +85,7 @@ static void write_object(const struct writer *writer, const json_t *value, int d
 
     if (size > FEW_MEMBERS)
         pairs = fl_calloc(size, sizeof(*pairs));
-    json_object_foreach ((json_t *)value, key, member)
+    json_object_foreach((json_t *)value, key, member)
         pairs[count++] = (struct pair){key, member};
     if (count > FEW_MEMBERS)
         qsort(pairs, count, sizeof(*pairs), compare_pairs);

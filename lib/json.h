@@ -25,15 +25,15 @@ static inline void fl_json_decrefp(json_t **json)
 #define FL_JSON FL_CLEANUP(fl_json_decrefp) json_t *
 
 struct fl_json_limits {
-    size_t max_bytes;  /* 0: FL_JSON_MAX_BYTES */
+    size_t max_bytes;   /* 0: FL_JSON_MAX_BYTES */
     unsigned max_depth; /* nested objects and arrays; 0: FL_JSON_MAX_DEPTH */
 };
 #define FL_JSON_MAX_BYTES ((size_t)3 * 1024 * 1024)
 #define FL_JSON_MAX_DEPTH 128u
 
 /* Called for each key that an object has twice, with the path of the doubled field in Kubernetes'
- * form ("spec.rounds", "spec.tiers[0].name"), without its end where it has more than 4 KiB. The last
- * value wins, as in Go. */
+ * form ("spec.rounds", "spec.tiers[0].name"), without its end where it has more than 4 KiB. The
+ * last value wins, as in Go. */
 typedef void fl_json_duplicate_fn(void *user, const char *path);
 
 /* Parses one JSON value that fills the text. BAD_REQUEST (with line and column) where it is not

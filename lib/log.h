@@ -23,8 +23,8 @@ struct fl_log_field {
     int64_t num;
 };
 
-#define FL_STR(k, v) ((struct fl_log_field){.key = (k), .type = FL_LOG_STR, .str = (v)})
-#define FL_INT(k, v) ((struct fl_log_field){.key = (k), .type = FL_LOG_INT, .num = (v)})
+#define FL_STR(k, v)  ((struct fl_log_field){.key = (k), .type = FL_LOG_STR, .str = (v)})
+#define FL_INT(k, v)  ((struct fl_log_field){.key = (k), .type = FL_LOG_INT, .num = (v)})
 #define FL_BOOL(k, v) ((struct fl_log_field){.key = (k), .type = FL_LOG_BOOL, .num = (v)})
 
 struct fl_log;
@@ -32,8 +32,7 @@ struct fl_log;
 /* Writes to `fd`, which stays the caller's. */
 struct fl_log *fl_log_create(int fd, enum fl_log_level level, bool json);
 /* A logger with more fields; the parent must outlive it. Strings are copied. */
-struct fl_log *fl_log_child(struct fl_log *parent, const struct fl_log_field *fields,
-                            size_t count);
+struct fl_log *fl_log_child(struct fl_log *parent, const struct fl_log_field *fields, size_t count);
 void fl_log_destroy(struct fl_log *log);
 bool fl_log_level_from_name(const char *name, enum fl_log_level *ret_level);
 
@@ -42,12 +41,13 @@ void fl_log_write(struct fl_log *log, enum fl_log_level level, const char *messa
                   const struct fl_log_field *fields, size_t count);
 
 /* The leading dummy element makes a call without fields valid C. */
-#define FL_LOG_(log, level, message, ...)                                                        \
-    fl_log_write(log, level, message, (struct fl_log_field[]){{0}, ##__VA_ARGS__} + 1,           \
-                 sizeof((struct fl_log_field[]){{0}, ##__VA_ARGS__}) / sizeof(struct fl_log_field) - 1)
+#define FL_LOG_(log, level, message, ...)                                                          \
+    fl_log_write(                                                                                  \
+        log, level, message, (struct fl_log_field[]){{0}, ##__VA_ARGS__} + 1,                      \
+        sizeof((struct fl_log_field[]){{0}, ##__VA_ARGS__}) / sizeof(struct fl_log_field) - 1)
 #define fl_log_debug(log, message, ...) FL_LOG_(log, FL_LOG_DEBUG, message, ##__VA_ARGS__)
-#define fl_log_info(log, message, ...) FL_LOG_(log, FL_LOG_INFO, message, ##__VA_ARGS__)
-#define fl_log_warn(log, message, ...) FL_LOG_(log, FL_LOG_WARN, message, ##__VA_ARGS__)
+#define fl_log_info(log, message, ...)  FL_LOG_(log, FL_LOG_INFO, message, ##__VA_ARGS__)
+#define fl_log_warn(log, message, ...)  FL_LOG_(log, FL_LOG_WARN, message, ##__VA_ARGS__)
 #define fl_log_error(log, message, ...) FL_LOG_(log, FL_LOG_ERROR, message, ##__VA_ARGS__)
 
 #endif

@@ -23,9 +23,9 @@ int fl_loop_create(struct fl_loop **ret_loop, struct fl_error *err);
 void fl_loop_destroy(struct fl_loop *loop);
 FL_DEFINE_CLEANUP(struct fl_loop, fl_loop_destroy)
 
-void fl_loop_run(struct fl_loop *loop);          /* until fl_loop_stop */
+void fl_loop_run(struct fl_loop *loop);                         /* until fl_loop_stop */
 void fl_loop_run_for(struct fl_loop *loop, int64_t timeout_ms); /* or until stopped; for tests */
-void fl_loop_stop(struct fl_loop *loop);         /* any thread; a stop before the run ends it */
+void fl_loop_stop(struct fl_loop *loop); /* any thread; a stop before the run ends it */
 
 /* Any thread: `fn(user)` runs on the loop soon, in the order posted. */
 void fl_loop_post(struct fl_loop *loop, fl_loop_fn *fn, void *user);
@@ -37,7 +37,7 @@ int fl_loop_offload(struct fl_loop *loop, fl_loop_fn *work, fl_loop_fn *done, vo
 
 /* One-shot or repeating timer, not armed at first. Destroy is safe in its own callback. */
 struct fl_timer *fl_timer_create(struct fl_loop *loop, fl_loop_fn *fn, void *user);
-void fl_timer_arm(struct fl_timer *timer, int64_t delay_ms);      /* moves an armed one */
+void fl_timer_arm(struct fl_timer *timer, int64_t delay_ms); /* moves an armed one */
 void fl_timer_repeat(struct fl_timer *timer, int64_t interval_ms);
 void fl_timer_cancel(struct fl_timer *timer);
 void fl_timer_destroy(struct fl_timer *timer);

@@ -59,11 +59,12 @@ void fl_freep(void *ptr_to_ptr)
 }
 
 /* Arenas: a list of blocks, the newest first. A block holds many objects in the ordinary form and
- * one in the debug form. Blocks grow, so that a small arena that lives long (a watch) stays small. */
+ * one in the debug form. Blocks grow, so that a small arena that lives long (a watch) stays small.
+ */
 
 #define FIRST_BLOCK_BYTES ((size_t)4 * 1024)
-#define BLOCK_BYTES ((size_t)16 * 1024)
-#define ALIGNMENT _Alignof(max_align_t)
+#define BLOCK_BYTES       ((size_t)16 * 1024)
+#define ALIGNMENT         _Alignof(max_align_t)
 
 struct block {
     struct block *next;

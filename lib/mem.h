@@ -20,22 +20,22 @@
 #define FL_CLEANUP(fn) __attribute__((cleanup(fn)))
 
 /* Hands an owned pointer over: the variable becomes NULL, so its clean-up does nothing. */
-#define FL_TAKE(ptr)                      \
-    ({                                    \
-        __typeof__(ptr) fl_take_ = (ptr); \
-        (ptr) = NULL;                     \
-        fl_take_;                         \
+#define FL_TAKE(ptr)                                                                               \
+    ({                                                                                             \
+        __typeof__(ptr) fl_take_ = (ptr);                                                          \
+        (ptr) = NULL;                                                                              \
+        fl_take_;                                                                                  \
     })
 
 /* Makes the cleanup form `name##p` of a destructor that takes a pointer. */
-#define FL_DEFINE_CLEANUP(type, destroy)           \
-    static inline void destroy##p(type **ptr)      \
-    {                                              \
-        destroy(*ptr);                             \
+#define FL_DEFINE_CLEANUP(type, destroy)                                                           \
+    static inline void destroy##p(type **ptr)                                                      \
+    {                                                                                              \
+        destroy(*ptr);                                                                             \
     }
 
-/* Of a function that allocates and never returns NULL: what frees it. gcc's analyser then sees leaks
- * and double frees. */
+/* Of a function that allocates and never returns NULL: what frees it. gcc's analyser then sees
+ * leaks and double frees. */
 #ifdef __clang__
 #define FL_FREED_BY(destroy) __attribute__((returns_nonnull))
 #else
@@ -64,7 +64,7 @@ char *fl_arena_strdup(struct fl_arena *arena, const char *text);
 char *fl_arena_strndup(struct fl_arena *arena, const char *text, size_t len);
 char *fl_arena_printf(struct fl_arena *arena, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-#define fl_new(arena, type) ((type *)fl_alloc(arena, sizeof(type)))
+#define fl_new(arena, type)              ((type *)fl_alloc(arena, sizeof(type)))
 #define fl_new_array(arena, type, count) ((type *)fl_alloc_array(arena, count, sizeof(type)))
 void *fl_alloc_array(struct fl_arena *arena, size_t count, size_t size);
 
@@ -79,7 +79,7 @@ struct fl_bytes {
     char data[]; /* len bytes and a NUL behind them */
 };
 
-struct fl_bytes *fl_bytes_new(const void *data, size_t len);  /* data NULL: uninitialised */
+struct fl_bytes *fl_bytes_new(const void *data, size_t len); /* data NULL: uninitialised */
 struct fl_bytes *fl_bytes_ref(struct fl_bytes *bytes);
 void fl_bytes_unref(struct fl_bytes *bytes);
 FL_DEFINE_CLEANUP(struct fl_bytes, fl_bytes_unref)

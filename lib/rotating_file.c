@@ -49,8 +49,8 @@ static void rotate(struct fl_rotating_file *file)
 {
     for (unsigned i = file->kept; i > 0; i--) {
         FL_CLEANUP(fl_freep) char *to = fl_asprintf("%s.%u", file->path, i);
-        FL_CLEANUP(fl_freep) char *from =
-            i > 1 ? fl_asprintf("%s.%u", file->path, i - 1) : fl_strdup(file->path);
+        FL_CLEANUP(fl_freep)
+        char *from = i > 1 ? fl_asprintf("%s.%u", file->path, i - 1) : fl_strdup(file->path);
 
         (void)rename(from, to); /* the old ones may not be there yet */
     }

@@ -1,4 +1,5 @@
-/* A file that is appended to and rotated by size: path, path.1 … path.N, the oldest goes. One thread. */
+/* A file that is appended to and rotated by size: path, path.1 … path.N, the oldest goes. One
+ * thread. */
 #ifndef FL_LIB_ROTATING_FILE_H
 #define FL_LIB_ROTATING_FILE_H
 

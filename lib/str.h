@@ -46,7 +46,8 @@ void fl_str_from_double(double value, char out[FL_DOUBLE_TEXT_SIZE]);
 void fl_hex_encode(const void *data, size_t len, char *out);
 
 /* Standard base64 with padding. encode: in the arena. decode: the padding is required, line breaks
- * are skipped, spaces are not; false where invalid; `*ret_data` is in the arena and has a NUL behind it. */
+ * are skipped, spaces are not; false where invalid; `*ret_data` is in the arena and has a NUL
+ * behind it. */
 char *fl_base64_encode(struct fl_arena *arena, const void *data, size_t len);
 bool fl_base64_decode(struct fl_arena *arena, const char *text, size_t len, char **ret_data,
                       size_t *ret_len);

@@ -1,9 +1,10 @@
 /* TLS contexts, and the small certificate authority of a control plane (OpenSSL).
  *
  * TLS 1.2 at least, 1.3 by preference; server contexts may ask for client certificates and verify
- * those that are shown against a CA. A client whose certificate does not verify is connected all the
- * same, as nobody: its requests then get a readable 401 instead of a broken handshake. Private keys are ECDSA P-256, files are PEM, key files have
- * mode 0600 and appear atomically. Contexts are immutable once made and shared by threads. */
+ * those that are shown against a CA. A client whose certificate does not verify is connected all
+ * the same, as nobody: its requests then get a readable 401 instead of a broken handshake. Private
+ * keys are ECDSA P-256, files are PEM, key files have mode 0600 and appear atomically. Contexts are
+ * immutable once made and shared by threads. */
 #ifndef FL_LIB_TLS_H
 #define FL_LIB_TLS_H
 
@@ -20,7 +21,7 @@ struct ssl_ctx_st;
 struct fl_tls;
 
 struct fl_tls_files {
-    const char *cert;      /* chain, leaf first; NULL for a client without one */
+    const char *cert; /* chain, leaf first; NULL for a client without one */
     const char *key;
     const char *client_ca; /* server: verify client certificates against it; NULL: ask for none */
     const char *ca;        /* client: what to trust; NULL: the system's */
@@ -36,7 +37,7 @@ struct ssl_ctx_st *fl_tls_context(struct fl_tls *tls);
 
 /* Who a verified peer certificate says it is. Bounded: organizations beyond the bounds are left out
  * (fewer rights, never others); a common name that is too long or has a NUL is not verified. */
-#define FL_TLS_NAME_MAX 256
+#define FL_TLS_NAME_MAX   256
 #define FL_TLS_GROUPS_MAX 16
 struct fl_tls_peer {
     bool verified;
@@ -54,9 +55,9 @@ struct fl_cert_request {
     const char *common_name;
     const char *const *organizations; /* may be NULL */
     size_t organization_count;
-    const char *const *names;         /* DNS names and IP addresses for subjectAltName */
+    const char *const *names; /* DNS names and IP addresses for subjectAltName */
     size_t name_count;
-    bool server, client;              /* extended key usages */
+    bool server, client; /* extended key usages */
     int64_t valid_seconds;
 };
 

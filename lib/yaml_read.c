@@ -90,7 +90,7 @@ static json_t *copy_value(struct fl_yaml_reader *reader, const json_t *value, ya
     if (check_depth(reader, mark, depth + 1) < 0)
         return NULL;
     copy = json_is_object(value) ? json_object() : json_array();
-    json_object_foreach ((json_t *)value, key, member) {
+    json_object_foreach((json_t *)value, key, member) {
         json_t *copied = copy_value(reader, member, mark, depth + 1);
 
         reader->copied += strlen(key);
@@ -98,7 +98,7 @@ static json_t *copy_value(struct fl_yaml_reader *reader, const json_t *value, ya
             return NULL;
         (void)json_object_set_new_nocheck(copy, key, copied);
     }
-    json_array_foreach (value, i, member) {
+    json_array_foreach(value, i, member) {
         json_t *copied = copy_value(reader, member, mark, depth + 1);
 
         if (!copied)

@@ -209,7 +209,7 @@ static void emit_object(yaml_emitter_t *emitter, const json_t *value)
     const char *key;
     json_t *member;
 
-    json_object_foreach ((json_t *)value, key, member)
+    json_object_foreach((json_t *)value, key, member)
         keys[count++] = key;
     qsort(keys, count, sizeof(*keys), compare_keys);
     emit(emitter,
@@ -231,7 +231,7 @@ static void emit_array(yaml_emitter_t *emitter, const json_t *value)
     emit(emitter,
          yaml_sequence_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_SEQUENCE_STYLE),
          &event);
-    json_array_foreach (value, i, element)
+    json_array_foreach(value, i, element)
         emit_value(emitter, element);
     emit(emitter, yaml_sequence_end_event_initialize(&event), &event);
 }

@@ -2,10 +2,10 @@
 
 #include "controller/apiserver/internal.h"
 
-#define CHORES_EVERY_MS 10000
+#define CHORES_EVERY_MS  10000
 #define AFTER_FAILURE_MS 500
-#define SOON_MS 20
-#define EVENT_LIFE_US (INT64_C(3600) * 1000000)
+#define SOON_MS          20
+#define EVENT_LIFE_US    (INT64_C(3600) * 1000000)
 
 /* What happened: the committing thread hands each commit's changes to the loop, where the catalog,
  * the collector and the watches learn of them in order, and before the writers are answered. */

@@ -22,12 +22,12 @@ struct fl_apiserver_options {
     const struct fl_env *env;
     struct fl_loop *loop;
     struct fl_store *store;
-    struct fl_tls *tls;        /* NULL: plain HTTP, for tests */
-    const char *address;       /* numeric */
-    uint16_t port;             /* 0: any free one */
-    const char *token_file;    /* see auth.h; NULL: none */
-    const char *audit_file;    /* JSON lines, appended; NULL: none */
-    const char *version;       /* of the program */
+    struct fl_tls *tls;     /* NULL: plain HTTP, for tests */
+    const char *address;    /* numeric */
+    uint16_t port;          /* 0: any free one */
+    const char *token_file; /* see auth.h; NULL: none */
+    const char *audit_file; /* JSON lines, appended; NULL: none */
+    const char *version;    /* of the program */
     /* Definitions to have from the start (JSON text each), applied as a user would apply them. */
     const char *const *definitions;
     size_t definition_count;
@@ -39,8 +39,8 @@ int fl_apiserver_create(const struct fl_apiserver_options *options,
 /* Ends watches, lets requests under way finish until the deadline, then calls done. */
 void fl_apiserver_drain(struct fl_apiserver *server, int64_t deadline_ms, fl_loop_fn *done,
                         void *user);
-/* Closes every connection; the server hears of commits still, and answers nobody. Before the store is
- * closed. */
+/* Closes every connection; the server hears of commits still, and answers nobody. Before the store
+ * is closed. */
 void fl_apiserver_hang_up(struct fl_apiserver *server);
 void fl_apiserver_destroy(struct fl_apiserver *server);
 uint16_t fl_apiserver_port(const struct fl_apiserver *server);

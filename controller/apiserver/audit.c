@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-#define ROTATE_BYTES ((size_t)100 * 1024 * 1024)
-#define KEPT_FILES 5
+#define ROTATE_BYTES   ((size_t)100 * 1024 * 1024)
+#define KEPT_FILES     5
 #define TEXT_MAX_BYTES ((size_t)1024)
 
 struct fl_audit {

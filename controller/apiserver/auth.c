@@ -247,10 +247,12 @@ static int check_define(struct fl_auth *auth, const struct fl_user *user, const 
                         const json_t *object, struct fl_error *err)
 {
     const char *ns = fl_str_or(fl_json_str(object, "metadata.namespace"), "");
-    struct fl_access access = {.user = user, .verb = "escalate",
+    struct fl_access access = {.user = user,
+                               .verb = "escalate",
                                .group = "rbac.authorization.k8s.io",
                                .resource = strcmp(kind, "Role") == 0 ? "roles" : "clusterroles",
-                               .subresource = "", .ns = ns,
+                               .subresource = "",
+                               .ns = ns,
                                .name = fl_str_or(fl_json_str(object, "metadata.name"), ""),
                                .path = ""};
     FL_JSON held = NULL;
@@ -421,7 +423,8 @@ int fl_auth_review(struct fl_auth *auth, const struct fl_user *user, const char 
 /* Default roles */
 
 static const char defaults[] =
-    "- {kind: ClusterRole, name: cluster-admin, rules: [{verbs: ['*'], apiGroups: ['*'], resources: "
+    "- {kind: ClusterRole, name: cluster-admin, rules: [{verbs: ['*'], apiGroups: ['*'], "
+    "resources: "
     "['*']}, {verbs: ['*'], nonResourceURLs: ['*']}]}\n"
     "- kind: ClusterRole\n"
     "  name: view\n"
@@ -471,10 +474,9 @@ static const char defaults[] =
 static json_t *default_object(const json_t *entry)
 {
     const char *kind = fl_json_str(entry, "kind"), *name = fl_json_str(entry, "name");
-    json_t *object =
-        json_pack("{s:s, s:s, s:{s:s, s:{s:s}}}", "apiVersion", "rbac.authorization.k8s.io/v1",
-                  "kind", kind, "metadata", "name", name, "labels",
-                  "kubernetes.io/bootstrapping", "rbac-defaults");
+    json_t *object = json_pack("{s:s, s:s, s:{s:s, s:{s:s}}}", "apiVersion",
+                               "rbac.authorization.k8s.io/v1", "kind", kind, "metadata", "name",
+                               name, "labels", "kubernetes.io/bootstrapping", "rbac-defaults");
     json_t *more = json_object_get(entry, "more");
 
     if (strcmp(kind, "ClusterRole") == 0) {
@@ -485,14 +487,13 @@ static json_t *default_object(const json_t *entry)
         (void)json_object_set_new(object, "rules", rules);
         return object;
     }
-    (void)json_object_set_new(
-        object, "roleRef",
-        json_pack("{s:s, s:s, s:s}", "apiGroup", "rbac.authorization.k8s.io", "kind",
-                  "ClusterRole", "name", fl_json_str(entry, "role")));
-    (void)json_object_set_new(
-        object, "subjects",
-        json_pack("[{s:s, s:s, s:s}]", "apiGroup", "rbac.authorization.k8s.io", "kind", "Group",
-                  "name", fl_json_str(entry, "group")));
+    (void)json_object_set_new(object, "roleRef",
+                              json_pack("{s:s, s:s, s:s}", "apiGroup", "rbac.authorization.k8s.io",
+                                        "kind", "ClusterRole", "name", fl_json_str(entry, "role")));
+    (void)json_object_set_new(object, "subjects",
+                              json_pack("[{s:s, s:s, s:s}]", "apiGroup",
+                                        "rbac.authorization.k8s.io", "kind", "Group", "name",
+                                        fl_json_str(entry, "group")));
     return object;
 }
 
@@ -506,8 +507,8 @@ static int write_default(struct fl_auth *auth, const json_t *entry, struct fl_er
                                                  : "clusterrolebindings.rbac.authorization.k8s.io",
                 NULL, fl_json_str(entry, "name")},
     };
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *have =
-        fl_store_get_newest(auth->store, &write.key);
+    FL_CLEANUP(fl_object_unrefp)
+    struct fl_object *have = fl_store_get_newest(auth->store, &write.key);
     FL_JSON object = NULL;
 
     if (have)

@@ -2,8 +2,8 @@
  *
  * Authentication: client certificates (CN is the user, O the groups) and bearer tokens from a file
  * that holds only hashes. There is no anonymous access but for liveness and version paths.
- * Authorization: Roles, ClusterRoles and their bindings, as on a cluster; system:masters may do all.
- * Roles admin, edit and view exist from the start and are bound per namespace by RoleBindings.
+ * Authorization: Roles, ClusterRoles and their bindings, as on a cluster; system:masters may do
+ * all. Roles admin, edit and view exist from the start and are bound per namespace by RoleBindings.
  *
  * Loop thread only. */
 #ifndef FL_CONTROLLER_APISERVER_AUTH_H
@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define FL_GROUP_MASTERS "system:masters"
+#define FL_GROUP_MASTERS       "system:masters"
 #define FL_GROUP_AUTHENTICATED "system:authenticated"
 
 struct fl_user {

@@ -10,7 +10,8 @@
 struct fl_tokens;
 struct fl_tokens *fl_tokens_create(const struct fl_env *env, const char *path);
 void fl_tokens_destroy(struct fl_tokens *tokens);
-/* The user of a token, in the arena; NULL if there is none. The file is read again when it changes. */
+/* The user of a token, in the arena; NULL if there is none. The file is read again when it changes.
+ */
 struct fl_user *fl_tokens_find(struct fl_tokens *tokens, struct fl_arena *arena, const char *token);
 
 /* rbac.c: roles and bindings as they are in the store. */
@@ -23,7 +24,6 @@ bool fl_rbac_allows(struct fl_rbac *rbac, const struct fl_access *access);
 json_t *fl_rbac_rules(struct fl_rbac *rbac, const struct fl_user *user, const char *ns);
 /* The rules a roleRef names, seen from a namespace. New; NULL if there is no such role. */
 json_t *fl_rbac_role_rules(struct fl_rbac *rbac, const json_t *role_ref, const char *ns);
-bool fl_rbac_rule_allows(const json_t *rule, const struct fl_access *access);
 /* Whether the rules in `held` together allow all that `wanted` allows. */
 bool fl_rbac_covers(const json_t *held, const json_t *wanted);
 

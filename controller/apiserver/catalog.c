@@ -2,7 +2,7 @@
 #include "controller/apiserver/internal.h"
 
 struct fl_catalog {
-    struct fl_map *served;      /* "group/version/plural" → struct fl_served */
+    struct fl_map *served;                   /* "group/version/plural" → struct fl_served */
     struct fl_group_version *group_versions; /* sorted; NULL: to be made */
     size_t group_version_count;
     uint64_t generation;
@@ -89,8 +89,8 @@ static int add(struct fl_catalog *catalog, struct fl_resource *resource, bool te
         }
         served->columns = served->own_columns;
     }
-    fl_map_put(catalog->served,
-               make_key(key, resource->group, resource->version, resource->plural), served);
+    fl_map_put(catalog->served, make_key(key, resource->group, resource->version, resource->plural),
+               served);
     forget_group_versions(catalog);
     return 0;
 }

@@ -1,13 +1,14 @@
-/* CustomResourceDefinitions: what is stored is served, and a deleted one takes its objects along. */
+/* CustomResourceDefinitions: what is stored is served, and a deleted one takes its objects along.
+ */
 #include "controller/apiserver/internal.h"
 
 #include "api/crd.h"
 #include "api/managed_fields.h"
 #include "lib/log.h"
 
-#define STORAGE "customresourcedefinitions.apiextensions.k8s.io"
+#define STORAGE   "customresourcedefinitions.apiextensions.k8s.io"
 #define FINALIZER "customresourcecleanup.apiextensions.k8s.io"
-#define MANAGER "flops"
+#define MANAGER   "flops"
 
 static void add_finalizer(json_t *crd)
 {
@@ -47,11 +48,11 @@ void fl_definition_terminating(struct fl_apiserver *server, json_t *crd)
 
     fl_time_format(fl_realtime_us(server->env), now);
     if (conditions)
-        (void)json_array_append_new(
-            conditions, json_pack("{s:s, s:s, s:s, s:s, s:s}", "type", "Terminating", "status",
-                                  "True", "reason", "InstanceDeletionInProgress", "message",
-                                  "CustomResource deletion is in progress", "lastTransitionTime",
-                                  now));
+        (void)json_array_append_new(conditions, json_pack("{s:s, s:s, s:s, s:s, s:s}", "type",
+                                                          "Terminating", "status", "True", "reason",
+                                                          "InstanceDeletionInProgress", "message",
+                                                          "CustomResource deletion is in progress",
+                                                          "lastTransitionTime", now));
 }
 
 static void take_up(struct fl_apiserver *server, const struct fl_object *object)
@@ -101,7 +102,8 @@ int fl_definitions_load(struct fl_apiserver *server, struct fl_error *err)
  * looked at again, whatever happens. */
 static bool finish_one(struct fl_apiserver *server, const char *name, size_t *budget)
 {
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *crd =
+    FL_CLEANUP(fl_object_unrefp)
+    struct fl_object *crd =
         fl_store_get_newest(server->store, &(struct fl_key){STORAGE, NULL, name});
     struct fl_content content;
     struct fl_error err = {0};
@@ -114,8 +116,8 @@ static bool finish_one(struct fl_apiserver *server, const char *name, size_t *bu
         return true;
     if (content.left > 0)
         return content.unstarted > 0;
-    (void)fl_drop_finalizer(server, fl_catalog_find_storage(server->catalog, STORAGE)->resource, crd,
-                            FINALIZER, &err);
+    (void)fl_drop_finalizer(server, fl_catalog_find_storage(server->catalog, STORAGE)->resource,
+                            crd, FINALIZER, &err);
     return true;
 }
 
@@ -127,7 +129,8 @@ static void judge_names(void *user, json_t *crd)
 /* Definitions that were refused their names look whether they are free now. */
 static void retry_names(struct fl_apiserver *server)
 {
-    const struct fl_resource *resource = fl_catalog_find_storage(server->catalog, STORAGE)->resource;
+    const struct fl_resource *resource =
+        fl_catalog_find_storage(server->catalog, STORAGE)->resource;
     struct fl_error err = {0};
     struct fl_list list;
 
@@ -199,7 +202,8 @@ static int write_definition(struct fl_apiserver *server, const struct fl_resourc
 
 static int install(struct fl_apiserver *server, const char *text, struct fl_error *err)
 {
-    const struct fl_resource *resource = fl_catalog_find_storage(server->catalog, STORAGE)->resource;
+    const struct fl_resource *resource =
+        fl_catalog_find_storage(server->catalog, STORAGE)->resource;
     FL_CLEANUP(fl_object_unrefp) struct fl_object *old_object = NULL;
     FL_JSON crd = NULL;
     FL_JSON old = NULL;

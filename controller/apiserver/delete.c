@@ -54,8 +54,7 @@ static int read_dry_run(struct fl_request *request, const json_t *options,
     return deletion->dry_run ? fl_option_dry_run(request, "DeleteOptions", text, err) : 0;
 }
 
-static int read_options(struct fl_request *request, struct deletion *deletion,
-                        struct fl_error *err)
+static int read_options(struct fl_request *request, struct deletion *deletion, struct fl_error *err)
 {
     const char *policy = fl_request_param(request, "propagationPolicy");
     json_t *options = NULL;
@@ -320,8 +319,7 @@ static void respond_sweep(struct sweep *sweep, struct fl_request *request)
         return;
     }
     for (size_t i = 0; i < sweep->list.count; i++)
-        (void)json_array_append_new(items,
-                                    fl_read_object(sweep->resource, sweep->list.objects[i]));
+        (void)json_array_append_new(items, fl_read_object(sweep->resource, sweep->list.objects[i]));
     (void)snprintf(revision, sizeof(revision), "%llu",
                    (unsigned long long)fl_store_revision(request->server->store));
     answer = json_pack("{s:s, s:s, s:{s:s, s:s}, s:O}", "apiVersion", sweep->resource->api_version,

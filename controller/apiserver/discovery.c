@@ -9,9 +9,9 @@
 #include <assert.h>
 #include <sodium.h>
 
-#define AGGREGATED "as=APIGroupDiscoveryList"
+#define AGGREGATED          "as=APIGroupDiscoveryList"
 #define PROTOBUF_V2_REQUEST "com.github.proto-openapi.spec.v2"
-#define PROTOBUF_V2_TYPE "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+#define PROTOBUF_V2_TYPE    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 struct document {
     struct fl_bytes *bytes;
@@ -131,8 +131,9 @@ static json_t *words_to_json(const struct fl_words *words)
 static json_t *verbs_to_json(const struct fl_resource *resource)
 {
     /* The order that a cluster lists them in. */
-    static const enum fl_verb order[] = {FL_VERB_DELETE, FL_VERB_DELETE_COLLECTION, FL_VERB_GET,
-                                         FL_VERB_LIST,   FL_VERB_PATCH,             FL_VERB_CREATE,
+    static const enum fl_verb order[] = {FL_VERB_DELETE, FL_VERB_DELETE_COLLECTION,
+                                         FL_VERB_GET,    FL_VERB_LIST,
+                                         FL_VERB_PATCH,  FL_VERB_CREATE,
                                          FL_VERB_UPDATE, FL_VERB_WATCH};
     json_t *list = json_array();
 
@@ -144,14 +145,15 @@ static json_t *verbs_to_json(const struct fl_resource *resource)
 
 static json_t *subresource_verbs(bool update_only)
 {
-    return update_only ? json_pack("[s]", "update") : json_pack("[s,s,s]", "get", "patch", "update");
+    return update_only ? json_pack("[s]", "update")
+                       : json_pack("[s,s,s]", "get", "patch", "update");
 }
 
 static json_t *storage_hash(const struct fl_resource *resource)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    const char *text = fl_arena_printf(arena, "%s/%s/%s", resource->group, resource->version,
-                                       resource->kind);
+    const char *text =
+        fl_arena_printf(arena, "%s/%s/%s", resource->group, resource->version, resource->kind);
     unsigned char hash[crypto_hash_sha256_BYTES];
 
     (void)crypto_hash_sha256(hash, (const unsigned char *)text, strlen(text));
@@ -160,10 +162,9 @@ static json_t *storage_hash(const struct fl_resource *resource)
 
 static json_t *api_resource(const struct fl_resource *resource)
 {
-    json_t *entry =
-        json_pack("{s:s, s:s, s:b, s:s, s:o}", "name", resource->plural, "singularName",
-                  resource->singular, "namespaced", resource->traits.namespaced, "kind",
-                  resource->kind, "verbs", verbs_to_json(resource));
+    json_t *entry = json_pack("{s:s, s:s, s:b, s:s, s:o}", "name", resource->plural, "singularName",
+                              resource->singular, "namespaced", resource->traits.namespaced, "kind",
+                              resource->kind, "verbs", verbs_to_json(resource));
 
     if (resource->short_names.count)
         (void)json_object_set_new(entry, "shortNames", words_to_json(&resource->short_names));
@@ -251,10 +252,9 @@ static json_t *group_json(struct fl_request *request, const char *group)
 
     for (size_t i = 0; i < count; i++)
         if (strcmp(all[i].group, group) == 0)
-            (void)json_array_append_new(versions,
-                                        json_pack("{s:s, s:s}", "groupVersion",
-                                                  join_version(request, &all[i]), "version",
-                                                  all[i].version));
+            (void)json_array_append_new(versions, json_pack("{s:s, s:s}", "groupVersion",
+                                                            join_version(request, &all[i]),
+                                                            "version", all[i].version));
     return json_pack("{s:s, s:o, s:O}", "name", group, "versions", versions, "preferredVersion",
                      json_array_get(versions, 0));
 }
@@ -281,8 +281,8 @@ static struct fl_bytes *make_groups(struct fl_request *request, const char *argu
     for (size_t i = 0; i < count; i++)
         if (*all[i].group && (i == 0 || strcmp(all[i].group, all[i - 1].group) != 0))
             (void)json_array_append_new(groups, group_json(request, all[i].group));
-    return to_bytes(json_pack("{s:s, s:s, s:o}", "kind", "APIGroupList", "apiVersion", "v1",
-                              "groups", groups));
+    return to_bytes(
+        json_pack("{s:s, s:s, s:o}", "kind", "APIGroupList", "apiVersion", "v1", "groups", groups));
 }
 
 static struct fl_bytes *make_core(struct fl_request *request, const char *argument)
@@ -298,8 +298,7 @@ static struct fl_bytes *make_core(struct fl_request *request, const char *argume
 static json_t *response_kind(const struct fl_resource *resource)
 {
     return json_pack("{s:s, s:s, s:s}", "group", resource->builtin ? "" : resource->group,
-                     "version", resource->builtin ? "" : resource->version, "kind",
-                     resource->kind);
+                     "version", resource->builtin ? "" : resource->version, "kind", resource->kind);
 }
 
 static void add_subresource(json_t *list, const char *name, json_t *kind, bool update_only)
@@ -316,10 +315,10 @@ static json_t *discovery_subresources(const struct fl_resource *resource)
     if (resource->traits.has_status)
         add_subresource(list, "status", response_kind(resource), false);
     if (resource->has_scale)
-        add_subresource(list, "scale",
-                        json_pack("{s:s, s:s, s:s}", "group", "autoscaling", "version", "v1",
-                                  "kind", "Scale"),
-                        false);
+        add_subresource(
+            list, "scale",
+            json_pack("{s:s, s:s, s:s}", "group", "autoscaling", "version", "v1", "kind", "Scale"),
+            false);
     if (resource->has_finalize)
         add_subresource(list, "finalize", response_kind(resource), true);
     return list;
@@ -328,11 +327,10 @@ static json_t *discovery_subresources(const struct fl_resource *resource)
 static json_t *discovery_resource(const struct fl_resource *resource)
 {
     FL_JSON subresources = discovery_subresources(resource);
-    json_t *entry = json_pack("{s:s, s:o, s:s, s:s, s:o}", "resource", resource->plural,
-                              "responseKind", response_kind(resource), "scope",
-                              resource->traits.namespaced ? "Namespaced" : "Cluster",
-                              "singularResource", resource->singular, "verbs",
-                              verbs_to_json(resource));
+    json_t *entry = json_pack(
+        "{s:s, s:o, s:s, s:s, s:o}", "resource", resource->plural, "responseKind",
+        response_kind(resource), "scope", resource->traits.namespaced ? "Namespaced" : "Cluster",
+        "singularResource", resource->singular, "verbs", verbs_to_json(resource));
 
     if (resource->short_names.count)
         (void)json_object_set_new(entry, "shortNames", words_to_json(&resource->short_names));
@@ -349,8 +347,8 @@ static json_t *discovery_version(const struct fl_group_version *gv)
 
     for (size_t i = 0; i < gv->count; i++)
         (void)json_array_append_new(resources, discovery_resource(gv->items[i]->resource));
-    return json_pack("{s:s, s:o, s:s}", "version", gv->version, "resources", resources,
-                     "freshness", "Current");
+    return json_pack("{s:s, s:o, s:s}", "version", gv->version, "resources", resources, "freshness",
+                     "Current");
 }
 
 /* `argument` is "core" or "groups", and the discovery version behind a slash. */
@@ -447,14 +445,13 @@ static const json_t *builtin_schema(const struct schemas *schemas,
 static const json_t *definition_schema(struct fl_request *request, struct schemas *schemas,
                                        const struct fl_resource *resource)
 {
-    struct fl_key key = {"customresourcedefinitions.apiextensions.k8s.io", NULL,
-                         resource->storage};
+    struct fl_key key = {"customresourcedefinitions.apiextensions.k8s.io", NULL, resource->storage};
     json_t *crd = fl_map_get(schemas->definitions, resource->storage), *version;
     size_t i;
 
     if (!crd) {
-        FL_CLEANUP(fl_object_unrefp) struct fl_object *object =
-            fl_store_get(request->server->store, &key);
+        FL_CLEANUP(fl_object_unrefp)
+        struct fl_object *object = fl_store_get(request->server->store, &key);
 
         if (!object)
             return NULL;
@@ -620,14 +617,14 @@ static void respond_root(struct fl_request *request)
 {
     const struct fl_group_version *all;
     size_t count = fl_catalog_group_versions(request->server->catalog, &all);
-    FL_JSON paths = json_pack("[s,s,s,s,s,s,s,s]", "/api", "/apis", "/healthz", "/livez", "/metrics",
-                              "/openapi/v2", "/openapi/v3", "/readyz");
+    FL_JSON paths = json_pack("[s,s,s,s,s,s,s,s]", "/api", "/apis", "/healthz", "/livez",
+                              "/metrics", "/openapi/v2", "/openapi/v3", "/readyz");
     FL_JSON value = NULL;
 
     for (size_t i = 0; i < count; i++)
         (void)json_array_append_new(
-            paths, json_string(fl_arena_printf(request->arena, "/%s",
-                                               openapi_path(request, &all[i]))));
+            paths,
+            json_string(fl_arena_printf(request->arena, "/%s", openapi_path(request, &all[i]))));
     (void)json_array_append_new(paths, json_string("/version"));
     value = json_pack("{s:O}", "paths", paths);
     fl_respond_json(request, 200, value);

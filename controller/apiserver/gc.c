@@ -11,9 +11,9 @@
 
 #define LOOKS_PER_RUN 500
 #define EDITS_PER_RUN 200 /* of dependents that are orphaned */
-#define RUN_MS 10
-#define CIRCLE_MAX 10000 /* owners walked through in search of a circle */
-#define OWNERS_MAX 64
+#define RUN_MS        10
+#define CIRCLE_MAX    10000 /* owners walked through in search of a circle */
+#define OWNERS_MAX    64
 
 struct ref { /* names an object */
     char *resource, *ns, *name;
@@ -203,7 +203,8 @@ static void index_owners(struct fl_gc *gc, const struct fl_object *object, json_
 /* Those that wait themselves have been looked at as what they are: owners. */
 static bool waits(struct fl_gc *gc, const struct dependent *dependent)
 {
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *object = fl_store_get_newest(
+    FL_CLEANUP(fl_object_unrefp)
+    struct fl_object *object = fl_store_get_newest(
         gc->server->store,
         &(struct fl_key){dependent->what.resource, dependent->what.ns, dependent->what.name});
 
@@ -271,7 +272,8 @@ void fl_gc_observe(struct fl_gc *gc, const struct fl_event *event)
         enqueue_dependents(gc, object->uid);
         return;
     }
-    if (mentions(event->previous, "\"ownerReferences\"") && !mentions(object, "\"ownerReferences\""))
+    if (mentions(event->previous, "\"ownerReferences\"") &&
+        !mentions(object, "\"ownerReferences\""))
         index_owners(gc, object, NULL);
     see(gc, object);
 }
@@ -449,13 +451,12 @@ static int look_up(struct fl_gc *gc, const struct fl_resource *resource,
         return 0;
     if (owners.solid)
         return fl_edit_object(gc->server, resource, object, remove_references, &owners, err);
-    return fl_delete_object(gc->server, resource, object,
-                            owners.waiting && owns ? FL_PROPAGATION_FOREGROUND
-                                                   : FL_PROPAGATION_BACKGROUND,
-                            err);
+    return fl_delete_object(
+        gc->server, resource, object,
+        owners.waiting && owns ? FL_PROPAGATION_FOREGROUND : FL_PROPAGATION_BACKGROUND, err);
 }
 
-struct walk { /* through owners that wait */
+struct walk {            /* through owners that wait */
     struct fl_map *seen; /* by uid */
     const struct waiting **items;
     size_t count, cap;
@@ -468,8 +469,7 @@ static void walk_up(struct fl_gc *gc, const struct ref *what, struct walk *walk)
     const char *uid;
     json_t *blocks;
 
-    json_object_foreach(fl_map_get(gc->owners,
-                                   make_key(key, what->resource, what->ns, what->name)),
+    json_object_foreach(fl_map_get(gc->owners, make_key(key, what->resource, what->ns, what->name)),
                         uid, blocks) {
         struct waiting *owner = fl_map_get(gc->waiting, uid);
 
@@ -530,8 +530,9 @@ static int finish_foreground(struct fl_gc *gc, const struct fl_resource *resourc
 static int orphan_one(struct fl_gc *gc, const char *owner_uid, const struct ref *ref,
                       struct fl_error *err)
 {
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *dependent = fl_store_get_newest(
-        gc->server->store, &(struct fl_key){ref->resource, ref->ns, ref->name});
+    FL_CLEANUP(fl_object_unrefp)
+    struct fl_object *dependent =
+        fl_store_get_newest(gc->server->store, &(struct fl_key){ref->resource, ref->ns, ref->name});
     struct owners owners = {.remove = {owner_uid}, .remove_count = 1};
     struct fl_resource buf;
     int r;
@@ -576,7 +577,8 @@ static int finish_orphan(struct fl_gc *gc, const struct fl_resource *resource,
 
 static int look_at(struct fl_gc *gc, const struct ref *what, struct fl_error *err)
 {
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *object = fl_store_get_newest(
+    FL_CLEANUP(fl_object_unrefp)
+    struct fl_object *object = fl_store_get_newest(
         gc->server->store, &(struct fl_key){what->resource, what->ns, what->name});
     const struct fl_resource *resource;
     struct fl_resource buf;

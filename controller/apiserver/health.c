@@ -72,10 +72,10 @@ static bool respond_health(struct fl_request *request, const char *path)
 static void respond_version(struct fl_request *request)
 {
     FL_JSON value = json_pack("{s:s, s:s, s:s+, s:s, s:s, s:s, s:s, s:s, s:s}", "major", "1",
-                              "minor", "32", "gitVersion", "v1.32.0+flops.", request->server->version,
-                              "gitCommit", request->server->version, "gitTreeState", "clean",
-                              "buildDate", "1970-01-01T00:00:00Z", "goVersion", "none", "compiler",
-                              "gcc", "platform", "linux/amd64");
+                              "minor", "32", "gitVersion", "v1.32.0+flops.",
+                              request->server->version, "gitCommit", request->server->version,
+                              "gitTreeState", "clean", "buildDate", "1970-01-01T00:00:00Z",
+                              "goVersion", "none", "compiler", "gcc", "platform", "linux/amd64");
 
     fl_respond_json(request, 200, value);
 }

@@ -16,13 +16,13 @@
 
 /* What the server serves (resources.c). */
 struct fl_served {
-    int refs; /* fl_served_ref and fl_served_unref only; loop thread */
+    int refs;      /* fl_served_ref and fl_served_unref only; loop thread */
     bool replaced; /* its definition changed or went: no new requests, watches end */
     struct fl_resource *resource;
     const struct fl_table_columns *columns;
     struct fl_table_columns *own_columns; /* of a definition; NULL for built-in kinds */
-    bool terminating; /* its definition is being deleted: no new objects */
-    uint64_t revision; /* of its definition; 0 for built-in kinds */
+    bool terminating;                     /* its definition is being deleted: no new objects */
+    uint64_t revision;                    /* of its definition; 0 for built-in kinds */
 };
 
 struct fl_group_version {
@@ -82,7 +82,7 @@ struct fl_apiserver {
     struct fl_timer *chores; /* what time alone brings, and controllers' next run */
     int64_t chores_ms;
     uint64_t chores_done;
-    int64_t wake_ms; /* when `chores` is armed for; in the past: it is not */
+    int64_t wake_ms;    /* when `chores` is armed for; in the past: it is not */
     bool names_changed; /* of definitions: others may have waited for them */
     bool draining;
     size_t writes_in_flight;
@@ -110,8 +110,8 @@ struct fl_request {
     const char *audit_id;
     /* from the path */
     const char *group, *version, *plural, *ns, *name, *subresource; /* "" where there is none */
-    bool names_namespace; /* the path is /api/v1/namespaces/NAME: ns and name are the same */
-    struct fl_served *served;     /* of a resource request; held until it ends */
+    bool names_namespace;     /* the path is /api/v1/namespaces/NAME: ns and name are the same */
+    struct fl_served *served; /* of a resource request; held until it ends */
     struct fl_resource *resource; /* served->resource */
     const char *verb; /* "get", "list", "watch", "create" … or the lower-case method */
     struct fl_access access;
@@ -163,7 +163,8 @@ void fl_respond_failure(struct fl_request *request, const struct fl_error *err,
 void fl_respond_buf(struct fl_request *request, int status, const char *content_type,
                     struct fl_buf *buf);
 void fl_respond_warning(struct fl_request *request, const char *text);
-void fl_respond_done(struct fl_request *request, int status); /* metrics and audit, before any end */
+void fl_respond_done(struct fl_request *request,
+                     int status); /* metrics and audit, before any end */
 /* Whether the stored text is what this version of the resource shows, byte by byte. */
 bool fl_stored_as(const struct fl_resource *resource, const struct fl_object *object);
 /* An answer that is owed: the write is on its way to the disk, and the client may leave meanwhile.
@@ -254,10 +255,10 @@ int fl_edit_object(struct fl_apiserver *server, const struct fl_resource *resour
                    const struct fl_object *object, fl_edit_fn *edit, void *user,
                    struct fl_error *err);
 int fl_drop_finalizer(struct fl_apiserver *server, const struct fl_resource *resource,
-                      const struct fl_object *object, const char *finalizer,
-                      struct fl_error *err);
+                      const struct fl_object *object, const char *finalizer, struct fl_error *err);
 
-/* discovery.c, openapi.c, health.c, reviews.c: documents and questions. True if the path is theirs. */
+/* discovery.c, openapi.c, health.c, reviews.c: documents and questions. True if the path is theirs.
+ */
 bool fl_handle_document(struct fl_request *request, const char *path);
 struct fl_documents *fl_documents_create(struct fl_apiserver *server);
 void fl_documents_destroy(struct fl_documents *documents);
@@ -288,7 +289,7 @@ struct fl_content {
     size_t left;      /* objects that are still there */
     size_t unstarted; /* of them those whose deletion is not stored yet */
 };
-#define FL_CONTENT_PER_RUN 500
+#define FL_CONTENT_PER_RUN  500
 #define FL_CONTENT_EVERY_MS 100
 void fl_ending_add(struct fl_map *endings, const char *name);
 /* Takes what is due a step further, if the last time is long enough ago; else later. */

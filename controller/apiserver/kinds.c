@@ -53,12 +53,11 @@ static void check_data_keys(const json_t *object, const char *member,
 static void check_size(size_t total, struct fl_field_errors *errors)
 {
     if (total > SECRET_MAX_BYTES)
-        fl_field_error_add(errors, FL_FIELD_TOO_LONG, "data", NULL, "may not be more than %zu bytes",
-                           SECRET_MAX_BYTES);
+        fl_field_error_add(errors, FL_FIELD_TOO_LONG, "data", NULL,
+                           "may not be more than %zu bytes", SECRET_MAX_BYTES);
 }
 
-static void check_immutable(const json_t *object, const json_t *old,
-                            struct fl_field_errors *errors)
+static void check_immutable(const json_t *object, const json_t *old, struct fl_field_errors *errors)
 {
     static const char *const fixed[] = {"data", "binaryData"};
 
@@ -76,8 +75,7 @@ static void check_immutable(const json_t *object, const json_t *old,
     }
 }
 
-static void check_configmap(const json_t *object, const json_t *old,
-                            struct fl_field_errors *errors)
+static void check_configmap(const json_t *object, const json_t *old, struct fl_field_errors *errors)
 {
     const json_t *binary = json_object_get(object, "binaryData");
     size_t total = 0;
@@ -112,9 +110,9 @@ static void default_secret(json_t *object)
         if (!json_is_string(value))
             return;
     json_object_foreach(plain, key, value)
-        fl_json_set_str(fl_json_ensure_object(object, "data"), key,
-                        fl_base64_encode(arena, json_string_value(value),
-                                         json_string_length(value)));
+        fl_json_set_str(
+            fl_json_ensure_object(object, "data"), key,
+            fl_base64_encode(arena, json_string_value(value), json_string_length(value)));
     (void)json_object_del(object, "stringData");
 }
 
@@ -218,7 +216,8 @@ static void default_event(json_t *object)
 }
 
 /* Does something to an object in the form it is stored in, and brings it back. */
-static void as_stored(const struct fl_resource *resource, json_t *object, void (*fn)(json_t *object))
+static void as_stored(const struct fl_resource *resource, json_t *object,
+                      void (*fn)(json_t *object))
 {
     fl_resource_to_stored(resource, object);
     fn(object);
@@ -251,8 +250,8 @@ static void check_event(const struct fl_resource *resource, const json_t *object
     if (resource->converted)
         check_new_event(object, errors);
     if (ns && *ns ? !fl_streq(ns, own) : !fl_streq(own, "default"))
-        fl_field_error_add(errors, FL_FIELD_INVALID, "involvedObject.namespace",
-                           NULL, "does not match event.namespace");
+        fl_field_error_add(errors, FL_FIELD_INVALID, "involvedObject.namespace", NULL,
+                           "does not match event.namespace");
 }
 
 static void default_lease(json_t *object)

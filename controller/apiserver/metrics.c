@@ -1,10 +1,10 @@
 /* Counters under kube-apiserver's names, so that existing dashboards read them. */
 #include "controller/apiserver/internal.h"
 
-static const double bucket_seconds[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5,
-                                        2,     3,     4,    5,   6,   8,   10,  15,  20,  30,   45,
-                                        60};
-#define BUCKETS FL_COUNT_OF(bucket_seconds)
+static const double bucket_seconds[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8,
+                                        1,     1.25,  1.5,  2,   3,   4,   5,   6,
+                                        8,     10,    15,   20,  30,  45,  60};
+#define BUCKETS    FL_COUNT_OF(bucket_seconds)
 #define SERIES_MAX 4096
 
 struct durations { /* by verb and resource */
@@ -52,10 +52,10 @@ static void *series(struct fl_map *map, const char *labels, size_t size)
 
 static const char *verb_label(const struct fl_request *request)
 {
-    static const char *const known[] = {"get",    "list",   "watch",           "create", "update",
-                                        "patch",  "delete", "deletecollection"};
-    static const char *const upper[] = {"GET",   "LIST",   "WATCH",           "POST", "PUT",
-                                        "PATCH", "DELETE", "DELETECOLLECTION"};
+    static const char *const known[] = {"get",    "list",  "watch",  "create",
+                                        "update", "patch", "delete", "deletecollection"};
+    static const char *const upper[] = {"GET", "LIST",  "WATCH",  "POST",
+                                        "PUT", "PATCH", "DELETE", "DELETECOLLECTION"};
 
     for (size_t i = 0; request->verb && i < FL_COUNT_OF(known); i++)
         if (strcmp(known[i], request->verb) == 0)
@@ -124,9 +124,8 @@ static void write_requests(const struct fl_metrics *metrics, struct fl_buf *buf)
         const struct durations *durations = value;
 
         for (size_t i = 0; i < BUCKETS; i++)
-            fl_buf_printf(buf,
-                          "apiserver_request_duration_seconds_bucket{%s,le=\"%g\"} %llu\n", labels,
-                          bucket_seconds[i], (unsigned long long)durations->buckets[i]);
+            fl_buf_printf(buf, "apiserver_request_duration_seconds_bucket{%s,le=\"%g\"} %llu\n",
+                          labels, bucket_seconds[i], (unsigned long long)durations->buckets[i]);
         fl_buf_printf(buf, "apiserver_request_duration_seconds_bucket{%s,le=\"+Inf\"} %llu\n",
                       labels, (unsigned long long)durations->count);
         fl_buf_printf(buf, "apiserver_request_duration_seconds_sum{%s} %g\n", labels,

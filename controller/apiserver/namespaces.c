@@ -38,8 +38,9 @@ int fl_namespaces_bootstrap(struct fl_apiserver *server, struct fl_error *err)
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < FL_COUNT_OF(always); i++) {
-        FL_CLEANUP(fl_object_unrefp) struct fl_object *have = fl_store_get_newest(
-            server->store, &(struct fl_key){"namespaces", NULL, always[i]});
+        FL_CLEANUP(fl_object_unrefp)
+        struct fl_object *have =
+            fl_store_get_newest(server->store, &(struct fl_key){"namespaces", NULL, always[i]});
 
         if (!have)
             r = create_namespace(server, resource, always[i], err);
@@ -230,11 +231,11 @@ static void describe_remains(void *user, json_t *object)
         return;
     }
     fl_time_format(fl_realtime_us(remains->server->env), now);
-    (void)json_object_set_new(
-        status, "conditions",
-        json_pack("[{s:s, s:s, s:s, s:s, s:s}]", "type", "NamespaceContentRemaining", "status",
-                  "True", "reason", "SomeResourcesRemain", "message", remains->text.data,
-                  "lastTransitionTime", now));
+    (void)json_object_set_new(status, "conditions",
+                              json_pack("[{s:s, s:s, s:s, s:s, s:s}]", "type",
+                                        "NamespaceContentRemaining", "status", "True", "reason",
+                                        "SomeResourcesRemain", "message", remains->text.data,
+                                        "lastTransitionTime", now));
 }
 
 static void drop_kubernetes(void *user, json_t *object)
@@ -276,7 +277,8 @@ static bool finish_one(struct fl_apiserver *server, const char *name, size_t *bu
 {
     const struct fl_resource *resource =
         fl_catalog_find_storage(server->catalog, "namespaces")->resource;
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *ns =
+    FL_CLEANUP(fl_object_unrefp)
+    struct fl_object *ns =
         fl_store_get_newest(server->store, &(struct fl_key){"namespaces", NULL, name});
     struct remains remains = {.server = server};
     const struct fl_group_version *all;

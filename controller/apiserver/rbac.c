@@ -148,7 +148,7 @@ static bool resource_allows(const json_t *list, const struct fl_access *access)
     return list_allows(list, both) || list_allows(list, any);
 }
 
-bool fl_rbac_rule_allows(const json_t *rule, const struct fl_access *access)
+static bool rule_allows(const json_t *rule, const struct fl_access *access)
 {
     const json_t *names = json_object_get(rule, "resourceNames");
 
@@ -168,7 +168,7 @@ static bool rules_allow(const json_t *rules, const struct fl_access *access)
     size_t i;
 
     json_array_foreach((json_t *)rules, i, rule)
-        if (fl_rbac_rule_allows(rule, access))
+        if (rule_allows(rule, access))
             return true;
     return false;
 }
@@ -271,9 +271,12 @@ static bool one_allowed(const json_t *held, const char *verb, const char *group,
 {
     const char *slash = strchr(resource, '/');
     char bare[300];
-    struct fl_access access = {
-        .verb = verb, .group = group, .resource = resource, .subresource = "", .ns = "",
-        .name = name};
+    struct fl_access access = {.verb = verb,
+                               .group = group,
+                               .resource = resource,
+                               .subresource = "",
+                               .ns = "",
+                               .name = name};
 
     if (slash && (size_t)(slash - resource) < sizeof(bare)) {
         memcpy(bare, resource, (size_t)(slash - resource));
@@ -301,8 +304,12 @@ static bool rule_covered(const json_t *held, const json_t *rule)
     name_count = json_array_size(names) ? json_array_size(names) : 1;
     for (size_t v = 0; v < json_array_size(verbs); v++) {
         for (size_t u = 0; u < json_array_size(urls); u++) {
-            struct fl_access access = {.verb = word_at(verbs, v), .resource = "", .group = "",
-                                       .subresource = "", .ns = "", .name = "",
+            struct fl_access access = {.verb = word_at(verbs, v),
+                                       .resource = "",
+                                       .group = "",
+                                       .subresource = "",
+                                       .ns = "",
+                                       .name = "",
                                        .path = word_at(urls, u)};
 
             if (!rules_allow(held, &access))

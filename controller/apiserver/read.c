@@ -44,8 +44,8 @@ int fl_selection_parse(struct fl_request *request, struct fl_selection *ret_sele
         r = check_field_keys(request->resource, selection.fields, err);
     if (r < 0)
         return r;
-    selection.name = *request->name ? request->name
-                                    : fl_selector_exact(selection.fields, "metadata.name");
+    selection.name =
+        *request->name ? request->name : fl_selector_exact(selection.fields, "metadata.name");
     *ret_selection = selection;
     return 0;
 }
@@ -145,7 +145,8 @@ static void too_large(struct fl_request *request, uint64_t revision)
     FL_JSON cause = NULL;
 
     fl_field_errors_init(&causes, request->arena);
-    (void)fl_error_set(&err, FL_E_TIMEOUT, "Timeout: Too large resource version: %llu, current: %llu",
+    (void)fl_error_set(&err, FL_E_TIMEOUT,
+                       "Timeout: Too large resource version: %llu, current: %llu",
                        (unsigned long long)revision,
                        (unsigned long long)fl_store_revision(request->server->store));
     status = fl_status_failure(&err, &(struct fl_status_details){.retry_after_seconds = 1});
@@ -259,19 +260,19 @@ static int parse_limit(struct fl_request *request, size_t *ret_limit, struct fl_
     return 0;
 }
 
-/* {"v":"meta.k8s.io/v1","rv":641,"start":"name\u0000"}, unpadded base64 for URLs; over all namespaces
- * the start is "namespace/name\0". */
+/* {"v":"meta.k8s.io/v1","rv":641,"start":"name\u0000"}, unpadded base64 for URLs; over all
+ * namespaces the start is "namespace/name\0". */
 static char *make_continue(struct fl_request *request, const struct fl_object *last, uint64_t rv)
 {
     bool all = request->resource->traits.namespaced && !*request->ns;
-    const char *start = fl_arena_printf(request->arena, "%s%s%s", all ? last->ns : "",
-                                        all ? "/" : "", last->name);
+    const char *start =
+        fl_arena_printf(request->arena, "%s%s%s", all ? last->ns : "", all ? "/" : "", last->name);
     struct fl_buf text;
     char *token;
 
     fl_buf_init(&text, 0);
-    fl_buf_printf(&text, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%llu,\"start\":",
-                  (unsigned long long)rv);
+    fl_buf_printf(&text,
+                  "{\"v\":\"meta.k8s.io/v1\",\"rv\":%llu,\"start\":", (unsigned long long)rv);
     fl_buf_json_string(&text, start, strlen(start));
     text.len--; /* the quote that closes it follows the marker */
     fl_buf_puts(&text, "\\u0000\"}");
@@ -286,8 +287,7 @@ static bool unpack_continue(struct fl_request *request, const char *token, char 
                             size_t *ret_len)
 {
     static const char *const padding[] = {"", "===", "==", "="};
-    char *padded =
-        fl_arena_printf(request->arena, "%s%s", token, padding[strcspn(token, "=") % 4]);
+    char *padded = fl_arena_printf(request->arena, "%s%s", token, padding[strcspn(token, "=") % 4]);
 
     for (char *c = padded; *c; c++)
         *c = *c == '-' ? '+' : *c == '_' ? '/' : *c;
@@ -303,8 +303,8 @@ static char *last_marker(char *text)
     return last;
 }
 
-static int read_continue(struct fl_request *request, const char *token,
-                         struct fl_list_query *query, struct fl_error *err)
+static int read_continue(struct fl_request *request, const char *token, struct fl_list_query *query,
+                         struct fl_error *err)
 {
     struct fl_error why = {0};
     char *text, *slash, *nul;
@@ -464,16 +464,16 @@ static void respond_table(struct fl_request *request, const struct fl_list *list
     const json_t **values = fl_new_array(request->arena, const json_t *, list->count);
     const char *token = page_continue(request, list);
     struct fl_table_options options = {
-        .resource_version = fl_arena_printf(request->arena, "%llu",
-                                            (unsigned long long)list->revision),
+        .resource_version =
+            fl_arena_printf(request->arena, "%llu", (unsigned long long)list->revision),
         .continue_token = *token ? token : NULL,
         .remaining = list->more ? (int64_t)list->remaining : 0,
     };
     FL_JSON table = NULL;
 
     for (size_t i = 0; i < list->count; i++)
-        values[i] = fl_json_in_arena(request->arena,
-                                     fl_read_object(request->resource, list->objects[i]));
+        values[i] =
+            fl_json_in_arena(request->arena, fl_read_object(request->resource, list->objects[i]));
     table = fl_make_table(request, values, list->count, &options);
     fl_respond_json(request, 200, table);
 }
@@ -486,8 +486,7 @@ static void respond_items(struct fl_request *request, const struct fl_list *list
     for (size_t i = 0; i < list->count; i++) {
         FL_JSON value = fl_read_object(request->resource, list->objects[i]);
 
-        (void)json_array_append_new(
-            items, partial ? fl_make_partial(value) : json_incref(value));
+        (void)json_array_append_new(items, partial ? fl_make_partial(value) : json_incref(value));
     }
     answer = json_pack("{s:s, s:s, s:o, s:O}", "apiVersion",
                        partial ? "meta.k8s.io/v1" : request->resource->api_version, "kind",

@@ -4,7 +4,7 @@
 #include "api/protobuf.h"
 #include "lib/yaml.h"
 
-#define SEGMENTS_MAX 12
+#define SEGMENTS_MAX         12
 #define WRITES_IN_FLIGHT_MAX 2000
 
 const char *fl_request_param(const struct fl_request *request, const char *name)
@@ -19,9 +19,9 @@ bool fl_request_flag(const struct fl_request *request, const char *name)
 {
     const char *value = fl_request_param(request, name);
 
-    return value && (strcmp(value, "true") == 0 || strcmp(value, "True") == 0 ||
-                     strcmp(value, "TRUE") == 0 || strcmp(value, "1") == 0 ||
-                     strcmp(value, "t") == 0);
+    return value &&
+           (strcmp(value, "true") == 0 || strcmp(value, "True") == 0 ||
+            strcmp(value, "TRUE") == 0 || strcmp(value, "1") == 0 || strcmp(value, "t") == 0);
 }
 
 static int parse_params(struct fl_request *request, struct fl_error *err)
@@ -246,8 +246,8 @@ static bool is_type(const char *header, const char *type)
 {
     size_t len = strlen(type);
 
-    return strncasecmp(header, type, len) == 0 && (header[len] == '\0' || header[len] == ';' ||
-                                                   header[len] == ' ');
+    return strncasecmp(header, type, len) == 0 &&
+           (header[len] == '\0' || header[len] == ';' || header[len] == ' ');
 }
 
 int fl_request_body(struct fl_request *request, fl_json_duplicate_fn *duplicates, void *user,
@@ -291,8 +291,8 @@ void fl_request_error_body(void *server, int status, const char *detail, struct 
     value = fl_status_failure(&err, NULL);
     (void)json_object_set_new(value, "code", json_integer(status));
     if (fl_error_http_status(err.code) != status)
-        (void)json_object_set_new(value, "reason", json_string(status < 500 ? "BadRequest"
-                                                                            : "InternalError"));
+        (void)json_object_set_new(value, "reason",
+                                  json_string(status < 500 ? "BadRequest" : "InternalError"));
     fl_json_write(body, value);
     *ret_content_type = "application/json";
 }

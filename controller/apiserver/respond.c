@@ -4,9 +4,10 @@
 #include "lib/gzip.h"
 #include "lib/yaml.h"
 
-#define GZIP_FROM_BYTES ((size_t)128 * 1024) /* as a cluster does: below it costs more than it saves */
-#define JSON_TYPE "application/json"
-#define WARNING_MAX_BYTES ((size_t)256)
+#define GZIP_FROM_BYTES                                                                            \
+    ((size_t)128 * 1024) /* as a cluster does: below it costs more than it saves */
+#define JSON_TYPE          "application/json"
+#define WARNING_MAX_BYTES  ((size_t)256)
 #define WARNINGS_MAX_BYTES ((size_t)4096)
 
 static char *begin_audit(const struct fl_request *request)

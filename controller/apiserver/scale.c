@@ -48,8 +48,8 @@ static void set_at(json_t *object, const char *path, int64_t value)
 }
 
 int fl_scale_into_object(const struct fl_resource *resource, const json_t *scale,
-                         const json_t *object, json_t **ret_object,
-                         struct fl_field_errors *errors, struct fl_error *err)
+                         const json_t *object, json_t **ret_object, struct fl_field_errors *errors,
+                         struct fl_error *err)
 {
     const char *revision = fl_json_str(scale, "metadata.resourceVersion");
     const char *name = fl_json_str(object, "metadata.name");

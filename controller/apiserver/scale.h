@@ -10,7 +10,7 @@ json_t *fl_scale_from_object(const struct fl_resource *resource, const json_t *o
 /* A copy of `object` with the replicas of `scale`; CONFLICT where the scale's resourceVersion or
  * uid is another's. A negative number is a field error. */
 int fl_scale_into_object(const struct fl_resource *resource, const json_t *scale,
-                         const json_t *object, json_t **ret_object,
-                         struct fl_field_errors *errors, struct fl_error *err);
+                         const json_t *object, json_t **ret_object, struct fl_field_errors *errors,
+                         struct fl_error *err);
 
 #endif

@@ -8,17 +8,17 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define FILE_MAX_BYTES ((size_t)4 * 1024 * 1024)
+#define FILE_MAX_BYTES  ((size_t)4 * 1024 * 1024)
 #define TOKEN_MAX_BYTES 4096
-#define GROUPS_MAX 32
-#define LOOK_AGAIN_MS 1000
+#define GROUPS_MAX      32
+#define LOOK_AGAIN_MS   1000
 
 struct fl_tokens {
     const struct fl_env *env;
     char *path;
     struct fl_arena *arena; /* holds the entries */
     struct fl_map *by_hash; /* → struct fl_user */
-    struct stat known; /* of the file that was read */
+    struct stat known;      /* of the file that was read */
     int64_t looked_ms;
 };
 

@@ -3,11 +3,11 @@
  * its way; one that stays behind until history is forgotten gets "too old" and starts anew. */
 #include "controller/apiserver/options.h"
 
-#define QUEUED_MAX_BYTES ((size_t)1024 * 1024)
-#define BOOKMARK_EVERY_MS (60 * 1000)
+#define QUEUED_MAX_BYTES       ((size_t)1024 * 1024)
+#define BOOKMARK_EVERY_MS      (60 * 1000)
 #define BOOKMARK_BEFORE_END_MS 2000
-#define TIMEOUT_MIN_S 1800
-#define INITIAL_FRAMES 500 /* of what is there already, at a time */
+#define TIMEOUT_MIN_S          1800
+#define INITIAL_FRAMES         500 /* of what is there already, at a time */
 
 enum fl_watch_phase { INITIAL, CHANGES, ENDED };
 
@@ -168,8 +168,8 @@ static bool event_type_for(const struct fl_watcher *watcher, const struct fl_eve
     *ret_type = event->type;
     if (fl_selection_is_all(&watcher->selection))
         return true;
-    is = event->type != FL_EVENT_DELETED &&
-         fl_selection_matches(&watcher->selection, event->object);
+    is =
+        event->type != FL_EVENT_DELETED && fl_selection_matches(&watcher->selection, event->object);
     was = event->previous && fl_selection_matches(&watcher->selection, event->previous);
     if (is)
         *ret_type = was ? FL_EVENT_MODIFIED : FL_EVENT_ADDED;
@@ -182,7 +182,8 @@ static struct fl_bytes *event_frame(struct fl_watcher *watcher, const struct fl_
                                     enum fl_event_type type)
 {
     const struct fl_object *object = event->object;
-    /* What is kept for all who watch must be the same for all: others may ask for another version. */
+    /* What is kept for all who watch must be the same for all: others may ask for another version.
+     */
     bool plain = watcher->request->view == FL_VIEW_OBJECT && type == event->type &&
                  fl_stored_as(watcher->request->resource, object);
     struct fl_bytes *frame;
@@ -251,8 +252,7 @@ static void pump(void *user)
 
     if (watcher->phase == INITIAL && !send_initial(watcher))
         return; /* goes on when the client has read some of it */
-    if (watcher->phase == CHANGES &&
-        (!send_changes(watcher) || watcher->request->served->replaced))
+    if (watcher->phase == CHANGES && (!send_changes(watcher) || watcher->request->served->replaced))
         watcher_end(watcher); /* the client comes back to what is served now */
 }
 
@@ -330,8 +330,7 @@ static int read_timeout(struct fl_request *request, int64_t *ret_ms, struct fl_e
         return fl_error_set(err, FL_E_BAD_REQUEST,
                             "strconv.ParseInt: parsing \"%s\": invalid syntax", text);
     if (seconds == 0) /* spread, so that clients do not all come back at once */
-        seconds = TIMEOUT_MIN_S +
-                  (int64_t)fl_random_below(request->server->env, TIMEOUT_MIN_S);
+        seconds = TIMEOUT_MIN_S + (int64_t)fl_random_below(request->server->env, TIMEOUT_MIN_S);
     *ret_ms = seconds * 1000;
     return 0;
 }
@@ -420,10 +419,9 @@ static int open_cursor(struct fl_watcher *watcher, const struct start *start, st
     struct fl_request *request = watcher->request;
     uint64_t newest = fl_store_revision(request->server->store);
 
-    return fl_store_watch(request->server->store, request->resource->storage,
-                          *request->ns ? request->ns : NULL,
-                          start->revision < newest ? start->revision : newest, &watcher->cursor,
-                          err);
+    return fl_store_watch(
+        request->server->store, request->resource->storage, *request->ns ? request->ns : NULL,
+        start->revision < newest ? start->revision : newest, &watcher->cursor, err);
 }
 
 /* "Too old" is told inside the stream, as on a cluster: informers look for it there. */

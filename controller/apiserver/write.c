@@ -26,7 +26,7 @@ struct edit {
     json_t *object;                /* the new content */
     bool applied;                  /* its managedFields are right already */
     bool patch_failed;
-    struct fl_buf complaints;      /* of strict decoding */
+    struct fl_buf complaints; /* of strict decoding */
     struct fl_field_errors errors;
     struct fl_error err;
 };
@@ -388,8 +388,8 @@ static int word_store_failure(struct edit *edit)
     switch (edit->err.code) {
     case FL_E_ALREADY_EXISTS: {
         struct fl_key key = {edit->resource->storage, edit->request->ns, name};
-        FL_CLEANUP(fl_object_unrefp) struct fl_object *other =
-            fl_store_get_newest(edit->server->store, &key);
+        FL_CLEANUP(fl_object_unrefp)
+        struct fl_object *other = fl_store_get_newest(edit->server->store, &key);
         FL_JSON value = other ? fl_object_parse(other) : NULL;
 
         edit->request->name = fl_arena_strdup(edit->request->arena, name);
@@ -501,8 +501,8 @@ static int create_dry(struct edit *edit)
 {
     struct fl_key key = {edit->resource->storage, edit->request->ns,
                          fl_json_str(edit->object, "metadata.name")};
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *other =
-        fl_store_get_newest(edit->server->store, &key);
+    FL_CLEANUP(fl_object_unrefp)
+    struct fl_object *other = fl_store_get_newest(edit->server->store, &key);
 
     if (other) {
         (void)fl_error_set(&edit->err, FL_E_ALREADY_EXISTS, "it is there already");
@@ -631,8 +631,8 @@ static int update_object(struct edit *edit, bool patch)
     if (r < 0)
         return r;
     outcome = fl_meta_finish_update(&edit->resource->traits, edit->live, edit->object);
-    if (edit->dry_run || (outcome == FL_OUTCOME_UNCHANGED &&
-                          fl_is_durable(edit->server, edit->live_object))) {
+    if (edit->dry_run ||
+        (outcome == FL_OUTCOME_UNCHANGED && fl_is_durable(edit->server, edit->live_object))) {
         respond_unwritten(edit, 200);
         return 0;
     }

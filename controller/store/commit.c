@@ -87,7 +87,7 @@ static int write_batch(struct fl_store *store, struct batch *batch, struct fl_er
 
     batch->records = fl_calloc(batch->count, sizeof(*batch->records));
     batch->sealed = fl_calloc(batch->count, sizeof(struct fl_bytes *));
-    STAILQ_FOREACH (pending, &batch->writes, link) {
+    STAILQ_FOREACH(pending, &batch->writes, link) {
         make_record(store, pending, &batch->records[i], &batch->sealed[i]);
         i++;
     }
@@ -137,7 +137,7 @@ static void apply_batch(struct fl_store *store, struct batch *batch)
     size_t i = 0;
 
     batch->events = fl_calloc(batch->count, sizeof(*batch->events));
-    STAILQ_FOREACH (pending, &batch->writes, link)
+    STAILQ_FOREACH(pending, &batch->writes, link)
         apply(store, pending, &batch->events[i++]);
     store->pending -= batch->count;
     store->in_flight = batch->count + store->pending;
@@ -153,7 +153,7 @@ static void revert_all(struct fl_store *store, struct batch *batch)
     struct fl_pending *pending;
 
     STAILQ_CONCAT(&batch->writes, &store->queue);
-    STAILQ_FOREACH (pending, &batch->writes, link) {
+    STAILQ_FOREACH(pending, &batch->writes, link) {
         if (pending->entry->newest != pending)
             continue;
         pending->entry->newest = NULL;

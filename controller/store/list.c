@@ -36,7 +36,7 @@ static void collect_overrides(struct snapshot *snapshot, const struct fl_resourc
     struct fl_history_event *event;
     size_t room = 0, kept = 0;
 
-    TAILQ_FOREACH_REVERSE (event, &resource->events, fl_event_list, by_resource) {
+    TAILQ_FOREACH_REVERSE(event, &resource->events, fl_event_list, by_resource) {
         if (event->revision <= revision)
             break;
         if (snapshot->count == room) {

@@ -18,7 +18,7 @@ static void check_labels(const struct fl_object *object, json_t *metadata)
     const char *label;
     size_t strings = 0;
 
-    json_object_foreach (labels, label, value)
+    json_object_foreach(labels, label, value)
         strings += json_is_string(value);
     if (strings != object->label_count)
         abort();

@@ -38,9 +38,9 @@ struct fl_object {
     const char *resource; /* "flprojects.flops.dev"; core resources have no group: "secrets" */
     const char *ns;       /* "" for cluster-scoped ones */
     const char *name;
-    const char *uid;      /* "" if the content has none */
-    struct fl_bytes *json;           /* canonical, with its resourceVersion */
-    const struct fl_label *labels;   /* sorted by key */
+    const char *uid;               /* "" if the content has none */
+    struct fl_bytes *json;         /* canonical, with its resourceVersion */
+    const struct fl_label *labels; /* sorted by key */
     size_t label_count;
 };
 
@@ -52,17 +52,17 @@ json_t *fl_object_parse(const struct fl_object *object);
 
 struct fl_store_options {
     const struct fl_env *env;
-    const char *driver;              /* "memory", "sqlite" */
-    const char *path;                /* sqlite: the database file */
-    size_t max_history_events;       /* 0: 20,000; the oldest go first, whatever their age */
-    size_t max_history_bytes;        /* 0: 16 MiB, counting content that only history holds */
-    int64_t history_ms;              /* events are kept at least so long within the bounds; 0: 5 min */
-    size_t max_object_bytes;         /* 0: 1.5 MiB */
-    size_t max_pending_writes;       /* 0: 4096; UNAVAILABLE beyond */
+    const char *driver;        /* "memory", "sqlite" */
+    const char *path;          /* sqlite: the database file */
+    size_t max_history_events; /* 0: 20,000; the oldest go first, whatever their age */
+    size_t max_history_bytes;  /* 0: 16 MiB, counting content that only history holds */
+    int64_t history_ms;        /* events are kept at least so long within the bounds; 0: 5 min */
+    size_t max_object_bytes;   /* 0: 1.5 MiB */
+    size_t max_pending_writes; /* 0: 4096; UNAVAILABLE beyond */
     /* Content of these resources is encrypted at rest (XChaCha20-Poly1305, bound to its key and
      * revision). NULL: none. The key is copied and wiped at close. */
     bool (*sealed)(const char *resource);
-    const unsigned char *seal_key;   /* 32 bytes */
+    const unsigned char *seal_key; /* 32 bytes */
 };
 
 int fl_store_open(const struct fl_store_options *options, struct fl_store **ret_store,
@@ -111,12 +111,12 @@ size_t fl_store_count(struct fl_store *store, const char *resource);
 
 struct fl_list_query {
     const char *resource;
-    const char *ns;           /* NULL: all */
-    const char *after_ns;     /* begin behind this (namespace, name); NULL: at the start */
+    const char *ns;       /* NULL: all */
+    const char *after_ns; /* begin behind this (namespace, name); NULL: at the start */
     const char *after_name;
-    size_t limit;             /* 0: all */
-    uint64_t revision;        /* 0: now; else the state at exactly that revision, EXPIRED if
-                                 compacted, INVALID if in the future */
+    size_t limit;      /* 0: all */
+    uint64_t revision; /* 0: now; else the state at exactly that revision, EXPIRED if
+                          compacted, INVALID if in the future */
     bool (*match)(void *user, const struct fl_object *object); /* may be NULL; under the store's
                                  lock: quick, no calls into the store */
     void *user;
@@ -126,8 +126,8 @@ struct fl_list {
     struct fl_object **objects; /* ordered by namespace, then name (bytes) */
     size_t count;
     uint64_t revision;
-    bool more;                  /* the limit cut it off */
-    size_t remaining;           /* how many more, where `match` is NULL */
+    bool more;        /* the limit cut it off */
+    size_t remaining; /* how many more, where `match` is NULL */
 };
 
 int fl_store_list(struct fl_store *store, const struct fl_list_query *query,

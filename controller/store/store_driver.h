@@ -13,12 +13,12 @@ struct fl_store_driver;
 
 struct fl_store_record {
     uint64_t revision;
-    uint64_t previous;  /* revision of the record this one supersedes; 0: none */
+    uint64_t previous; /* revision of the record this one supersedes; 0: none */
     enum fl_store_op op;
     const char *resource, *ns, *name;
-    const void *data;   /* content, sealed where the resource is; a DELETE carries the final state */
+    const void *data; /* content, sealed where the resource is; a DELETE carries the final state */
     size_t len;
-    int64_t time_us;    /* when it was accepted */
+    int64_t time_us; /* when it was accepted */
 };
 
 typedef int fl_store_load_fn(void *user, const struct fl_store_record *record,

@@ -14,7 +14,7 @@ static void put_values(struct fl_buf *buf, const struct member *member)
     size_t i;
 
     fl_buf_printf(buf, "static const char *const %s_values[] = {\n", without_fl(member->enum_name));
-    json_array_foreach (member->values, i, value) {
+    json_array_foreach(member->values, i, value) {
         fl_buf_puts(buf, "    ");
         put_c_string(buf, json_string_value(value), json_string_length(value));
         fl_buf_puts(buf, ",\n");
@@ -111,7 +111,7 @@ static void put_kind(struct fl_buf *buf, const struct kind *kind)
     size_t i;
 
     fl_buf_printf(buf, "static const char *const %s_short_names[] = {", without_fl(c_name));
-    json_array_foreach (json_object_get(names, "shortNames"), i, name)
+    json_array_foreach(json_object_get(names, "shortNames"), i, name)
         fl_buf_printf(buf, "\"%s\", ", json_string_value(name));
     fl_buf_puts(buf, "NULL};\n\n");
     fl_buf_printf(buf, "const struct fl_kind_type %s_type = {\n", c_name);

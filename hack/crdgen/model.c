@@ -73,7 +73,7 @@ static json_t *essence(const json_t *schema)
 
     for (size_t i = 0; i < FL_COUNT_OF(dropped); i++)
         (void)json_object_del(copy, dropped[i]);
-    json_object_foreach (json_object_get(schema, "properties"), key, member)
+    json_object_foreach(json_object_get(schema, "properties"), key, member)
         json_object_set_new(properties, key, essence(member));
     if (json_object_size(properties))
         json_object_set(copy, "properties", properties);
@@ -212,7 +212,7 @@ static bool is_required(const json_t *schema, const char *field)
     const json_t *name;
     size_t i;
 
-    json_array_foreach (json_object_get(schema, "required"), i, name)
+    json_array_foreach(json_object_get(schema, "required"), i, name)
         if (fl_streq(json_string_value(name), field))
             return true;
     return false;
@@ -269,7 +269,7 @@ static struct object *build_object(struct model *model, const json_t *schema, co
                               .is_kind = is_kind,
                               .signature = signature_of(model->arena, schema)};
     object->members = fl_new_array(model->arena, struct member, json_object_size(properties));
-    json_object_foreach (properties, name, member) {
+    json_object_foreach(properties, name, member) {
         if (is_kind && is_of_every_kind(name))
             continue;
         object->members[object->count] = (struct member){.json_name = name, .schema = member};

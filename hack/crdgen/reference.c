@@ -51,7 +51,7 @@ static void put_enum_values(const struct page *page, const json_t *values)
     const json_t *value;
     size_t i;
 
-    json_array_foreach (values, i, value)
+    json_array_foreach(values, i, value)
         fl_buf_printf(page->buf, "%s`%s`", i ? ", " : " ", json_string_value(value));
 }
 
@@ -158,12 +158,12 @@ static void put_rules(const struct page *page, const char *path, const json_t *s
     const char *name;
     size_t i;
 
-    json_array_foreach (json_object_get(schema, "x-kubernetes-validations"), i, rule) {
+    json_array_foreach(json_object_get(schema, "x-kubernetes-validations"), i, rule) {
         fl_buf_printf(page->buf, "- `%s%s`: ", path, fl_str_or(fl_json_str(rule, "fieldPath"), ""));
         put_cell(page->buf, fl_str_or(fl_json_str(rule, "message"), fl_json_str(rule, "rule")));
         fl_buf_putc(page->buf, '\n');
     }
-    json_object_foreach (json_object_get(schema, "properties"), name, member)
+    json_object_foreach(json_object_get(schema, "properties"), name, member)
         put_rules(page, fl_arena_printf(page->model->arena, "%s%s%s", path, *path ? "." : "", name),
                   member);
     if (json_object_get(schema, "items"))
@@ -178,7 +178,7 @@ static bool has_rules(const json_t *schema)
 
     if (json_object_get(schema, "x-kubernetes-validations"))
         return true;
-    json_object_foreach (json_object_get(schema, "properties"), name, member)
+    json_object_foreach(json_object_get(schema, "properties"), name, member)
         if (has_rules(member))
             return true;
     return json_object_get(schema, "items") && has_rules(json_object_get(schema, "items"));
@@ -192,7 +192,7 @@ static void put_names(const struct page *page, const struct kind *kind)
     fl_buf_printf(page->buf, "`apiVersion: %s/%s`, `kind: %s`. %s, `kubectl get %s`", kind->group,
                   kind->version_name, kind->name, fl_json_str(kind->crd, "spec.scope"),
                   kind->plural);
-    json_array_foreach (json_object_get(names, "shortNames"), i, name)
+    json_array_foreach(json_object_get(names, "shortNames"), i, name)
         fl_buf_printf(page->buf, " or `%s`", json_string_value(name));
     fl_buf_puts(page->buf, ".\n\n");
 }
@@ -203,7 +203,7 @@ static void put_columns(const struct page *page, const struct kind *kind)
     size_t i;
 
     fl_buf_puts(page->buf, "Columns:");
-    json_array_foreach (json_object_get(kind->version, "additionalPrinterColumns"), i, column)
+    json_array_foreach(json_object_get(kind->version, "additionalPrinterColumns"), i, column)
         fl_buf_printf(page->buf, "%s %s%s", i ? "," : "", fl_json_str(column, "name"),
                       fl_json_int(column, "priority", 0) ? " (with `-o wide`)" : "");
     fl_buf_puts(page->buf, ".\n\n");

@@ -8,7 +8,7 @@ static void put_enum(const struct model *model, struct fl_buf *buf, const struct
 
     fl_buf_printf(buf, "enum %s {\n    %s = 0,\n", member->enum_name,
                   to_constant(model->arena, member->enum_name, "UNSET"));
-    json_array_foreach (member->values, i, value)
+    json_array_foreach(member->values, i, value)
         fl_buf_printf(buf, "    %s,\n",
                       to_constant(model->arena, member->enum_name, json_string_value(value)));
     fl_buf_puts(buf, "};\n\n");

@@ -18,11 +18,19 @@ run-fuzzers: $(FUZZERS)
 LINTED := $(filter-out api/gen/% hack/bench/%,$(call sources,$(LAYERS) cmd hack))
 
 .PHONY: lint
-lint: lint-format lint-tidy lint-cppcheck lint-analyzer lint-scripts ## all static analysis
+lint: lint-format lint-headers lint-tidy lint-cppcheck lint-analyzer lint-scripts ## all static analysis
 
 .PHONY: lint-format
 lint-format:
 	@$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+
+# Each header compiles alone.
+.PHONY: lint-headers
+lint-headers:
+	@for header in $(filter-out hack/cppcheck.h,$(filter %.h,$(FORMATTED))); do \
+	  echo "#include \"$$header\"" | $(CC) $(CPPFLAGS) -std=gnu17 -Wall -Wextra -Werror -fsyntax-only -x c - || \
+	    { echo "$$header does not compile alone"; exit 1; }; \
+	done
 
 .PHONY: lint-tidy
 lint-tidy: $(addprefix $(O)/tidy/,$(addsuffix .ok,$(LINTED)))
