@@ -124,8 +124,8 @@ struct fl_request {
     bool pretty, yaml;
     bool is_write;
     size_t warned_bytes;
-    const char *failure;  /* the reason of a failure, for the audit log */
-    char *audit_text;     /* begun when the write was handed to the store; heap */
+    const char *failure; /* the reason of a failure, for the audit log */
+    char *audit_text;    /* begun when the write was handed to the store; heap */
     /* What the error that ends it is about, where that is not its resource. Arena. */
     const struct fl_status_details *error_details;
 };
