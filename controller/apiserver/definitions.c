@@ -114,8 +114,8 @@ static bool finish_one(struct fl_apiserver *server, const char *name, size_t *bu
         return true;
     if (content.left > 0)
         return content.unstarted > 0;
-    (void)fl_drop_finalizer(server, fl_catalog_find_storage(server->catalog, STORAGE)->resource, crd,
-                            FINALIZER, &err);
+    (void)fl_drop_finalizer(server, fl_catalog_find_storage(server->catalog, STORAGE)->resource,
+                            crd, FINALIZER, &err);
     return true;
 }
 
