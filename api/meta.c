@@ -159,33 +159,13 @@ static const struct member *find_member(const char *name)
     return NULL;
 }
 
-static const char *go_type(const json_t *value)
-{
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return "object";
-    case JSON_ARRAY:
-        return "array";
-    case JSON_STRING:
-        return "string";
-    case JSON_INTEGER:
-        return "integer";
-    case JSON_REAL:
-        return "number";
-    case JSON_TRUE:
-    case JSON_FALSE:
-        return "boolean";
-    default:
-        return "null";
-    }
-}
-
 static void wrong_type(struct fl_field_errors *errors, const char *path, const json_t *value,
                        const char *wanted)
 {
     fl_field_error_add_text(errors, FL_FIELD_TYPE_INVALID, path,
-                            fl_arena_printf(errors->arena, "\"%s\"", go_type(value)),
-                            "%s in body must be of type %s: \"%s\"", path, wanted, go_type(value));
+                            fl_arena_printf(errors->arena, "\"%s\"", fl_json_type_name(value)),
+                            "%s in body must be of type %s: \"%s\"", path, wanted,
+                            fl_json_type_name(value));
 }
 
 static void validate_labels(const json_t *labels, struct fl_field_errors *errors)

@@ -211,7 +211,6 @@ int fl_resource_from_builtin(const json_t *entry, struct fl_resource **ret_resou
                              struct fl_error *err)
 {
     FL_CLEANUP(fl_resource_unrefp) struct fl_resource *resource = create();
-    const char *columns = fl_json_str(entry, "columns");
     FL_JSON schema = NULL;
     int r;
 
@@ -225,7 +224,6 @@ int fl_resource_from_builtin(const json_t *entry, struct fl_resource **ret_resou
         resource->storage = text(resource, entry, "storage");
     resource->verbs = read_verbs(json_object_get(entry, "verbs"));
     read_words(resource, json_object_get(entry, "fieldSelectors"), NULL, &resource->selectable);
-    resource->columns_name = columns ? fl_arena_strdup(resource->arena, columns) : NULL;
     resource->strategic_lists = metadata_lists;
     resource->strategic_list_count = FL_COUNT_OF(metadata_lists);
     schema = json_deep_copy(json_object_get(entry, "schema"));
@@ -235,6 +233,14 @@ int fl_resource_from_builtin(const json_t *entry, struct fl_resource **ret_resou
         return fl_error_wrap(err, "built-in %s", resource->storage);
     *ret_resource = FL_TAKE(resource);
     return 0;
+}
+
+int fl_resource_stale(const struct fl_resource *resource, const char *name, struct fl_error *err)
+{
+    return fl_error_set(err, FL_E_CONFLICT,
+                        "Operation cannot be fulfilled on %s \"%s\": the object has been modified; "
+                        "please apply your changes to the latest version and try again",
+                        fl_resource_display(resource), name);
 }
 
 /* events.k8s.io/v1 names some members of an event anew; nothing else differs. */

@@ -53,7 +53,6 @@ struct fl_resource {
     struct fl_schema *schema; /* NULL: anything goes */
     const char *scale_spec_path, *scale_status_path, *scale_selector_path; /* ".spec.replicas" */
     struct fl_words selectable;    /* fields that selectors may name, besides metadata's */
-    const char *columns_name;      /* built-in table; NULL for custom resources */
     const json_t *printer_columns; /* additionalPrinterColumns, or NULL */
     const struct fl_strategic_list *strategic_lists; /* built-in kinds only */
     size_t strategic_list_count;
@@ -79,6 +78,9 @@ static inline const char *fl_resource_display(const struct fl_resource *resource
 {
     return resource->storage;
 }
+
+/* CONFLICT, in Kubernetes' words: somebody wrote `name` since the caller read it. */
+int fl_resource_stale(const struct fl_resource *resource, const char *name, struct fl_error *err);
 
 /* Objects of a converted resource, from and to the form they are stored in; in place. */
 void fl_resource_from_stored(const struct fl_resource *resource, json_t *object);

@@ -98,26 +98,6 @@ static bool has_type(const struct fl_schema_node *node, const json_t *value)
     }
 }
 
-static const char *type_word(const json_t *value)
-{
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return "object";
-    case JSON_ARRAY:
-        return "array";
-    case JSON_STRING:
-        return "string";
-    case JSON_INTEGER:
-        return "integer";
-    case JSON_REAL:
-        return "number";
-    case JSON_NULL:
-        return "null";
-    default:
-        return "boolean";
-    }
-}
-
 static void complain_type(struct run *run, struct outcome *outcome, struct place place,
                           const char *wanted, const char *got)
 {
@@ -152,7 +132,7 @@ static void check_type(struct run *run, const struct fl_schema_node *node, struc
     if (misses_format(run, node, place, outcome))
         return;
     if (node->type_name && (is_null ? !node->nullable : !has_type(node, place.value)))
-        complain_type(run, outcome, place, node->type_name, type_word(place.value));
+        complain_type(run, outcome, place, node->type_name, fl_json_type_name(place.value));
     else if (node->type_name || is_null || node->format)
         outcome->matches++;
 }

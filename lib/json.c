@@ -215,6 +215,27 @@ bool fl_json_bool(const json_t *value, const char *path, bool fallback)
     return json_is_boolean(member) ? json_is_true(member) : fallback;
 }
 
+const char *fl_json_type_name(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "object";
+    case JSON_ARRAY:
+        return "array";
+    case JSON_STRING:
+        return "string";
+    case JSON_INTEGER:
+        return "integer";
+    case JSON_REAL:
+        return "number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "boolean";
+    default:
+        return "null";
+    }
+}
+
 json_t *fl_json_ensure_object(json_t *object, const char *key)
 {
     json_t *member = json_object_get(object, key);

@@ -58,6 +58,9 @@ const char *fl_json_str(const json_t *value, const char *path);
 int64_t fl_json_int(const json_t *value, const char *path, int64_t fallback);
 bool fl_json_bool(const json_t *value, const char *path, bool fallback);
 
+/* "object", "array", "string", "integer", "number", "boolean" or "null". */
+const char *fl_json_type_name(const json_t *value);
+
 /* The object at `key`, made where it is absent or null. Borrowed. */
 json_t *fl_json_ensure_object(json_t *object, const char *key);
 /* Sets text at a key; NULL text removes the key. */

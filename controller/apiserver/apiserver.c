@@ -156,7 +156,7 @@ static int start_parts(struct fl_apiserver *server, const struct fl_apiserver_op
     uint64_t revision_before = fl_store_revision(server->store);
     int r;
 
-    server->catalog = fl_catalog_create(server->store);
+    server->catalog = fl_catalog_create();
     server->metrics = fl_metrics_create();
     server->documents = fl_documents_create(server);
     server->terminating_definitions = fl_map_create(free);

@@ -30,11 +30,10 @@ static void served_replace(void *value)
     fl_served_unref(value);
 }
 
-struct fl_catalog *fl_catalog_create(struct fl_store *store)
+struct fl_catalog *fl_catalog_create(void)
 {
     struct fl_catalog *catalog = fl_calloc(1, sizeof(*catalog));
 
-    (void)store;
     catalog->served = fl_map_create(served_replace);
     return catalog;
 }

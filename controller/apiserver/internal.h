@@ -36,7 +36,7 @@ struct fl_catalog; /* every served resource, for look-up and discovery */
 struct fl_served *fl_served_ref(struct fl_served *served);
 void fl_served_unref(struct fl_served *served);
 
-struct fl_catalog *fl_catalog_create(struct fl_store *store);
+struct fl_catalog *fl_catalog_create(void);
 void fl_catalog_destroy(struct fl_catalog *catalog);
 int fl_catalog_load_builtins(struct fl_catalog *catalog, struct fl_error *err);
 /* Takes up, replaces or drops what a definition defines; NULL crd: the definition is gone. */

@@ -63,11 +63,7 @@ int fl_scale_into_object(const struct fl_resource *resource, const json_t *scale
         return FL_E_BAD_REQUEST;
     if (revision && *revision &&
         !fl_streq(revision, fl_json_str(object, "metadata.resourceVersion")))
-        return fl_error_set(err, FL_E_CONFLICT,
-                            "Operation cannot be fulfilled on %s \"%s\": the object has been "
-                            "modified; please apply your changes to the latest version and try "
-                            "again",
-                            resource->storage, name);
+        return fl_resource_stale(resource, name, err);
     if (replicas && !json_is_integer(replicas))
         return fl_error_set(err, FL_E_BAD_REQUEST, "spec.replicas of a Scale must be an integer");
     if (wanted < 0)

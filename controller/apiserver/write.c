@@ -398,11 +398,7 @@ static int word_store_failure(struct edit *edit)
                             display, name);
     }
     case FL_E_CONFLICT:
-        return fl_error_set(&edit->err, FL_E_CONFLICT,
-                            "Operation cannot be fulfilled on %s \"%s\": the object has been "
-                            "modified; please apply your changes to the latest version and try "
-                            "again",
-                            display, name);
+        return fl_resource_stale(edit->resource, name, &edit->err);
     case FL_E_NOT_FOUND:
         return not_found(edit);
     default:
@@ -865,10 +861,7 @@ static int check_applied_revision(struct edit *edit, const json_t *applied)
         return 0;
     if (fl_option_revision("metadata.resourceVersion", sent, &number, &edit->err) < 0)
         return edit->err.code;
-    return fl_error_set(&edit->err, FL_E_CONFLICT,
-                        "Operation cannot be fulfilled on %s \"%s\": the object has been modified; "
-                        "please apply your changes to the latest version and try again",
-                        fl_resource_display(edit->resource), edit->request->name);
+    return fl_resource_stale(edit->resource, edit->request->name, &edit->err);
 }
 
 /* Who applies what is not there creates it, which the right to patch does not cover. */
