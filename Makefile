@@ -11,7 +11,7 @@ AR := gcc-ar
 
 LAYERS := lib api controller workloads reconcilers
 PACKAGES := jansson yaml-0.1 libcurl libevent libevent_pthreads libevent_openssl openssl \
-            libsodium sqlite3 libpcre2-8 zlib
+            libsodium sqlite3 libpcre2-8 zlib libgit2
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wold-style-definition -Wwrite-strings -Wpointer-arith -Wvla -Wformat=2 -Wundef \

@@ -1600,7 +1600,9 @@ enum fl_gitsync_deletion_policy {
 struct fl_gitsync_spec {
     /* Fetch and apply nothing more; what is applied stays. */
     bool suspend;
-    /* Address of the repository: https, ssh, git or file, or the short form `git@host:path`. */
+    /* Address of the repository: https, ssh, git or file, or the short form `git@host:path`.
+     * `dir:///FOLDER` is a watched folder of the control plane's machine, where that was started
+     * with --manifests FOLDER. */
     const char *url;
     /* Which commit is applied. Unset: the newest commit of the remote's default branch. */
     struct fl_git_ref ref;
