@@ -134,7 +134,8 @@ struct fl_run_list {
     size_t count;
 };
 
-/* Something about this Workload changed. Any thread; must not call back into the driver. */
+/* Something about this Workload changed; with both NULL: the nodes, or whether it can be asked. Any
+ * thread; must not call back into the driver. */
 typedef void fl_run_changed_fn(void *user, const char *ns, const char *name);
 
 /* Output of an instance, as it was written. */
