@@ -65,7 +65,7 @@ static int world_list(void *self, const struct fl_gvr *gvr, const char *ns,
     (void)gvr;
     world->lists++;
     if (is_told(&world->refuse_lists) || happens(world, world->faults.refuse_list))
-        return fl_error_set(err, FL_ERR_UNAVAILABLE, "no list today");
+        return fl_error_set(err, FL_E_UNAVAILABLE, "no list today");
     if (happens(world, world->faults.old_list)) {
         uint64_t now = fl_store_revision(world->store);
 
@@ -82,7 +82,7 @@ static int world_watch(void *self, const struct fl_gvr *gvr, const char *ns, uin
 
     (void)gvr;
     if (is_told(&world->refuse_watches) || happens(world, world->faults.refuse_watch))
-        return fl_error_set(err, FL_ERR_UNAVAILABLE, "no watch today");
+        return fl_error_set(err, FL_E_UNAVAILABLE, "no watch today");
     watch = fl_calloc(1, sizeof(*watch));
     *watch = (struct world_watch){.world = world, .wake = wake, .user = user};
     if (fl_store_watch(world->store, WORKLOADS, ns, revision, &watch->watch, err) < 0) {
@@ -152,7 +152,7 @@ static int world_next(void *self, void *user, struct fl_event *ret_event, struct
     if (world->end_watches || happens(world, world->faults.end_watch))
         watch->ended = true;
     if (watch->ended)
-        return fl_error_set(err, FL_ERR_EXPIRED, "too old");
+        return fl_error_set(err, FL_E_EXPIRED, "too old");
     if (watch->pocketed > 0 && happens(world, 300))
         return give_pocketed(watch, ret_event);
     do
@@ -186,8 +186,26 @@ static void world_close(void *self, void *user)
     free(watch);
 }
 
+static void world_destroy(void *self)
+{
+    (void)self;
+}
+
+static int world_call(void *self, const struct fl_api_user *user, const struct fl_api_call *call,
+                      int *ret_status, struct fl_bytes **ret_body, struct fl_error *err)
+{
+    (void)self;
+    (void)user;
+    (void)call;
+    (void)ret_status;
+    (void)ret_body;
+    return fl_error_set(err, FL_E_UNAVAILABLE, "a cache calls nothing");
+}
+
 static const struct fl_apiclient_ops world_ops = {
     .name = "world",
+    .destroy = world_destroy,
+    .call = world_call,
     .list = world_list,
     .watch = world_watch,
     .watch_next = world_next,
