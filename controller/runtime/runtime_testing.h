@@ -5,9 +5,8 @@
 #ifndef FL_CONTROLLER_RUNTIME_TESTING_H
 #define FL_CONTROLLER_RUNTIME_TESTING_H
 
-#include "controller/apiserver/apiserver.h"
+#include "controller/client/client_testing.h"
 #include "controller/runtime/internal.h"
-#include "lib/loop.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -169,12 +168,11 @@ typedef int rig_step_fn(struct rig *rig, struct fl_reconcile *rc, struct ship *s
                         struct fl_error *err);
 
 struct rig {
-    struct fl_fake_env fake;
-    struct fl_env *env;
-    struct fl_loop *loop;
-    struct fl_store *store;
-    struct fl_apiserver *server;
-    struct fl_apiclient *client;
+    struct fl_plane *plane;
+    struct fl_client_faults faults;
+    const struct fl_env *env;
+    struct fl_apiclient *client; /* of the manager; it fails when told to */
+    int calls;                   /* of it */
     struct fl_metric_registry *metrics;
     struct fl_manager *manager;
     struct fl_arena *arena;
@@ -246,36 +244,49 @@ static inline void rig_restart(struct rig *rig)
     rig_make_manager(rig);
 }
 
-static inline struct rig *rig_create_server(uint64_t seed)
+static inline int rig_count_call(void *user, const struct fl_client_moment *moment)
+{
+    struct rig *rig = user;
+
+    if (moment->use == FL_CLIENT_CALL && !moment->after)
+        rig->calls++;
+    return 0;
+}
+
+static inline struct rig *rig_create(uint64_t seed)
 {
     struct rig *rig = fl_calloc(1, sizeof(*rig));
-    struct fl_apiserver_options options = {
-        .version = "test",
+    struct fl_plane_options options = {
+        .simulated = true,
+        .seed = seed,
         .definitions = testing_definitions,
         .definition_count = FL_COUNT_OF(testing_definitions),
     };
-    struct fl_store_options store_options = {.driver = "memory"};
     struct fl_error err = {0};
 
-    fl_fake_env_init(&rig->fake, seed, NULL);
-    rig->env = &rig->fake.env;
+    if (fl_plane_create(&options, &rig->plane, &err) < 0)
+        fail_msg("%s", err.msg);
+    rig->env = &rig->plane->env;
     rig->arena = fl_arena_create();
     rig->metrics = fl_metrics_registry_create();
-    store_options.env = options.env = rig->env;
-    if (fl_store_open(&store_options, &rig->store, &err) < 0 ||
-        fl_loop_create_simulated(&rig->fake, &rig->loop, &err) < 0)
-        fail_msg("%s", err.msg);
-    options.loop = rig->loop;
-    options.store = rig->store;
-    if (fl_apiserver_create(&options, &rig->server, &err) < 0)
-        fail_msg("%s", err.msg);
-    rig->client = fl_apiclient_create_local(rig->env, rig->loop, rig->store, rig->server);
+    rig->faults = (struct fl_client_faults){.moment = rig_count_call, .user = rig};
+    rig->client = fl_apiclient_create_faulty(rig->env, rig->plane->client, &rig->faults);
     return rig;
+}
+
+static inline void rig_destroy(struct rig *rig)
+{
+    fl_manager_destroy(rig->manager);
+    fl_apiclient_destroy(rig->client);
+    fl_plane_destroy(rig->plane);
+    fl_metrics_registry_destroy(rig->metrics);
+    fl_arena_destroy(rig->arena);
+    free(rig);
 }
 
 static inline int rig_setup(void **state)
 {
-    struct rig *rig = rig_create_server(1);
+    struct rig *rig = rig_create(1);
 
     rig->ops = rig_ops();
     rig_make_manager(rig);
@@ -283,26 +294,9 @@ static inline int rig_setup(void **state)
     return 0;
 }
 
-static inline void rig_quiet(struct rig *rig)
-{
-    while (fl_loop_step(rig->loop) > 0)
-        ;
-}
-
 static inline int rig_teardown(void **state)
 {
-    struct rig *rig = *state;
-
-    fl_manager_destroy(rig->manager);
-    fl_apiclient_destroy(rig->client);
-    fl_apiserver_hang_up(rig->server);
-    rig_quiet(rig);
-    fl_apiserver_destroy(rig->server);
-    fl_store_close(rig->store);
-    fl_loop_destroy(rig->loop);
-    fl_metrics_registry_destroy(rig->metrics);
-    fl_arena_destroy(rig->arena);
-    free(rig);
+    rig_destroy(*state);
     return 0;
 }
 
@@ -326,7 +320,8 @@ static inline size_t rig_settle(struct rig *rig)
     do {
         size_t now;
 
-        done = fl_loop_step(rig->loop) + fl_manager_pump(rig->manager);
+        assert_true(fl_plane_settle(rig->plane));
+        done = fl_manager_pump(rig->manager);
         now = rig_process_all(rig);
         passes += now;
         done += now;
@@ -338,7 +333,7 @@ static inline size_t rig_settle(struct rig *rig)
 
 static inline size_t rig_advance(struct rig *rig, int64_t ms)
 {
-    fl_fake_env_advance(&rig->fake, ms);
+    assert_true(fl_plane_advance(rig->plane, ms));
     return rig_settle(rig);
 }
 
@@ -368,7 +363,7 @@ static inline json_t *rig_try(struct rig *rig, const char *method, const char *t
 {
     struct fl_error err = {0};
     json_t *value = NULL;
-    int r = fl_apiclient_call(rig->client,
+    int r = fl_apiclient_call(rig->plane->client,
                               &(struct fl_api_call){.method = method,
                                                     .target = target,
                                                     .content_type = body ? type : NULL,
