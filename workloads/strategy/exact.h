@@ -40,7 +40,8 @@ int fl_exact_fold(struct fl_exact *exact, const struct fl_model *update, double 
                   int64_t weight, struct fl_error *err);
 /* What a tier hands up, as a model of I64 tensors with the float tensors' names; and taking it in.
  */
-struct fl_model *fl_exact_partial(const struct fl_exact *exact);
+int fl_exact_partial(const struct fl_exact *exact, struct fl_model **ret_partial,
+                     struct fl_error *err);
 int fl_exact_fold_partial(struct fl_exact *exact, const struct fl_model *partial, int64_t weight,
                           struct fl_error *err);
 int64_t fl_exact_weight(const struct fl_exact *exact);
