@@ -13,7 +13,7 @@
 
 /* What is done with a Workload as a whole. */
 enum fl_workload_intent {
-    FL_INTENT_RUN,
+    FL_INTENT_RUN = 0,
     FL_INTENT_SUSPEND, /* stop all, keep the records */
     FL_INTENT_DELETE,  /* stop all, remove what has ended */
 };
