@@ -20,6 +20,8 @@ typedef int fl_orchestrator_make_fn(void *user, const char *name, fl_run_changed
                                     struct fl_error *err);
 void fl_orchestrators_register(struct fl_orchestrators *orchestrators, const char *type,
                                fl_orchestrator_make_fn *make, void *user);
+/* Where drivers' changes go from then on. With `ns` NULL, `name` is that of an orchestrator whose
+ * nodes changed. */
 void fl_orchestrators_on_changed(struct fl_orchestrators *orchestrators, fl_run_changed_fn *changed,
                                  void *user);
 
