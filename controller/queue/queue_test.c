@@ -550,32 +550,88 @@ static void threads_lose_nothing_and_share_nothing(void **state)
     fl_lock_destroy(crowd.lock);
 }
 
-/* Workers that wait already must wake for delays by themselves: nothing else happens. */
-static void waiting_workers_wake_for_delayed_keys(void **state)
+static void crowd_init(struct crowd *crowd)
 {
-    struct crowd crowd = {.env = fl_env_real(NULL)};
-    struct fl_thread *workers[WORKERS];
+    *crowd = (struct crowd){.env = fl_env_real(NULL)};
+    crowd->lock = fl_lock_create();
+    crowd->changed = fl_signal_create();
+    crowd->queue = fl_queue_create(
+        &(struct fl_queue_options){.env = &crowd->env, .name = "crowd", .base_delay_ms = 1});
+}
+
+static void crowd_finish(struct crowd *crowd)
+{
+    fl_queue_destroy(crowd->queue);
+    fl_signal_destroy(crowd->changed);
+    fl_lock_destroy(crowd->lock);
+}
+
+static void tell_after(struct crowd *crowd, int k, int64_t delay_ms)
+{
     char key[16];
 
+    (void)snprintf(key, sizeof(key), "ns/%d", k);
+    atomic_fetch_add(&crowd->told[k], 1);
+    fl_queue_add_after(crowd->queue, key, delay_ms);
+}
+
+/* Workers wait, one of them for an hour; a sooner delay must wake one in its time, though nothing
+ * else happens. */
+static void a_sooner_delay_wakes_waiting_workers(void **state)
+{
+    struct fl_thread *workers[WORKERS];
+    struct crowd crowd;
+
     (void)state;
-    crowd.lock = fl_lock_create();
-    crowd.changed = fl_signal_create();
-    crowd.queue = fl_queue_create(&(struct fl_queue_options){.env = &crowd.env, .name = "delayed"});
+    crowd_init(&crowd);
+    fl_queue_add_after(crowd.queue, "ns/0", 3600000);
     for (int i = 0; i < WORKERS; i++)
         start("worker", work, &crowd, &workers[i]);
-    for (int k = KEYS - 1; k >= 0; k--) { /* each sooner than those before it */
-        (void)snprintf(key, sizeof(key), "ns/%d", k);
-        atomic_store(&crowd.told[k], 1);
-        fl_queue_add_after(crowd.queue, key, 20 + 5 * k);
+    for (int k = 1; k < KEYS; k++) {
+        tell_after(&crowd, k, 10);
+        wait_until_all_seen(&crowd);
     }
-    fl_queue_add_after(crowd.queue, "ns/0", 3600000);
-    wait_until_all_seen(&crowd);
     fl_queue_shut_down(crowd.queue);
     for (int i = 0; i < WORKERS; i++)
         fl_thread_join(workers[i]);
-    fl_queue_destroy(crowd.queue);
-    fl_signal_destroy(crowd.changed);
-    fl_lock_destroy(crowd.lock);
+    crowd_finish(&crowd);
+}
+
+/* Holds its key until every worker has one. */
+static void hold_until_all_have_one(void *user)
+{
+    struct crowd *crowd = user;
+    FL_CLEANUP(fl_freep) char *key = fl_queue_get(crowd->queue);
+    int k = key_number(key);
+
+    FL_LOCKED(crowd->lock);
+    atomic_store(&crowd->seen[k], atomic_load(&crowd->told[k]));
+    fl_signal_all(crowd->changed);
+    while (!all_seen(crowd))
+        if (!fl_signal_wait(crowd->changed, crowd->lock, 120000))
+            break;
+    fl_queue_done(crowd->queue, key);
+}
+
+/* Who waited for the first delay leaves with its key, and another one must wait for the next. */
+static void the_wait_for_delays_is_handed_over(void **state)
+{
+    struct fl_thread *workers[WORKERS];
+
+    (void)state;
+    for (int round = 0; round < 10; round++) {
+        struct crowd crowd;
+
+        crowd_init(&crowd);
+        for (int i = 0; i < WORKERS; i++)
+            start("worker", hold_until_all_have_one, &crowd, &workers[i]);
+        for (int k = 0; k < WORKERS; k++)
+            tell_after(&crowd, k, 5 + 4 * k);
+        wait_until_all_seen(&crowd);
+        for (int i = 0; i < WORKERS; i++)
+            fl_thread_join(workers[i]);
+        crowd_finish(&crowd);
+    }
 }
 
 int main(void)
@@ -593,7 +649,8 @@ int main(void)
         WITH_RIG(metrics_end_with_the_queue),
         cmocka_unit_test(agrees_with_a_naive_model),
         cmocka_unit_test(threads_lose_nothing_and_share_nothing),
-        cmocka_unit_test(waiting_workers_wake_for_delayed_keys),
+        cmocka_unit_test(a_sooner_delay_wakes_waiting_workers),
+        cmocka_unit_test(the_wait_for_delays_is_handed_over),
     };
 
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
