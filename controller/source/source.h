@@ -31,6 +31,8 @@ struct fl_snapshot {
         *files; /* .yaml, .yml, .json under path, less what is excluded; by path */
     size_t file_count;
 };
+/* For drivers: an empty one of one reference, with its arena. */
+struct fl_snapshot *fl_snapshot_create(void);
 struct fl_snapshot *fl_snapshot_ref(struct fl_snapshot *snapshot);
 void fl_snapshot_unref(struct fl_snapshot *snapshot);
 FL_DEFINE_CLEANUP(struct fl_snapshot, fl_snapshot_unref)
