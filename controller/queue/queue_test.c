@@ -1,5 +1,6 @@
 #include "controller/queue/queue.h"
 
+#include "controller/queue/queue_internal.h"
 #include "controller/runtime/metrics.h"
 #include "lib/map.h"
 #include "lib/str.h"
@@ -226,6 +227,59 @@ static void jitter_spreads_keys(void **state)
     assert_true(last - first > 100);
 }
 
+static void keeps_nothing_of_forgotten_keys(void **state)
+{
+    struct rig *rig = *state;
+    char key[16];
+
+    for (int i = 0; i < 1000; i++) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        if (i % 2)
+            fl_queue_add(rig->queue, key);
+        else
+            fl_queue_add_rate_limited(rig->queue, key);
+        fl_fake_env_advance(&rig->fake, 10);
+        assert_next(rig->queue, key);
+        fl_queue_done(rig->queue, key);
+        assert_int_equal(fl_queue_known(rig->queue), i % 2 ? 0 : 1);
+        fl_queue_forget(rig->queue, key);
+        assert_int_equal(fl_queue_known(rig->queue), 0);
+    }
+    fl_queue_add(rig->queue, "ready");
+    fl_queue_add_after(rig->queue, "delayed", 10);
+    fl_queue_add_rate_limited(rig->queue, "failed");
+    assert_int_equal(fl_queue_known(rig->queue), 3);
+    fl_queue_shut_down(rig->queue);
+    assert_int_equal(fl_queue_known(rig->queue), 1);
+}
+
+/* The heap with removals in the middle, against a look at all items. */
+static void delays_end_in_their_order(void **state)
+{
+    struct fl_queue_item items[40] = {0};
+    struct fl_queue_delays delays = {0};
+    struct fl_fake_env chance;
+
+    (void)state;
+    fl_fake_env_init(&chance, 3, NULL);
+    for (int i = 0; i < 20000; i++) {
+        struct fl_queue_item *item = &items[fl_random_below(&chance.env, FL_COUNT_OF(items))];
+        const struct fl_queue_item *first = NULL;
+
+        if (fl_random_below(&chance.env, 2))
+            (void)fl_queue_delays_put(&delays, item, (int64_t)fl_random_below(&chance.env, 100));
+        else if (item->delay_at)
+            fl_queue_delays_remove(&delays, item);
+        for (size_t k = 0; k < FL_COUNT_OF(items); k++)
+            if (items[k].delay_at &&
+                (!first || items[k].due_ms < first->due_ms ||
+                 (items[k].due_ms == first->due_ms && items[k].order < first->order)))
+                first = &items[k];
+        assert_ptr_equal(fl_queue_delays_first(&delays), first);
+    }
+    free(delays.items);
+}
+
 static void shut_down_drops_what_was_in(void **state)
 {
     struct rig *rig = *state;
@@ -440,7 +494,7 @@ struct crowd {
     struct fl_env env;
     struct fl_queue *queue;
     atomic_int told[KEYS], seen[KEYS], in_hand[KEYS];
-    atomic_int twice, producing;
+    atomic_int twice, producing, idle;
     struct fl_lock *lock;
     struct fl_signal *changed; /* a worker has seen something */
 };
@@ -597,41 +651,63 @@ static void a_sooner_delay_wakes_waiting_workers(void **state)
     crowd_finish(&crowd);
 }
 
-/* Holds its key until every worker has one. */
-static void hold_until_all_have_one(void *user)
+/* Holds its key until all keys of the round are in hand. */
+static void hold_until_all_are_seen(void *user)
 {
     struct crowd *crowd = user;
-    FL_CLEANUP(fl_freep) char *key = fl_queue_get(crowd->queue);
-    int k = key_number(key);
+    char *key;
 
-    FL_LOCKED(crowd->lock);
-    atomic_store(&crowd->seen[k], atomic_load(&crowd->told[k]));
-    fl_signal_all(crowd->changed);
-    while (!all_seen(crowd))
-        if (!fl_signal_wait(crowd->changed, crowd->lock, 120000))
-            break;
-    fl_queue_done(crowd->queue, key);
+    for (atomic_fetch_add(&crowd->idle, 1); (key = fl_queue_get(crowd->queue));
+         atomic_fetch_add(&crowd->idle, 1)) {
+        int k = key_number(key);
+
+        atomic_fetch_sub(&crowd->idle, 1);
+        FL_LOCKED(crowd->lock);
+        atomic_store(&crowd->seen[k], atomic_load(&crowd->told[k]));
+        fl_signal_all(crowd->changed);
+        while (!all_seen(crowd))
+            if (!fl_signal_wait(crowd->changed, crowd->lock, 120000))
+                break;
+        fl_queue_done(crowd->queue, key);
+        free(key);
+    }
 }
 
-/* Who waited for the first delay leaves with its key, and another one must wait for the next. */
+static void wait_until_idle(struct crowd *crowd)
+{
+    int64_t deadline = fl_monotonic_ms(&crowd->env) + 120000;
+
+    FL_LOCKED(crowd->lock);
+    while (atomic_load(&crowd->idle) < WORKERS) {
+        assert_true(fl_monotonic_ms(&crowd->env) < deadline);
+        (void)fl_signal_wait(crowd->changed, crowd->lock, 1);
+    }
+}
+
+/* As many keys as workers, each held until all are in hand: some at once, some after a delay. The
+ * worker that waits for the first delay may be given a key of those that come at once, and another
+ * one must wait in its place. */
 static void the_wait_for_delays_is_handed_over(void **state)
 {
     struct fl_thread *workers[WORKERS];
+    struct crowd crowd;
 
     (void)state;
-    for (int round = 0; round < 10; round++) {
-        struct crowd crowd;
-
-        crowd_init(&crowd);
-        for (int i = 0; i < WORKERS; i++)
-            start("worker", hold_until_all_have_one, &crowd, &workers[i]);
+    crowd_init(&crowd);
+    for (int i = 0; i < WORKERS; i++)
+        start("worker", hold_until_all_are_seen, &crowd, &workers[i]);
+    for (int round = 0; round < 60; round++) {
+        wait_until_idle(&crowd);
+        fl_lock_take(crowd.lock); /* a round begins at once: nobody lets go before all are in */
         for (int k = 0; k < WORKERS; k++)
-            tell_after(&crowd, k, 5 + 4 * k);
+            tell_after(&crowd, k, k <= round % WORKERS ? 5 + k : 0);
+        fl_lock_release(crowd.lock);
         wait_until_all_seen(&crowd);
-        for (int i = 0; i < WORKERS; i++)
-            fl_thread_join(workers[i]);
-        crowd_finish(&crowd);
     }
+    fl_queue_shut_down(crowd.queue);
+    for (int i = 0; i < WORKERS; i++)
+        fl_thread_join(workers[i]);
+    crowd_finish(&crowd);
 }
 
 int main(void)
@@ -645,6 +721,8 @@ int main(void)
         WITH_RIG(keys_that_are_due_together_keep_their_order),
         WITH_RIG(backs_off_per_key),
         cmocka_unit_test(jitter_spreads_keys),
+        WITH_RIG(keeps_nothing_of_forgotten_keys),
+        cmocka_unit_test(delays_end_in_their_order),
         WITH_RIG(shut_down_drops_what_was_in),
         WITH_RIG(metrics_end_with_the_queue),
         cmocka_unit_test(agrees_with_a_naive_model),
