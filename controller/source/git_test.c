@@ -576,6 +576,105 @@ static void a_silent_remote_ends_at_the_deadline(void **state)
     assert_int_equal(close(fd), 0);
 }
 
+/* --- signatures --- */
+
+#define SIGNED "git -c gpg.format=ssh -c user.signingKey=$PWD/../%s "
+
+/* Two keys, of which `ours` is allowed. */
+static struct fl_source_request signed_request(struct rig *rig)
+{
+    struct fl_source_request request = request_of(rig);
+    const char **signers = fl_new_array(rig->arena, const char *, 1);
+
+    shell(rig, "ssh-keygen -q -t ed25519 -N '' -C 'our key' -f ours;"
+               "ssh-keygen -q -t ed25519 -N '' -C 'their key' -f theirs");
+    signers[0] = output(rig, "cat ours.pub");
+    request.allowed_signers = signers;
+    request.allowed_signer_count = 1;
+    return request;
+}
+
+static void only_signed_commits_pass(void **state)
+{
+    struct rig *rig = *state;
+    struct fl_source_request request = signed_request(rig);
+    struct fl_fetch_result result;
+    const char *good;
+
+    fetch_refuse(rig, &request, "NotSigned", FL_E_FORBIDDEN, "not signed");
+    shell(rig, "cd src; " SIGNED "commit -qS --allow-empty -m good; git push -q origin main",
+          "ours");
+    good = main_revision(rig);
+    result = fetch(rig, &request);
+    assert_int_equal(result.state, FL_FETCH_DONE);
+    assert_true(fl_str_has_prefix(result.snapshot->signer, "SHA256:"));
+    assert_true(fl_str_has_suffix(result.snapshot->signer, " our key"));
+    fl_fetch_result_finish(&result);
+    shell(rig, "cd src; " SIGNED "commit -qS --allow-empty -m bad; git push -q origin main",
+          "theirs");
+    fetch_refuse(rig, &request, "NotSigned", FL_E_FORBIDDEN, "not an allowed signer");
+    result = fetch(rig, &request);
+    assert_string_equal(result.attempted, main_revision(rig));
+    assert_string_equal(result.snapshot->revision, good);
+    assert_non_null(result.snapshot->signer);
+    fl_fetch_result_finish(&result);
+}
+
+/* Each script makes a commit object on standard output out of a good one on standard input. */
+static void forged_commits_are_refused(void **state)
+{
+    struct rig *rig = *state;
+    static const struct {
+        const char *script, *text;
+    } rows[] = {
+        {"sed 's/^good$/evil/'", "is of other content"},
+        {"sed 's/^author a/author b/'", "is of other content"},
+        {"sed '/^ .*END SSH/d'", "cut off"},
+        {"sed 's/^ U1NI/ U1NJ/'", "damaged"},
+        {"sed 's/SSH SIGNATURE/PGP SIGNATURE/'", "GPG"},
+        {"sed '/^gpgsig/,/END SSH/d'", "not signed"},
+    };
+    struct fl_source_request request = signed_request(rig);
+
+    shell(rig, "cd src; " SIGNED "commit -qS --allow-empty -m good; git push -q origin main",
+          "ours");
+    for (size_t i = 0; i < FL_COUNT_OF(rows); i++) {
+        shell(rig,
+              "cd src; git push -qf origin $(git cat-file commit HEAD | %s | git hash-object "
+              "-t commit -w --literally --stdin):refs/heads/main",
+              rows[i].script);
+        fetch_refuse(rig, &request, "NotSigned", FL_E_FORBIDDEN, rows[i].text);
+    }
+}
+
+/* An annotated tag may vouch for a commit that has no signature, under its own name only. */
+static void a_signed_tag_vouches_for_its_commit(void **state)
+{
+    struct rig *rig = *state;
+    struct fl_source_request request = signed_request(rig);
+    struct fl_fetch_result result;
+
+    shell(rig,
+          "cd src; " SIGNED "tag -s -m x good; git tag plain; git tag -a -m x unsigned;"
+          "git push -q origin --tags; git -C ../remote.git update-ref refs/tags/moved "
+          "$(git rev-parse good)",
+          "ours");
+    shell(rig, "cd src; " SIGNED "tag -s -m x bad; git push -q origin bad", "theirs");
+    request.tag = "good";
+    result = fetch(rig, &request);
+    assert_int_equal(result.state, FL_FETCH_DONE);
+    assert_true(fl_str_has_suffix(result.snapshot->signer, " our key"));
+    fl_fetch_result_finish(&result);
+    request.tag = "plain";
+    fetch_refuse(rig, &request, "NotSigned", FL_E_FORBIDDEN, "not signed");
+    request.tag = "unsigned";
+    fetch_refuse(rig, &request, "NotSigned", FL_E_FORBIDDEN, "tag unsigned: not signed");
+    request.tag = "bad";
+    fetch_refuse(rig, &request, "NotSigned", FL_E_FORBIDDEN, "not an allowed signer");
+    request.tag = "moved";
+    fetch_refuse(rig, &request, "NotSigned", FL_E_FORBIDDEN, "it is the tag \"good\"");
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +696,9 @@ int main(int argc, char **argv)
         TEST(the_machines_configuration_has_no_say),
         TEST(forgetting_leaves_nothing),
         TEST(a_silent_remote_ends_at_the_deadline),
+        TEST(only_signed_commits_pass),
+        TEST(forged_commits_are_refused),
+        TEST(a_signed_tag_vouches_for_its_commit),
     };
 
     if (fl_git_is_fetch(argc, argv))
