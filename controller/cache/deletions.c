@@ -44,16 +44,6 @@ void fl_cache_deletions_note(struct fl_cache_deletions *deletions, const char *n
         forget_oldest(deletions);
 }
 
-void fl_cache_deletions_drop(struct fl_cache_deletions *deletions, const char *ns, const char *name)
-{
-    FL_CLEANUP(fl_freep) char *key = NULL;
-
-    if (fl_map_count(deletions->revisions) == 0)
-        return;
-    key = fl_asprintf("%s/%s", ns, name);
-    (void)fl_map_remove(deletions->revisions, key);
-}
-
 void fl_cache_deletions_listed(struct fl_cache_deletions *deletions, uint64_t revision)
 {
     const char *key;
