@@ -284,3 +284,13 @@ void fl_orchestrators_each(struct fl_orchestrators *orchestrators,
         fl_orchestrators_put(orchestrators, driver);
     }
 }
+
+const char *fl_edgenode_name(struct fl_arena *arena, const struct fl_node_list *nodes, size_t i)
+{
+    const struct fl_node *node = &nodes->items[i];
+
+    for (size_t other = 0; other < nodes->count; other++)
+        if (other != i && strcmp(nodes->items[other].name, node->name) == 0)
+            return fl_arena_printf(arena, "%s.%s", node->cluster, node->name);
+    return node->name;
+}

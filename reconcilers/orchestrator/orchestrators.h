@@ -45,4 +45,8 @@ void fl_orchestrators_each(struct fl_orchestrators *orchestrators,
                                         struct fl_orchestrator_driver *driver),
                            void *user);
 
+/* What the EdgeNode of the i-th node is called: as the node, or CLUSTER.NODE where nodes of several
+ * clusters have the same name. Arena or lent. */
+const char *fl_edgenode_name(struct fl_arena *arena, const struct fl_node_list *nodes, size_t i);
+
 #endif
