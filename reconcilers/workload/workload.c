@@ -12,10 +12,9 @@ static int supervise(struct fl_workload_view *view, struct fl_error *err)
     int r;
 
     r = fl_workload_look(view, err);
-    if (r == 0)
-        r = fl_workload_act(view, err);
     if (r < 0)
         return r;
+    r = fl_workload_act(view, err);
     fl_workload_fill_status(view);
     if (view->decision.look_again_ms >= 0)
         fl_requeue_after(view->rc, view->decision.look_again_ms);
@@ -97,7 +96,7 @@ static bool lacks_a_place(const json_t *object)
 static void by_want_of_place(const json_t *object, fl_index_emit_fn *emit, void *user)
 {
     if (lacks_a_place(object))
-        by_orchestrator(object, emit, user);
+        emit(user, "waits");
 }
 
 static const struct fl_cache_index indexes[] = {
@@ -135,21 +134,9 @@ void fl_workload_controller_wake(struct fl_workload_controller *controller,
     wake_by(controller, "orchestrator", orchestrator);
 }
 
-static const char *orchestrator_of(struct fl_workload_controller *controller,
-                                   struct fl_arena *arena, const char *ns, const char *name)
-{
-    FL_CLEANUP(fl_object_unrefp)
-    struct fl_object *object = fl_cache_get(controller->workloads, ns, name);
-    FL_JSON json = object ? fl_object_parse(object) : NULL;
-    const char *orchestrator = fl_json_str(json, "spec.orchestrator");
-
-    return orchestrator ? fl_arena_strdup(arena, orchestrator) : "local";
-}
-
 /* A run that ends may leave room for those that wait for it. */
 static void on_changed(void *user, const char *ns, const char *name)
 {
-    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     struct fl_workload_controller *controller = user;
 
     if (!ns) {
@@ -158,7 +145,7 @@ static void on_changed(void *user, const char *ns, const char *name)
         return;
     }
     fl_manager_enqueue(controller->manager, ops.controller, ns, name);
-    wake_by(controller, "noplace", orchestrator_of(controller, arena, ns, name));
+    wake_by(controller, "noplace", "waits");
 }
 
 int fl_workload_controller_create(struct fl_manager *manager,

@@ -38,6 +38,25 @@ static int without_orchestrator(struct fl_workload_view *view)
                       view->intent == FL_INTENT_RUN ? "" : ", on which instances may still run");
 }
 
+static bool is_ready(const struct fl_orchestrator *orchestrator)
+{
+    const struct fl_condition *ready = fl_condition_find(&orchestrator->status.conditions, "Ready");
+
+    return ready && ready->status == FL_CONDITION_STATUS_TRUE;
+}
+
+/* A control plane that has just begun makes its drivers in a moment. That is no news to tell. */
+static int without_driver(struct fl_workload_view *view, struct fl_error *err)
+{
+    const char *name = view->workload->spec.orchestrator;
+
+    if (is_ready(view->orchestrator))
+        return fl_error_set(err, FL_E_CONFLICT, "the driver of Orchestrator %s is being made",
+                            name);
+    return fl_not_yet(view->rc, "Scheduled", "OrchestratorNotReady",
+                      "Orchestrator %s is not reachable", name);
+}
+
 int fl_workload_view_open(struct fl_workload_view *view, struct fl_error *err)
 {
     const char *name = view->workload->spec.orchestrator;
@@ -52,8 +71,7 @@ int fl_workload_view_open(struct fl_workload_view *view, struct fl_error *err)
     view->orchestrator = object;
     view->driver = fl_orchestrators_get(view->controller->orchestrators, name);
     if (!view->driver)
-        return fl_not_yet(view->rc, "Scheduled", "OrchestratorNotReady",
-                          "Orchestrator %s is not reachable yet", name);
+        return without_driver(view, err);
     apply_defaults(view);
     view->spec_hash = fl_workload_spec_hash(view->workload, view->rc->arena);
     return FL_STEP_DONE;
