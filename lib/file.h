@@ -29,4 +29,7 @@ int fl_file_write_parts(const char *path, const struct fl_file_part *parts, size
 /* mkdir -p with `mode` for what is made. */
 int fl_dir_ensure(const char *path, mode_t mode, struct fl_error *err);
 
+/* rm -rf: a folder with all in it. Gone already is fine. Follows no links. */
+int fl_dir_remove(const char *path, struct fl_error *err);
+
 #endif

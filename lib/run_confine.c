@@ -17,15 +17,24 @@ static int bound(int resource, const char *name, size_t value, struct fl_error *
     return 0;
 }
 
-/* Sanitizers reserve terabytes of address space that they never use. */
+/* Sanitizers reserve terabytes of address space that they never use, and trace themselves. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED true
+#else
+#define IS_SANITIZED false
+#endif
+
 static int bound_memory(size_t bytes, struct fl_error *err)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    (void)bytes, (void)err;
+    return bytes > 0 && !IS_SANITIZED ? bound(RLIMIT_AS, "memory", bytes, err) : 0;
+}
+
+static int bound_rights(struct fl_error *err)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        (!IS_SANITIZED && prctl(PR_SET_DUMPABLE, 0) < 0))
+        return fl_error_errno(err, errno, "bound on rights");
     return 0;
-#else
-    return bytes > 0 ? bound(RLIMIT_AS, "memory", bytes, err) : 0;
-#endif
 }
 
 /* No handler is set, so the signal ends the process. */
@@ -57,9 +66,8 @@ int fl_run_confine(const struct fl_run_confinement *confinement, struct fl_error
 {
     int r = bound(RLIMIT_CORE, "core files", 0, err);
 
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return fl_error_errno(err, errno, "confine");
+    if (r == 0)
+        r = bound_rights(err);
     if (r == 0)
         r = bound_memory(confinement->memory_bytes, err);
     if (r == 0 && confinement->file_bytes > 0)

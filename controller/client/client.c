@@ -75,6 +75,13 @@ struct fl_apiclient *fl_apiclient_as(struct fl_apiclient *client, const struct f
     return new_client(client->env, client->ops, client->self, user);
 }
 
+const struct fl_apiclient_ops *fl_apiclient_driver(const struct fl_apiclient *client,
+                                                   void **ret_self)
+{
+    *ret_self = client->self;
+    return client->ops;
+}
+
 void fl_apiclient_destroy(struct fl_apiclient *client)
 {
     if (!client)

@@ -32,18 +32,21 @@ struct driver {
     const char *name;
     bool simulated;
     const char *store;
+    bool faulty;
 };
 
 static const struct driver drivers[] = {
-    {"local, threads, memory", false, "memory"},
-    {"local, threads, sqlite", false, "sqlite"},
-    {"local, simulated", true, "memory"},
+    {"local, threads, memory", false, "memory", false},
+    {"local, threads, sqlite", false, "sqlite", false},
+    {"local, simulated", true, "memory", false},
+    {"faulty, without faults", true, "memory", true},
 };
 
 struct fixture {
     const struct driver *driver;
     struct fl_plane *plane;
     struct fl_apiclient *client;
+    struct fl_client_faults faults;
     char folder[64], path[96];
 };
 
@@ -68,6 +71,8 @@ static struct fixture *open_fixture(const struct driver *driver)
     if (fl_plane_create(&options, &f->plane, &err) < 0)
         fail_msg("%s", err.msg);
     f->client = f->plane->client;
+    if (driver->faulty)
+        f->client = fl_apiclient_create_faulty(&f->plane->env, f->client, &f->faults);
     return f;
 }
 
@@ -76,6 +81,8 @@ static void close_fixture(struct fixture *f)
     static const char *const suffixes[] = {"", "-wal", "-shm"};
     char path[128];
 
+    if (f->driver->faulty)
+        fl_apiclient_destroy(f->client);
     fl_plane_destroy(f->plane);
     for (size_t i = 0; i < FL_COUNT_OF(suffixes); i++) {
         (void)snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);

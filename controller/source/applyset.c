@@ -283,6 +283,20 @@ static void note_definition(struct run *run, const struct target *target, const 
                                             fl_str_or(fl_json_str(object, "spec.names.kind"), "")));
 }
 
+/* The server quotes what it refuses, and a Secret's values are for nobody who reads a status. */
+static int hide_values(const struct target *target, struct fl_error *err)
+{
+    bool is_plain = err->code == FL_E_FORBIDDEN || err->code == FL_E_NOT_FOUND ||
+                    fl_error_is_retryable(err->code);
+
+    if (!is_secret(target) || (is_plain && err->code != FL_E_INTERNAL))
+        return err->code;
+    return fl_error_set(err, err->code,
+                        "is refused (%s); the API's words are not shown, since they may quote a "
+                        "value",
+                        fl_error_reason(err->code));
+}
+
 static int write_target(struct run *run, struct target *target, const struct fl_gvr *gvr,
                         bool dry_run, struct fl_error *err)
 {
@@ -307,7 +321,7 @@ static int write_target(struct run *run, struct target *target, const struct fl_
     else
         r = send_config(run, gvr, config, dry_run, &applied, err);
     if (r < 0)
-        return r;
+        return hide_values(target, err);
     if (dry_run) {
         note_definition(run, target, live, applied);
         return 0;
@@ -323,17 +337,10 @@ static bool is_worth_another_round(int code)
     return code == FL_E_NOT_FOUND || (code != FL_E_CONFLICT && fl_error_is_retryable(code));
 }
 
-/* The server quotes what it refuses, and a Secret's values are for nobody who may read this. */
-static const char *say(struct run *run, const struct target *target, const struct fl_error *err)
+static const char *say(struct run *run, const struct fl_error *err)
 {
     const char *hint = run->options->forbidden_hint;
 
-    if (is_secret(target) && (err->code == FL_E_INVALID || err->code == FL_E_BAD_REQUEST) &&
-        strstr(err->msg, "alue"))
-        return fl_arena_printf(run->arena,
-                               "is refused as %s; the API's words are not shown, since they may "
-                               "quote a value",
-                               fl_error_reason(err->code));
     if (err->code == FL_E_FORBIDDEN && hint)
         return fl_arena_printf(run->arena, "%s; %s", err->msg, hint);
     return fl_arena_strdup(run->arena, err->msg);
@@ -343,7 +350,7 @@ static void fail(struct run *run, struct target *target, const struct fl_error *
 {
     target->progress = FAILED;
     target->again = is_worth_another_round(err->code);
-    target->message = say(run, target, err);
+    target->message = say(run, err);
 }
 
 static void apply_target(struct run *run, struct target *target)
@@ -498,11 +505,11 @@ static void prune_or_keep(struct run *run, struct fl_inventory_item *item, bool 
         return;
     }
     run->result->prune_failed = true;
-    add_fault(run, (struct fl_fault){
-                       .object = fl_arena_printf(run->arena, "%s/%s", item->kind, item->name),
-                       .message = fl_arena_printf(run->arena, "cannot be pruned: %s",
-                                                  say(run, &(struct target){.item = *item}, &err)),
-                   });
+    add_fault(run,
+              (struct fl_fault){
+                  .object = fl_arena_printf(run->arena, "%s/%s", item->kind, item->name),
+                  .message = fl_arena_printf(run->arena, "cannot be pruned: %s", say(run, &err)),
+              });
 }
 
 struct leftover {

@@ -7,18 +7,17 @@
 #include "lib/run.h"
 #include "lib/str.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <git2.h>
 #include <sodium.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Each fetch adds a pack to what is kept; beyond this it is cheaper to begin anew. */
-#define PACKS_MAX 50
+#define PACKS_MAX  50
+#define SECRET_MIN 4
 
 struct fetch {
     struct fl_git_request request;
@@ -33,23 +32,29 @@ struct fetch {
 
 /* --- errors --- */
 
-/* Servers choose some of the text, and libgit2 puts URLs into it. */
-static void clean_message(const struct fl_source_request *request, char *text)
+/* Servers choose some of the text, and libgit2 may put what it was given into it. */
+static void hide(char *text, const char *secret)
 {
-    const char *secret = request->password;
     size_t len = secret ? strlen(secret) : 0;
 
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = ' ';
-    for (char *at = text; len > 0 && (at = strstr(at, secret)); at += len)
+    if (len < SECRET_MIN)
+        return; /* it would be known from what is left of the text */
+    for (char *at = text; (at = strstr(at, secret)); at += len)
         memset(at, '*', len);
-    for (size_t left = strlen(text); left > 0; left = strlen(text)) {
+}
+
+static void make_printable(char *text)
+{
+    size_t left = strlen(text);
+
+    while (left > 0) {
         size_t width = fl_utf8_width(text, left);
 
-        if (width == 0)
-            *text = '?';
-        text += width ? width : 1;
+        if (width == 0 || (unsigned char)*text < ' ' || *text == 0x7f)
+            *text = width == 0 ? '?' : ' ';
+        width = width ? width : 1;
+        text += width;
+        left -= width;
     }
 }
 
@@ -89,53 +94,11 @@ int fl_git_error(const struct fl_source_request *request, int code, struct fl_er
     if (strstr(text, "status code: 404"))
         r = fl_error_set(err, FL_E_NOT_FOUND,
                          "%s: there is no such repository, or its credentials are missing", where);
-    clean_message(request, err->msg);
+    hide(err->msg, request->password);
     return r;
 }
 
 /* --- what is kept --- */
-
-static int remove_entries(int fd, struct fl_error *err)
-{
-    DIR *dir = fdopendir(fd);
-    const struct dirent *entry;
-    int r = 0;
-
-    if (!dir) {
-        r = fl_error_errno(err, errno, "fdopendir");
-        (void)close(fd);
-        return r;
-    }
-    while (r == 0 && (entry = readdir(dir))) {
-        int child;
-
-        if (fl_streq(entry->d_name, ".") || fl_streq(entry->d_name, "..") ||
-            unlinkat(dirfd(dir), entry->d_name, 0) == 0)
-            continue;
-        child = openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        r = child < 0 ? fl_error_errno(err, errno, "%s", entry->d_name)
-                      : remove_entries(child, err);
-        if (r == 0 && unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-            r = fl_error_errno(err, errno, "%s", entry->d_name);
-    }
-    (void)closedir(dir);
-    return r;
-}
-
-int fl_git_remove_all(const char *path, struct fl_error *err)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int r;
-
-    if (fd < 0 && errno == ENOENT)
-        return 0;
-    if (fd < 0)
-        return fl_error_errno(err, errno, "remove %s", path);
-    r = remove_entries(fd, err);
-    if (r == 0 && rmdir(path) < 0 && errno != ENOENT)
-        r = fl_error_errno(err, errno, "rmdir");
-    return r < 0 ? fl_error_wrap(err, "remove %s", path) : 0;
-}
 
 static size_t count_packs(struct fetch *fetch)
 {
@@ -150,6 +113,18 @@ static size_t count_packs(struct fetch *fetch)
     return count;
 }
 
+static bool open_kept(struct fetch *fetch)
+{
+    git_config *config = NULL;
+    bool good = git_repository_open_bare(&fetch->repository, fetch->repository_dir) == 0 &&
+                git_repository_config_snapshot(&config, fetch->repository) == 0;
+
+    git_config_free(config);
+    if (!good)
+        git_repository_free(FL_TAKE(fetch->repository));
+    return good;
+}
+
 /* The kept repository, or a new one where it is missing, broken or has grown too many packs. */
 static int open_repository(struct fetch *fetch, struct fl_error *err)
 {
@@ -157,13 +132,13 @@ static int open_repository(struct fetch *fetch, struct fl_error *err)
     int r;
 
     if (count_packs(fetch) > PACKS_MAX) {
-        r = fl_git_remove_all(fetch->repository_dir, err);
+        r = fl_dir_remove(fetch->repository_dir, err);
         if (r < 0)
             return r;
     }
-    if (git_repository_open_bare(&fetch->repository, fetch->repository_dir) == 0)
+    if (open_kept(fetch))
         return 0;
-    r = fl_git_remove_all(fetch->repository_dir, err);
+    r = fl_dir_remove(fetch->repository_dir, err);
     if (r < 0)
         return r;
     (void)git_repository_init_options_init(&options, GIT_REPOSITORY_INIT_OPTIONS_VERSION);
@@ -295,7 +270,7 @@ static int fetch_all(struct fetch *fetch, struct fl_error *err)
     if (r != FL_E_INTERNAL)
         return r;
     drop_attempt(fetch);
-    r = fl_git_remove_all(fetch->repository_dir, err);
+    r = fl_dir_remove(fetch->repository_dir, err);
     return r < 0 ? r : attempt(fetch, err);
 }
 
@@ -394,7 +369,7 @@ static json_t *answer_of(struct fetch *fetch, int r, struct fl_error *err)
         json_object_set_new(answer, "files", json_integer((json_int_t)fetch->snapshot->file_count));
         return answer;
     }
-    clean_message(&fetch->request.source, err->msg);
+    make_printable(err->msg);
     fl_json_set_str(answer, "reason", reason_of(fetch));
     fl_json_set_str(answer, "code", fl_error_reason(err->code));
     fl_json_set_str(answer, "message", err->msg);
@@ -450,5 +425,6 @@ int fl_git_fetch_main(int in_fd, int out_fd)
         r = fetch_all(&fetch, &err);
     answer = answer_of(&fetch, r, &err);
     drop_attempt(&fetch);
+    (void)git_libgit2_shutdown(); /* once too often is an error of no consequence */
     return write_answer(out_fd, answer);
 }

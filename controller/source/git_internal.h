@@ -26,6 +26,7 @@ struct fl_git_request {
     const char *data_dir; /* no file:// URL may lead into it; NULL: none is kept */
 };
 json_t *fl_git_request_encode(const struct fl_git_request *request);
+void fl_git_request_wipe(json_t *value); /* overwrites the credentials in it */
 /* Texts are of `value`, which must outlive the request; arrays are in the arena. */
 int fl_git_request_decode(const json_t *value, struct fl_arena *arena,
                           struct fl_git_request *ret_request, struct fl_error *err);
@@ -75,8 +76,5 @@ int fl_git_remote_fetch(struct git_repository *repository, const struct fl_git_r
 /* The error that libgit2 has just told, as ours; without what is secret in the request. */
 int fl_git_error(const struct fl_source_request *request, int code, struct fl_error *err,
                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-
-/* Removes a folder with all in it; gone already is fine. Follows no links. */
-int fl_git_remove_all(const char *path, struct fl_error *err);
 
 #endif

@@ -60,6 +60,16 @@ json_t *fl_git_request_encode(const struct fl_git_request *request)
     return value;
 }
 
+void fl_git_request_wipe(json_t *value)
+{
+    for (size_t i = 0; i < FL_COUNT_OF(texts); i++) {
+        json_t *text = json_object_get(value, texts[i].name);
+
+        if (texts[i].secret && json_is_string(text))
+            sodium_memzero((char *)json_string_value(text), json_string_length(text));
+    }
+}
+
 static int decode_list(const json_t *value, const char *name, struct fl_arena *arena,
                        const char *const **ret_items, size_t *ret_count, struct fl_error *err)
 {

@@ -65,10 +65,12 @@ enum fl_fetch_state {
 
 struct fl_fetch_result {
     enum fl_fetch_state state;
-    uint64_t ticket;              /* of the fetch that this is the result of */
-    struct fl_snapshot *snapshot; /* a reference of the caller's */
-    const char *attempted;        /* revision that was found, also where it was refused; or NULL */
-    const char *reason;           /* of a failure: FetchFailed, RevisionNotFound, NotSigned */
+    uint64_t ticket; /* of the fetch that this is the result of */
+    /* A reference of the caller's: what was fetched; while one runs and after a failure the last
+     * good one of the same request (credentials aside), also after a restart; or NULL. */
+    struct fl_snapshot *snapshot;
+    const char *attempted; /* revision that was found, also where it was refused; or NULL */
+    const char *reason;    /* of a failure: FetchFailed, RevisionNotFound, NotSigned */
     struct fl_error err;
     int64_t finished_ms; /* monotonic */
 };
