@@ -23,6 +23,7 @@ struct folder {
     char *key;
     struct fl_arena *arena; /* of the request's texts */
     const char *root;       /* with the folder within it */
+    const char *prefix;     /* "FOLDER/", as files are named */
     const char *const *exclude;
     size_t exclude_count;
     /* the newest result */
@@ -152,6 +153,7 @@ static void choose_files(const struct folder *folder, struct fl_snapshot *snapsh
         if (is_left_out(folder, file.path, snapshot->arena))
             continue;
         file.unfinished = is_unfinished(folder, keys[i], now_ms);
+        file.path = fl_arena_printf(snapshot->arena, "%s%s", folder->prefix, file.path);
         snapshot->files[count++] = file;
     }
     snapshot->file_count = count;
@@ -464,6 +466,9 @@ static void set_request(struct folder *folder, const struct fl_source_request *r
     fl_arena_destroy(folder->arena);
     folder->arena = arena;
     folder->root = root;
+    folder->prefix = fl_streq(fl_str_or(request->path, "."), ".")
+                         ? ""
+                         : fl_arena_printf(arena, "%s/", request->path);
     folder->exclude = exclude;
     folder->exclude_count = request->exclude_count;
 }
