@@ -15,7 +15,9 @@ struct fl_command {
 extern const struct fl_command fl_command_up, fl_command_version, fl_command_kubeconfig;
 extern const struct fl_command fl_command_apply, fl_command_get, fl_command_describe,
     fl_command_delete, fl_command_wait, fl_command_diff, fl_command_explain, fl_command_events,
-    fl_command_git_fetch;
+    fl_command_logs;
+/* Parts of the program that run as processes of their own: hidden, without a summary. */
+extern const struct fl_command fl_command_git_fetch;
 
 /* "flops NAME: text" on standard error, and the exit status for it: 1. */
 int fl_command_fail(const char *name, const struct fl_error *err);

@@ -39,7 +39,7 @@ static int64_t take_part(const char **text)
     return -1;
 }
 
-bool fl_duration_parse(const char *text, int64_t *ret_ms)
+bool fl_option_duration(const char *text, int64_t *ret_ms)
 {
     int64_t total = 0;
 
@@ -102,7 +102,7 @@ static int set_value(const struct walk *walk, const struct fl_option *option, co
         return bad_value(walk, option, text, "a whole number");
     case FL_OPTION_DURATION:
     default:
-        if (fl_duration_parse(text, option->value))
+        if (fl_option_duration(text, option->value))
             return -1;
         return bad_value(walk, option, text, "a duration such as 30s, 5m or 1h30m");
     }

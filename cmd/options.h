@@ -43,7 +43,7 @@ int fl_options_parse(const struct fl_options *options, struct fl_arena *arena, i
                      char **argv, struct fl_words *ret_words);
 
 /* "30s", "1h30m", "500ms"; a bare number is seconds. False where it is none or above a year. */
-bool fl_duration_parse(const char *text, int64_t *ret_ms);
+bool fl_option_duration(const char *text, int64_t *ret_ms);
 
 /* What every such subcommand takes. */
 struct fl_client_flags {

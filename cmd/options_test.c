@@ -132,7 +132,7 @@ static void test_durations(void **state)
     for (size_t i = 0; i < FL_COUNT_OF(cases); i++) {
         int64_t ms = -1;
 
-        if (fl_duration_parse(cases[i].text, &ms) != (cases[i].ms >= 0) || ms != cases[i].ms)
+        if (fl_option_duration(cases[i].text, &ms) != (cases[i].ms >= 0) || ms != cases[i].ms)
             fail_msg("\"%s\" is %lld", cases[i].text, (long long)ms);
     }
 }

@@ -1,7 +1,10 @@
 #define FL_ALLOW_BANNED
 #include "lib/loop.h"
 
+#include "lib/env.h"
+
 #include <assert.h>
+#include <bsd/sys/tree.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
@@ -11,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WORKERS     2
@@ -35,16 +39,29 @@ struct watched_signal {
     void *user;
 };
 
+struct fl_loop_fd {
+    struct event *event;
+    fl_loop_fd_fn *fn;
+    void *user;
+};
+
+RB_HEAD(armed_timers, fl_timer);
+
 struct fl_loop {
-    struct event_base *base;
+    struct event_base *base; /* NULL: simulated */
     struct event *wake_event, *deadline_event;
     int wake_fd;
     atomic_bool stopped;
+    _Atomic(pthread_t) runner; /* 0: nobody runs it */
     SLIST_HEAD(, watched_signal) signals;
+
+    struct fl_fake_env *fake; /* of a simulated loop */
+    struct armed_timers armed;
+    uint64_t armed_count; /* ever: the order among timers of one due time */
 
     pthread_mutex_t lock; /* what follows up to the workers' part */
     struct posted *posts;
-    size_t post_count, post_cap;
+    size_t post_first, post_count, post_cap; /* post_first: those before it have run */
 
     pthread_mutex_t jobs_lock; /* the rest */
     pthread_cond_t jobs_changed;
@@ -56,17 +73,37 @@ struct fl_loop {
 };
 
 struct fl_timer {
-    struct event *event;
+    struct fl_loop *loop;
+    struct event *event; /* NULL: simulated */
     fl_loop_fn *fn;
     void *user;
     int64_t interval_ms; /* 0: one-shot */
+
+    RB_ENTRY(fl_timer) link; /* simulated: in loop->armed while armed */
+    bool armed;
+    int64_t due_ms;
+    uint64_t order;
 };
+
+static int compare_timers(const struct fl_timer *a, const struct fl_timer *b)
+{
+    if (a->due_ms != b->due_ms)
+        return a->due_ms < b->due_ms ? -1 : 1;
+    return a->order < b->order ? -1 : a->order > b->order;
+}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnull-dereference" /* the tree's invariants are beyond it */
+RB_GENERATE_INTERNAL(armed_timers, fl_timer, link, compare_timers, __attribute__((unused)) static)
+#pragma GCC diagnostic pop
 
 static void wake(struct fl_loop *loop)
 {
     uint64_t one = 1;
     ssize_t n;
 
+    if (loop->fake)
+        return;
     do
         n = write(loop->wake_fd, &one, sizeof(one));
     while (n < 0 && errno == EINTR);
@@ -77,18 +114,19 @@ static void wake(struct fl_loop *loop)
 static bool run_posts(struct fl_loop *loop)
 {
     struct posted *posts;
-    size_t count;
+    size_t first, count;
 
     (void)pthread_mutex_lock(&loop->lock);
     posts = loop->posts;
     count = loop->post_count;
+    first = loop->post_first;
     loop->posts = NULL;
-    loop->post_count = loop->post_cap = 0;
+    loop->post_first = loop->post_count = loop->post_cap = 0;
     (void)pthread_mutex_unlock(&loop->lock);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = first; i < count; i++)
         posts[i].fn(posts[i].user);
     free(posts);
-    return count > 0;
+    return count > first;
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *user)
@@ -128,9 +166,17 @@ void fl_loop_stop(struct fl_loop *loop)
 
 void fl_loop_run(struct fl_loop *loop)
 {
+    assert(!loop->fake);
+    atomic_store(&loop->runner, pthread_self());
     if (!atomic_load(&loop->stopped))
         (void)event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
     atomic_store(&loop->stopped, false);
+    atomic_store(&loop->runner, 0);
+}
+
+bool fl_loop_is_running_here(const struct fl_loop *loop)
+{
+    return atomic_load(&loop->runner) == pthread_self();
 }
 
 static struct timeval to_timeval(int64_t ms)
@@ -160,6 +206,7 @@ void fl_loop_run_for(struct fl_loop *loop, int64_t timeout_ms)
 
 struct event_base *fl_loop_base(struct fl_loop *loop)
 {
+    assert(loop->base);
     return loop->base;
 }
 
@@ -224,6 +271,11 @@ int fl_loop_offload(struct fl_loop *loop, fl_loop_fn *work, fl_loop_fn *done, vo
     struct job *job;
     bool full;
 
+    if (loop->fake) {
+        work(user);
+        fl_loop_post(loop, done, user);
+        return 0;
+    }
     if (loop->worker_count == 0) {
         int r = start_workers(loop, err);
 
@@ -278,12 +330,33 @@ struct fl_timer *fl_timer_create(struct fl_loop *loop, fl_loop_fn *fn, void *use
 {
     struct fl_timer *timer = fl_calloc(1, sizeof(*timer));
 
+    timer->loop = loop;
     timer->fn = fn;
     timer->user = user;
+    if (loop->fake)
+        return timer;
     timer->event = event_new(loop->base, -1, 0, on_timer, timer);
     if (!timer->event)
         abort();
     return timer;
+}
+
+static void disarm(struct fl_timer *timer)
+{
+    if (timer->armed)
+        RB_REMOVE(armed_timers, &timer->loop->armed, timer);
+    timer->armed = false;
+}
+
+static void arm_simulated(struct fl_timer *timer, int64_t delay_ms)
+{
+    struct fl_loop *loop = timer->loop;
+
+    disarm(timer);
+    timer->armed = true;
+    timer->due_ms = loop->fake->monotonic_ms + (delay_ms > 0 ? delay_ms : 0);
+    timer->order = loop->armed_count++;
+    (void)RB_INSERT(armed_timers, &loop->armed, timer);
 }
 
 static void schedule(struct fl_timer *timer, int64_t delay_ms, int64_t interval_ms)
@@ -291,7 +364,10 @@ static void schedule(struct fl_timer *timer, int64_t delay_ms, int64_t interval_
     struct timeval tv = to_timeval(delay_ms);
 
     timer->interval_ms = interval_ms;
-    (void)event_add(timer->event, &tv);
+    if (timer->event)
+        (void)event_add(timer->event, &tv);
+    else
+        arm_simulated(timer, delay_ms);
 }
 
 void fl_timer_arm(struct fl_timer *timer, int64_t delay_ms)
@@ -305,18 +381,106 @@ void fl_timer_repeat(struct fl_timer *timer, int64_t interval_ms)
     schedule(timer, interval_ms, interval_ms);
 }
 
+void fl_timer_fire(struct fl_timer *timer)
+{
+    timer->interval_ms = 0;
+    if (timer->event)
+        event_active(timer->event, EV_TIMEOUT, 0);
+    else if (!timer->armed || timer->due_ms > timer->loop->fake->monotonic_ms)
+        arm_simulated(timer, 0);
+}
+
 void fl_timer_cancel(struct fl_timer *timer)
 {
     timer->interval_ms = 0;
-    (void)event_del(timer->event);
+    if (timer->event)
+        (void)event_del(timer->event);
+    else
+        disarm(timer);
 }
 
 void fl_timer_destroy(struct fl_timer *timer)
 {
     if (!timer)
         return;
-    event_free(timer->event);
+    if (timer->event)
+        event_free(timer->event);
+    else
+        disarm(timer);
     free(timer);
+}
+
+/* Stepping a simulated loop. One call is taken at a time, since a callback may step, too. */
+
+static bool run_first_post(struct fl_loop *loop)
+{
+    struct posted first = {0};
+
+    (void)pthread_mutex_lock(&loop->lock);
+    if (loop->post_first < loop->post_count)
+        first = loop->posts[loop->post_first++];
+    if (loop->post_first == loop->post_count)
+        loop->post_first = loop->post_count = 0;
+    (void)pthread_mutex_unlock(&loop->lock);
+    if (first.fn)
+        first.fn(first.user);
+    return first.fn != NULL;
+}
+
+/* Timers armed since `order` wait for the next step: one that arms itself for now must not keep
+ * this one from ending. */
+static bool run_first_timer(struct fl_loop *loop, uint64_t order)
+{
+    int64_t now_ms = loop->fake->monotonic_ms;
+    struct fl_timer *timer = RB_MIN(armed_timers, &loop->armed);
+
+    while (timer && timer->due_ms <= now_ms && timer->order >= order)
+        timer = RB_NEXT(armed_timers, &loop->armed, timer);
+    if (!timer || timer->due_ms > now_ms)
+        return false;
+    disarm(timer);
+    if (timer->interval_ms > 0)
+        arm_simulated(timer, timer->interval_ms);
+    timer->fn(timer->user); /* may destroy the timer: nothing after it */
+    return true;
+}
+
+static size_t posts_waiting(struct fl_loop *loop)
+{
+    size_t count;
+
+    (void)pthread_mutex_lock(&loop->lock);
+    count = loop->post_count - loop->post_first;
+    (void)pthread_mutex_unlock(&loop->lock);
+    return count;
+}
+
+size_t fl_loop_step(struct fl_loop *loop)
+{
+    size_t posts = posts_waiting(loop), done = 0;
+    uint64_t order = loop->armed_count;
+
+    assert(loop->fake);
+    while (done < posts && run_first_post(loop))
+        done++;
+    while (run_first_timer(loop, order))
+        done++;
+    return done;
+}
+
+int64_t fl_loop_next_due_ms(struct fl_loop *loop)
+{
+    const struct fl_timer *timer = RB_MIN(armed_timers, &loop->armed);
+
+    assert(loop->fake);
+    if (posts_waiting(loop) > 0)
+        return loop->fake->monotonic_ms;
+    return timer ? timer->due_ms : INT64_MAX;
+}
+
+bool fl_loop_is_simulated(const struct fl_loop *loop)
+{
+    return loop->fake != NULL;
 }
 
 /* Signals. */
@@ -333,8 +497,11 @@ static void on_signal(evutil_socket_t fd, short what, void *user)
 int fl_loop_on_signal(struct fl_loop *loop, int signum, fl_loop_fn *fn, void *user,
                       struct fl_error *err)
 {
-    struct watched_signal *watched = fl_calloc(1, sizeof(*watched));
+    struct watched_signal *watched;
 
+    if (loop->fake)
+        return fl_error_set(err, FL_E_INTERNAL, "a simulated loop has no signals");
+    watched = fl_calloc(1, sizeof(*watched));
     watched->fn = fn;
     watched->user = user;
     watched->event = evsignal_new(loop->base, signum, on_signal, watched);
@@ -359,6 +526,65 @@ static void forget_signals(struct fl_loop *loop)
     }
 }
 
+/* Descriptors. */
+
+static void on_fd(evutil_socket_t fd, short what, void *user)
+{
+    struct fl_loop_fd *watched = user;
+
+    (void)fd;
+    watched->fn(watched->user,
+                (what & EV_READ ? FL_LOOP_READ : 0u) | (what & EV_WRITE ? FL_LOOP_WRITE : 0u));
+}
+
+/* Files are always ready, and the kernel refuses to wait for them. */
+static int check_can_wait(int fd, struct fl_error *err)
+{
+    struct stat about;
+
+    if (fstat(fd, &about) < 0)
+        return fl_error_errno(err, errno, "watch descriptor %d", fd);
+    if (S_ISREG(about.st_mode) || S_ISDIR(about.st_mode))
+        return fl_error_set(err, FL_E_INVALID, "watch descriptor %d: it is a file", fd);
+    return 0;
+}
+
+int fl_loop_watch_fd(struct fl_loop *loop, int fd, unsigned what, fl_loop_fd_fn *fn, void *user,
+                     struct fl_loop_fd **ret_watched, struct fl_error *err)
+{
+    short events = EV_PERSIST;
+    struct fl_loop_fd *watched;
+    int r;
+
+    assert(what && fn);
+    if (loop->fake)
+        return fl_error_set(err, FL_E_INTERNAL, "a simulated loop has no descriptors");
+    r = check_can_wait(fd, err);
+    if (r < 0)
+        return r;
+    events |= what & FL_LOOP_READ ? EV_READ : 0;
+    events |= what & FL_LOOP_WRITE ? EV_WRITE : 0;
+    watched = fl_calloc(1, sizeof(*watched));
+    watched->fn = fn;
+    watched->user = user;
+    watched->event = event_new(loop->base, fd, events, on_fd, watched);
+    if (!watched->event || event_add(watched->event, NULL) != 0) {
+        fl_loop_unwatch_fd(watched);
+        return fl_error_set(err, FL_E_INTERNAL, "cannot watch descriptor %d", fd);
+    }
+    *ret_watched = watched;
+    return 0;
+}
+
+void fl_loop_unwatch_fd(struct fl_loop_fd *watched)
+{
+    if (!watched)
+        return;
+    if (watched->event)
+        event_free(watched->event);
+    free(watched);
+}
+
 /* One thread uses the base, so its locks would be cost without a use. */
 static struct event_base *create_base(void)
 {
@@ -372,15 +598,33 @@ static struct event_base *create_base(void)
     return base;
 }
 
-int fl_loop_create(struct fl_loop **ret_loop, struct fl_error *err)
+static struct fl_loop *new_loop(void)
 {
-    FL_CLEANUP(fl_loop_destroyp) struct fl_loop *loop = fl_calloc(1, sizeof(*loop));
+    struct fl_loop *loop = fl_calloc(1, sizeof(*loop));
 
     (void)pthread_mutex_init(&loop->lock, NULL);
     (void)pthread_mutex_init(&loop->jobs_lock, NULL);
     (void)pthread_cond_init(&loop->jobs_changed, NULL);
     STAILQ_INIT(&loop->jobs);
     SLIST_INIT(&loop->signals);
+    RB_INIT(&loop->armed);
+    loop->wake_fd = -1;
+    return loop;
+}
+
+int fl_loop_create_simulated(struct fl_fake_env *fake, struct fl_loop **ret_loop,
+                             struct fl_error *err)
+{
+    (void)err;
+    *ret_loop = new_loop();
+    (*ret_loop)->fake = fake;
+    return 0;
+}
+
+int fl_loop_create(struct fl_loop **ret_loop, struct fl_error *err)
+{
+    FL_CLEANUP(fl_loop_destroyp) struct fl_loop *loop = new_loop();
+
     loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (loop->wake_fd < 0)
         return fl_error_errno(err, errno, "make an event descriptor");

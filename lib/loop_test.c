@@ -1,11 +1,15 @@
 #include "lib/loop.h"
 
+#include "lib/env.h"
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 /* cmocka wants these first */
@@ -319,6 +323,296 @@ static void test_signals_arrive_on_the_loop(void **state)
     destroy_world(world);
 }
 
+/* Descriptors. */
+
+struct pipe_world {
+    struct world *world;
+    struct fl_loop_fd *watched;
+    int fds[2], reads, writes;
+    bool unwatch;
+};
+
+static void on_pipe(void *user, unsigned what)
+{
+    struct pipe_world *pipes = user;
+    char byte;
+
+    pipes->writes += (what & FL_LOOP_WRITE) != 0;
+    if (what & FL_LOOP_READ) {
+        assert_int_equal(read(pipes->fds[0], &byte, 1), 1);
+        pipes->reads++;
+    }
+    if (pipes->unwatch)
+        fl_loop_unwatch_fd(FL_TAKE(pipes->watched));
+    if (pipes->unwatch || pipes->reads == 3)
+        fl_loop_stop(pipes->world->loop);
+}
+
+static void test_a_descriptor_is_told_of_while_it_is_ready(void **state)
+{
+    struct pipe_world pipes = {.world = create_world()};
+
+    (void)state;
+    assert_int_equal(pipe(pipes.fds), 0);
+    assert_int_equal(fl_loop_watch_fd(pipes.world->loop, pipes.fds[0], FL_LOOP_READ, on_pipe,
+                                      &pipes, &pipes.watched, NULL),
+                     0);
+    assert_int_equal(write(pipes.fds[1], "abc", 3), 3);
+    fl_loop_run_for(pipes.world->loop, PATIENCE_MS); /* one byte a time */
+    assert_int_equal(pipes.reads, 3);
+    assert_int_equal(pipes.writes, 0);
+    fl_loop_unwatch_fd(FL_TAKE(pipes.watched));
+    pipes.unwatch = true;
+    assert_int_equal(fl_loop_watch_fd(pipes.world->loop, pipes.fds[1], FL_LOOP_WRITE, on_pipe,
+                                      &pipes, &pipes.watched, NULL),
+                     0);
+    fl_loop_run_for(pipes.world->loop, PATIENCE_MS);
+    assert_int_equal(pipes.writes, 1);
+    assert_null(pipes.watched);
+    assert_int_equal(write(pipes.fds[1], "d", 1), 1);
+    fl_loop_run_for(pipes.world->loop, 20); /* nobody hears of it */
+    assert_int_equal(pipes.reads, 3);
+    (void)close(pipes.fds[0]);
+    (void)close(pipes.fds[1]);
+    destroy_world(pipes.world);
+}
+
+static void test_what_cannot_be_waited_for_is_refused(void **state)
+{
+    struct world *world = create_world();
+    struct fl_loop_fd *watched = NULL;
+    struct fl_error err = {0};
+    FILE *file = tmpfile();
+
+    (void)state;
+    assert_non_null(file);
+    assert_true(fl_loop_watch_fd(world->loop, fileno(file), FL_LOOP_READ, on_pipe, NULL, &watched,
+                                 &err) < 0);
+    assert_non_null(strstr(err.msg, "watch descriptor"));
+    assert_null(watched);
+    (void)fclose(file);
+    destroy_world(world);
+}
+
+static void note_thread(void *user)
+{
+    struct world *world = user;
+
+    world->count += fl_loop_is_running_here(world->loop);
+    fl_loop_stop(world->loop);
+}
+
+static void test_a_thread_knows_whether_it_runs_the_loop(void **state)
+{
+    struct world *world = create_world();
+
+    (void)state;
+    assert_false(fl_loop_is_running_here(world->loop));
+    fl_loop_post(world->loop, note_thread, world);
+    fl_loop_run(world->loop);
+    assert_int_equal(world->count, 1);
+    assert_false(fl_loop_is_running_here(world->loop));
+    destroy_world(world);
+}
+
+static void test_a_fired_timer_runs_once_before_the_loop_sleeps(void **state)
+{
+    struct world *world = create_world();
+
+    (void)state;
+    world->timer = fl_timer_create(world->loop, count, world);
+    world->other = fl_timer_create(world->loop, stop, world);
+    fl_timer_arm(world->timer, PATIENCE_MS * 10);
+    fl_timer_fire(world->timer);
+    fl_timer_fire(world->timer);
+    fl_timer_fire(world->other);
+    fl_loop_run_for(world->loop, PATIENCE_MS);
+    fl_loop_run_for(world->loop, 10);
+    assert_int_equal(world->count, 1);
+    fl_timer_fire(world->timer);
+    fl_timer_cancel(world->timer);
+    fl_loop_run_for(world->loop, 10);
+    assert_int_equal(world->count, 1);
+    destroy_world(world);
+}
+
+/* Simulated loops: each call notes a letter. */
+
+struct sim {
+    struct fl_fake_env fake;
+    struct fl_loop *loop;
+    struct fl_timer *timers[4];
+    char story[64];
+    struct note {
+        struct sim *sim;
+        char letter;
+    } notes[8];
+};
+
+static void note(void *user)
+{
+    const struct note *made = user;
+    size_t len = strlen(made->sim->story);
+
+    assert_true(len + 1 < sizeof(made->sim->story));
+    made->sim->story[len] = made->letter;
+}
+
+static struct sim *create_sim(void)
+{
+    struct sim *sim = fl_calloc(1, sizeof(*sim));
+
+    fl_fake_env_init(&sim->fake, 1, NULL);
+    assert_int_equal(fl_loop_create_simulated(&sim->fake, &sim->loop, NULL), 0);
+    for (int i = 0; i < 8; i++)
+        sim->notes[i] = (struct note){sim, (char)('a' + i)};
+    for (int i = 0; i < 4; i++)
+        sim->timers[i] = fl_timer_create(sim->loop, note, &sim->notes[i]);
+    return sim;
+}
+
+static void destroy_sim(struct sim *sim)
+{
+    for (int i = 0; i < 4; i++)
+        fl_timer_destroy(sim->timers[i]);
+    fl_loop_destroy(sim->loop);
+    free(sim);
+}
+
+static void test_virtual_time_fires_timers_in_order_of_due_time(void **state)
+{
+    struct sim *sim = create_sim();
+    int64_t start = sim->fake.monotonic_ms;
+
+    (void)state;
+    assert_true(fl_loop_is_simulated(sim->loop));
+    assert_true(fl_loop_next_due_ms(sim->loop) == INT64_MAX);
+    fl_timer_arm(sim->timers[0], 50);
+    fl_timer_arm(sim->timers[1], 20);
+    fl_timer_arm(sim->timers[2], 20);
+    fl_timer_arm(sim->timers[3], 10);
+    fl_timer_arm(sim->timers[3], 30); /* moved */
+    assert_int_equal(fl_loop_step(sim->loop), 0);
+    assert_true(fl_loop_next_due_ms(sim->loop) == start + 20);
+    assert_true(sim->fake.monotonic_ms == start);
+    fl_fake_env_advance(&sim->fake, 35);
+    assert_int_equal(fl_loop_step(sim->loop), 3);
+    assert_string_equal(sim->story, "bcd");
+    fl_timer_cancel(sim->timers[0]);
+    assert_true(fl_loop_next_due_ms(sim->loop) == INT64_MAX);
+    fl_fake_env_advance(&sim->fake, 100);
+    assert_int_equal(fl_loop_step(sim->loop), 0);
+    destroy_sim(sim);
+}
+
+static void test_virtual_time_repeats_and_fires(void **state)
+{
+    struct sim *sim = create_sim();
+
+    (void)state;
+    fl_timer_repeat(sim->timers[0], 10);
+    for (int i = 0; i < 3; i++) {
+        fl_fake_env_advance(&sim->fake, 10);
+        assert_int_equal(fl_loop_step(sim->loop), 1);
+        assert_int_equal(fl_loop_step(sim->loop), 0);
+    }
+    fl_timer_arm(sim->timers[1], 1000);
+    fl_timer_fire(sim->timers[1]);
+    fl_timer_fire(sim->timers[1]);
+    assert_true(fl_loop_next_due_ms(sim->loop) == sim->fake.monotonic_ms);
+    assert_int_equal(fl_loop_step(sim->loop), 1);
+    assert_string_equal(sim->story, "aaab");
+    destroy_sim(sim);
+}
+
+static void test_posts_run_first_and_in_order(void **state)
+{
+    struct sim *sim = create_sim();
+
+    (void)state;
+    fl_timer_arm(sim->timers[0], 0);
+    for (int i = 1; i < 5; i++)
+        fl_loop_post(sim->loop, note, &sim->notes[i]);
+    assert_true(fl_loop_next_due_ms(sim->loop) == sim->fake.monotonic_ms);
+    assert_int_equal(fl_loop_step(sim->loop), 5);
+    assert_string_equal(sim->story, "bcdea");
+    destroy_sim(sim);
+}
+
+/* What a step's calls post and arm is the next step's, also where a call arms itself for ever. */
+static void again(void *user)
+{
+    struct sim *sim = user;
+
+    note(&sim->notes[7]);
+    fl_loop_post(sim->loop, note, &sim->notes[6]);
+    fl_timer_arm(sim->timers[0], 0);
+}
+
+static void test_a_step_ends(void **state)
+{
+    struct sim *sim = create_sim();
+
+    (void)state;
+    fl_timer_destroy(sim->timers[0]);
+    sim->timers[0] = fl_timer_create(sim->loop, again, sim);
+    fl_timer_arm(sim->timers[0], 0);
+    assert_int_equal(fl_loop_step(sim->loop), 1);
+    assert_string_equal(sim->story, "h");
+    assert_int_equal(fl_loop_step(sim->loop), 2);
+    assert_string_equal(sim->story, "hgh");
+    destroy_sim(sim);
+}
+
+static void step_within(void *user)
+{
+    struct sim *sim = user;
+
+    note(&sim->notes[0]);
+    assert_int_equal(fl_loop_step(sim->loop), 2);
+    note(&sim->notes[1]);
+}
+
+static void test_a_step_within_a_step_keeps_the_order(void **state)
+{
+    struct sim *sim = create_sim();
+
+    (void)state;
+    fl_loop_post(sim->loop, step_within, sim);
+    fl_loop_post(sim->loop, note, &sim->notes[4]);
+    fl_loop_post(sim->loop, note, &sim->notes[5]);
+    assert_int_equal(fl_loop_step(sim->loop), 1);
+    assert_string_equal(sim->story, "aefb");
+    assert_int_equal(fl_loop_step(sim->loop), 0);
+    destroy_sim(sim);
+}
+
+static void test_offloaded_work_is_done_at_once_and_told_later(void **state)
+{
+    struct sim *sim = create_sim();
+
+    (void)state;
+    /* work and done get the same user: the note twice */
+    assert_int_equal(fl_loop_offload(sim->loop, note, note, &sim->notes[3], NULL), 0);
+    assert_string_equal(sim->story, "d");
+    assert_int_equal(fl_loop_step(sim->loop), 1);
+    assert_string_equal(sim->story, "dd");
+    destroy_sim(sim);
+}
+
+static void test_a_simulated_loop_has_no_world(void **state)
+{
+    struct sim *sim = create_sim();
+    struct fl_loop_fd *watched = NULL;
+
+    (void)state;
+    assert_int_equal(fl_loop_watch_fd(sim->loop, 0, FL_LOOP_READ, on_pipe, NULL, &watched, NULL),
+                     FL_E_INTERNAL);
+    assert_int_equal(fl_loop_on_signal(sim->loop, SIGUSR1, note, NULL, NULL), FL_E_INTERNAL);
+    fl_loop_post(sim->loop, note, &sim->notes[0]); /* destroy runs it */
+    destroy_sim(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +626,17 @@ int main(void)
         cmocka_unit_test(test_a_repeating_timer_may_destroy_itself),
         cmocka_unit_test(test_timers_fire_in_order),
         cmocka_unit_test(test_signals_arrive_on_the_loop),
+        cmocka_unit_test(test_a_descriptor_is_told_of_while_it_is_ready),
+        cmocka_unit_test(test_what_cannot_be_waited_for_is_refused),
+        cmocka_unit_test(test_a_thread_knows_whether_it_runs_the_loop),
+        cmocka_unit_test(test_a_fired_timer_runs_once_before_the_loop_sleeps),
+        cmocka_unit_test(test_virtual_time_fires_timers_in_order_of_due_time),
+        cmocka_unit_test(test_virtual_time_repeats_and_fires),
+        cmocka_unit_test(test_posts_run_first_and_in_order),
+        cmocka_unit_test(test_a_step_ends),
+        cmocka_unit_test(test_a_step_within_a_step_keeps_the_order),
+        cmocka_unit_test(test_offloaded_work_is_done_at_once_and_told_later),
+        cmocka_unit_test(test_a_simulated_loop_has_no_world),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

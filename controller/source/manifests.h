@@ -1,7 +1,13 @@
 /* Files into objects: what a revision wants to exist, and what is wrong with it by file and line.
  *
- * Pure. Lists (kind List) are taken apart; an object without kind, apiVersion or name, and one that
- * stands twice, is a fault. What one file has wrong does not spoil the others. */
+ * Pure. A file may hold several documents; the line of an object is its document's. Lists are taken
+ * apart: kind List, and typed ones (FooList), whose items may leave kind and apiVersion out. An
+ * object without kind, apiVersion or name, one that no API could take (names beyond any server's
+ * bounds), and one that stands twice, is a fault; of two the first counts.
+ *
+ * What one file has wrong does not spoil the others, and documents before a fault in a file count.
+ * But then it is not known what the rest of that file wants, so `incomplete` says that nothing may
+ * be taken for gone: a broken file never prunes what it applied before. */
 #ifndef FL_CONTROLLER_MANIFESTS_H
 #define FL_CONTROLLER_MANIFESTS_H
 
@@ -27,8 +33,10 @@ struct fl_manifests {
     size_t count;
     struct fl_fault *faults;
     size_t fault_count;
+    bool incomplete; /* something could not be read, so what is not among the items may be wanted */
 };
-#define FL_MANIFESTS_MAX 5000 /* objects; beyond is a fault of the whole */
+#define FL_MANIFESTS_MAX       5000 /* objects; beyond is a fault of the whole, and there are none */
+#define FL_MANIFEST_FAULTS_MAX 1000 /* kept; a file of a million empty objects is no news */
 
 void fl_manifests_read(const struct fl_snapshot *snapshot, struct fl_arena *arena,
                        struct fl_manifests *ret_manifests);

@@ -20,19 +20,29 @@ typedef int fl_orchestrator_make_fn(void *user, const char *name, fl_run_changed
                                     struct fl_error *err);
 void fl_orchestrators_register(struct fl_orchestrators *orchestrators, const char *type,
                                fl_orchestrator_make_fn *make, void *user);
+/* Where drivers' changes go from then on. With `ns` NULL, `name` is that of an orchestrator whose
+ * nodes changed. */
 void fl_orchestrators_on_changed(struct fl_orchestrators *orchestrators, fl_run_changed_fn *changed,
                                  void *user);
 
-/* The driver by name, made and configured when the object is first seen. UNAVAILABLE: no driver of
- * the type. */
+/* The driver by name, made and configured when the object is first seen, configured anew when the
+ * spec is another; `changed` is told of both. UNAVAILABLE: no driver of the type. ensure and drop
+ * of one name are one thread's at a time. */
 int fl_orchestrators_ensure(struct fl_orchestrators *orchestrators, const char *name,
                             const char *type, const struct fl_orchestrator_spec *spec,
                             struct fl_error *err);
+/* What runs on it goes on; who has the driver may finish. */
 void fl_orchestrators_drop(struct fl_orchestrators *orchestrators, const char *name);
 /* NULL: none by this name. */
 struct fl_orchestrator_driver *fl_orchestrators_get(struct fl_orchestrators *orchestrators,
                                                     const char *name);
+/* NULL is fine. */
 void fl_orchestrators_put(struct fl_orchestrators *orchestrators,
                           struct fl_orchestrator_driver *driver);
+/* Calls with each that exists now; without a lock, so it may take its time. */
+void fl_orchestrators_each(struct fl_orchestrators *orchestrators,
+                           void (*each)(void *user, const char *name,
+                                        struct fl_orchestrator_driver *driver),
+                           void *user);
 
 #endif

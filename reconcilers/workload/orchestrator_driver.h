@@ -32,7 +32,12 @@ struct fl_node {
     struct fl_string_map labels; /* those of its cluster included */
     struct fl_string_list platforms, addons, data_tags;
     struct fl_node_capacity capacity; /* 0: unknown, not counted */
+    /* What the living runs on it ask for, and how many they are, of all Workloads; so that a
+     * placement looks at one place. */
+    struct fl_node_capacity requested;
+    int64_t runs;
     bool ready;
+    int64_t ready_changed_us; /* realtime, when `ready` last changed; 0: not known */
     bool runs_images, runs_processes;
     const char *message; /* why it is not ready */
 };
@@ -66,6 +71,7 @@ struct fl_run_spec {
     int64_t number;        /* of this run, from 1 */
     int64_t restarts;      /* of this instance so far, kept for observe */
     int64_t failures;      /* starts in a row that went wrong, kept for observe */
+    int64_t first_us;      /* realtime of the first start with this spec, kept for observe */
     const char *spec_hash; /* of what of the spec needs a new run when it changes; kept */
     const char *ns, *name; /* of the Workload: for people, and for fl_run_changed_fn */
     const char *cluster, *node;
@@ -95,15 +101,17 @@ struct fl_run_exit {
     int64_t code;       /* ended by itself */
     const char *signal; /* "SIGKILL"; NULL */
     bool oom_killed;
-    const char *reason;   /* Completed, Error, Signal, OOMKilled, ProbeFailed, DeadlineExceeded,
-                             Stopped, StartFailed, Lost */
-    const char *message;  /* of StartFailed and ProbeFailed: what went wrong; else NULL */
+    const char *reason;   /* Completed, Error, Signal, OOMKilled, ProbeFailed, Lost; what stop was
+                             told (Stopped, Suspended, DeadlineExceeded); StartFailed, or more
+                             exactly ImageNotFound or PortTaken */
+    const char *message;  /* of failed starts and ProbeFailed: what went wrong; else NULL */
     int64_t ended_us;     /* realtime */
     const char *log_tail; /* the last lines, at most 2 KiB of valid UTF-8 */
 };
 
 struct fl_run {
     int64_t index, number, restarts, failures;
+    int64_t first_us; /* as it was handed over */
     const char *spec_hash;
     const char *cluster, *node;
     enum fl_run_state state;
@@ -111,6 +119,7 @@ struct fl_run {
     const char *message;  /* of a probe that fails; may be NULL */
     int64_t requested_us; /* when start was called */
     int64_t started_us;   /* when the program came up; 0: not yet */
+    int64_t ready_us;     /* when it was first ready; 0: never yet */
     const char *id;       /* process id, container id …; NULL */
     const char *address;  /* where its ports are reached; NULL */
     struct fl_run_port *ports;
@@ -125,7 +134,8 @@ struct fl_run_list {
     size_t count;
 };
 
-/* Something about this Workload changed. Any thread; must not call back into the driver. */
+/* Something about this Workload changed; with both NULL: the nodes, or whether it can be asked. Any
+ * thread; must not call back into the driver. */
 typedef void fl_run_changed_fn(void *user, const char *ns, const char *name);
 
 /* Output of an instance, as it was written. */
