@@ -162,15 +162,17 @@ json_t *fl_seal_config_map(const struct fl_seal_keys *keys)
                      FL_SEAL_CONFIG_KEY, fl_seal_public_key(keys, arena));
 }
 
+/* A few points of the curve are no keys: libsodium seals nothing to them. */
 static int read_public_key(const char *text, unsigned char out[PUBLIC_BYTES], struct fl_error *err)
 {
     const char *base64 = text + strlen(KEY_PREFIX);
+    unsigned char trial[crypto_box_SEALBYTES];
     size_t got = 0;
 
     if (!fl_str_has_prefix(text, KEY_PREFIX) ||
         sodium_base642bin(out, PUBLIC_BYTES, base64, strcspn(base64, "\n"), NULL, &got, NULL,
                           sodium_base64_VARIANT_ORIGINAL) != 0 ||
-        got != PUBLIC_BYTES)
+        got != PUBLIC_BYTES || crypto_box_seal(trial, NULL, 0, out) != 0)
         return fl_error_set(err, FL_E_BAD_REQUEST,
                             "this is no public key of the form \"" KEY_PREFIX "…\"");
     return 0;

@@ -248,6 +248,10 @@ static void what_cannot_be_sealed_is_told(void **state)
         if (!strstr(err.msg, rows[i].message))
             fail_msg("\"%s\" is not in \"%s\"", rows[i].message, err.msg);
     }
+    assert_int_equal(
+        fl_seal_secret("flops-seal-key-v1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+                       parse(rig, FULL), "n", NULL),
+        FL_E_BAD_REQUEST);
     assert_int_equal(fl_seal_secret("flops-seal-key-v1:AAAA", parse(rig, FULL), "n", NULL),
                      FL_E_BAD_REQUEST);
     assert_int_equal(fl_seal_secret("nonsense", parse(rig, FULL), "n", NULL), FL_E_BAD_REQUEST);
