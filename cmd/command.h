@@ -17,7 +17,7 @@ extern const struct fl_command fl_command_apply, fl_command_get, fl_command_desc
     fl_command_delete, fl_command_wait, fl_command_diff, fl_command_explain, fl_command_events,
     fl_command_logs;
 /* Parts of the program that run as processes of their own: hidden, without a summary. */
-extern const struct fl_command fl_command_git_fetch;
+extern const struct fl_command fl_command_git_fetch, fl_command_seal;
 
 /* "flops NAME: text" on standard error, and the exit status for it: 1. */
 int fl_command_fail(const char *name, const struct fl_error *err);
