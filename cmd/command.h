@@ -7,7 +7,7 @@
 
 struct fl_command {
     const char *name;
-    const char *summary; /* one line for `flops help` */
+    const char *summary; /* one line for `flops help`; NULL: it is not listed */
     /* Gets its own arguments, argv[0] being the subcommand. Returns the exit status. */
     int (*run)(int argc, char **argv);
 };
@@ -16,6 +16,7 @@ extern const struct fl_command fl_command_up, fl_command_version, fl_command_kub
 extern const struct fl_command fl_command_apply, fl_command_get, fl_command_describe,
     fl_command_delete, fl_command_wait, fl_command_diff, fl_command_explain, fl_command_events,
     fl_command_logs;
+extern const struct fl_command fl_command_shim;
 
 /* "flops NAME: text" on standard error, and the exit status for it: 1. */
 int fl_command_fail(const char *name, const struct fl_error *err);

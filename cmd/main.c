@@ -18,7 +18,8 @@ static void print_help(FILE *out)
     (void)fprintf(out,
                   "flops: federated learning that is declared.\n\nUsage: flops COMMAND [...]\n\n");
     for (size_t i = 0; i < FL_COUNT_OF(commands); i++)
-        (void)fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+        if (commands[i]->summary)
+            (void)fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
     (void)fprintf(out, "\n`flops COMMAND --help` tells more of each.\n");
 }
 

@@ -3,6 +3,7 @@
 #include "lib/str.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -190,4 +191,46 @@ int fl_dir_ensure(const char *path, mode_t mode, struct fl_error *err)
         *slash = '/';
     }
     return make_one(partial, mode, err);
+}
+
+static int remove_entries(int fd, struct fl_error *err)
+{
+    DIR *dir = fdopendir(fd);
+    const struct dirent *entry;
+    int r = 0;
+
+    if (!dir) {
+        r = fl_error_errno(err, errno, "fdopendir");
+        (void)close(fd);
+        return r;
+    }
+    while (r == 0 && (entry = readdir(dir))) {
+        int child;
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            unlinkat(dirfd(dir), entry->d_name, 0) == 0)
+            continue;
+        child = openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        r = child < 0 ? fl_error_errno(err, errno, "%s", entry->d_name)
+                      : remove_entries(child, err);
+        if (r == 0 && unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+            r = fl_error_errno(err, errno, "%s", entry->d_name);
+    }
+    (void)closedir(dir);
+    return r;
+}
+
+int fl_dir_remove(const char *path, struct fl_error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int r;
+
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0)
+        return fl_error_errno(err, errno, "remove %s", path);
+    r = remove_entries(fd, err);
+    if (r == 0 && rmdir(path) < 0 && errno != ENOENT)
+        r = fl_error_errno(err, errno, "rmdir");
+    return r < 0 ? fl_error_wrap(err, "remove %s", path) : 0;
 }

@@ -21,4 +21,7 @@ int fl_file_write(const char *path, const void *data, size_t len, mode_t mode,
 /* mkdir -p with `mode` for what is made. */
 int fl_dir_ensure(const char *path, mode_t mode, struct fl_error *err);
 
+/* rm -rf: a folder with all in it. Gone already is fine. Follows no links. */
+int fl_dir_remove(const char *path, struct fl_error *err);
+
 #endif
