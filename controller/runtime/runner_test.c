@@ -1,6 +1,8 @@
 /* A pass, on a real API server over a memory store: what it writes, and when it writes nothing. */
 #include "controller/runtime/runtime_testing.h"
 
+#include "api/meta.h"
+
 #define BOAT SHIPS "/boat"
 
 static struct fl_controller *controller(struct rig *rig)
@@ -26,6 +28,29 @@ static void test_ready(void **state)
                         FINALIZER);
     assert_true(rig_metric_is(
         rig, "controller_runtime_reconcile_total{controller=\"ship\",result=\"success\"} 1\n"));
+}
+
+static int see_finalizer(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
+                         struct fl_error *err)
+{
+    json_t *stored = rig_get(rig, BOAT);
+
+    (void)ship;
+    (void)err;
+    rig->knob = fl_meta_has_finalizer(stored, FINALIZER) && json_equal(stored, (json_t *)rc->json);
+    return FL_STEP_DONE;
+}
+
+/* Before anything is caused in the world, the server knows that there will be something to undo;
+ * and the step sees what the server has. */
+static void test_finalizer_comes_first(void **state)
+{
+    struct rig *rig = *state;
+
+    rig->step = see_finalizer;
+    (void)rig_ship(rig, "boat", "{}");
+    assert_int_equal(rig_settle(rig), 1);
+    assert_true(rig->knob);
 }
 
 /* One pass makes it ready, and its own writes wake nobody. */
@@ -799,6 +824,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_ready),
+        TEST(test_finalizer_comes_first),
         TEST(test_own_writes_do_not_wake),
         TEST(test_noop_asks_nothing),
         TEST(test_unknown_fields_survive),
