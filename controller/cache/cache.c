@@ -200,7 +200,6 @@ static void put(struct fl_cache *cache, struct fl_object *object, uint64_t revis
     FL_CLEANUP(fl_cache_terms_finish) struct fl_cache_terms terms;
 
     fl_cache_terms_make(&cache->objects, object, &terms);
-    fl_cache_deletions_drop(&cache->deletions, object->ns, object->name);
     tell_change(cache, replace(cache, object, &terms, revision), object);
 }
 

@@ -78,9 +78,6 @@ void fl_cache_deletions_init(struct fl_cache_deletions *deletions);
 void fl_cache_deletions_finish(struct fl_cache_deletions *deletions);
 void fl_cache_deletions_note(struct fl_cache_deletions *deletions, const char *ns, const char *name,
                              uint64_t revision);
-/* An object that was put again. */
-void fl_cache_deletions_drop(struct fl_cache_deletions *deletions, const char *ns,
-                             const char *name);
 /* Everything up to this revision is known from a list. */
 void fl_cache_deletions_listed(struct fl_cache_deletions *deletions, uint64_t revision);
 /* What is said of an object that is not there is old up to this revision. */

@@ -38,8 +38,8 @@ struct world {
     struct world_watch *watches;
     const struct fl_env *chance; /* NULL: no faults but what is told below */
     struct faults faults;
-    unsigned drop_next, refuse_lists, refuse_watches; /* so many more */
-    bool end_watches;
+    unsigned drop_next, keep_next, refuse_lists, refuse_watches; /* so many more */
+    bool end_watches, give_kept;
     unsigned lists, watches_opened;
 };
 
@@ -121,7 +121,8 @@ static bool pocket(struct world_watch *watch, const struct fl_event *event)
 /* Any one of those that were kept back. */
 static int give_pocketed(struct world_watch *watch, struct fl_event *ret_event)
 {
-    size_t i = fl_random_below(watch->world->chance, watch->pocketed);
+    const struct fl_env *chance = watch->world->chance;
+    size_t i = chance ? fl_random_below(chance, watch->pocketed) : 0;
 
     watch->given = watch->pocket[i];
     watch->pocket[i] = watch->pocket[--watch->pocketed];
@@ -135,7 +136,7 @@ static bool is_lost(struct world_watch *watch, const struct fl_event *event)
 
     if (is_told(&world->drop_next) || happens(world, world->faults.drop))
         return true;
-    if (happens(world, world->faults.delay) && pocket(watch, event))
+    if ((is_told(&world->keep_next) || happens(world, world->faults.delay)) && pocket(watch, event))
         return true;
     if (happens(world, world->faults.twice))
         (void)pocket(watch, event);
@@ -153,7 +154,7 @@ static int world_next(void *self, void *user, struct fl_event *ret_event, struct
         watch->ended = true;
     if (watch->ended)
         return fl_error_set(err, FL_E_EXPIRED, "too old");
-    if (watch->pocketed > 0 && happens(world, 300))
+    if (watch->pocketed > 0 && (world->give_kept || happens(world, 300)))
         return give_pocketed(watch, ret_event);
     do
         r = fl_watch_next(watch->watch, ret_event, err);

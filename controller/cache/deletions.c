@@ -1,5 +1,6 @@
 #include "controller/cache/cache_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define DELETIONS_MAX 1024
@@ -24,9 +25,9 @@ static void forget_oldest(struct fl_cache_deletions *deletions)
 {
     const char *key;
     void *cursor = NULL, *revision;
+    bool found = fl_map_next(deletions->revisions, &cursor, &key, &revision);
 
-    if (!fl_map_next(deletions->revisions, &cursor, &key, &revision))
-        return;
+    assert(found);
     raise_floor(deletions, *(uint64_t *)revision);
     (void)fl_map_remove(deletions->revisions, key);
 }
@@ -42,16 +43,6 @@ void fl_cache_deletions_note(struct fl_cache_deletions *deletions, const char *n
     fl_map_put(deletions->revisions, key, kept);
     if (fl_map_count(deletions->revisions) > DELETIONS_MAX)
         forget_oldest(deletions);
-}
-
-void fl_cache_deletions_drop(struct fl_cache_deletions *deletions, const char *ns, const char *name)
-{
-    FL_CLEANUP(fl_freep) char *key = NULL;
-
-    if (fl_map_count(deletions->revisions) == 0)
-        return;
-    key = fl_asprintf("%s/%s", ns, name);
-    (void)fl_map_remove(deletions->revisions, key);
 }
 
 void fl_cache_deletions_listed(struct fl_cache_deletions *deletions, uint64_t revision)
