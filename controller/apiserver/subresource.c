@@ -72,8 +72,7 @@ static void reader_gone(void *user)
 
 void fl_handle_subresource(struct fl_request *request)
 {
-    const struct fl_apiserver_subresource *found =
-        fl_subresource_find(request->server, request->group, request->plural, request->subresource);
+    const struct fl_apiserver_subresource *elsewhere = request->elsewhere;
     struct fl_error err = {0};
     struct fl_object *object = find_object(request, &err);
     struct fl_api_stream *stream;
@@ -87,7 +86,7 @@ void fl_handle_subresource(struct fl_request *request)
     stream->object = object;
     TAILQ_INSERT_TAIL(&request->server->streams, stream, link);
     fl_http_on_gone(request->http, reader_gone, stream);
-    found->get(found->user, stream);
+    elsewhere->get(elsewhere->user, stream);
     assert(stream->over || stream->gone); /* else its owner would outlive it */
 }
 
