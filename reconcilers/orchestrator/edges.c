@@ -214,9 +214,8 @@ static int show_status(const struct fl_orchestrator_view *view, const struct edg
                        const json_t *live, struct fl_error *err)
 {
     const json_t *shown = json_object_get(live, "status");
-    bool serious = false, was_ready, is_ready;
+    bool serious = false;
     FL_JSON changes = NULL;
-    int r;
 
     add_conditions(view, edge, live);
     changes = difference(shown, edge->status, &serious);
@@ -226,12 +225,7 @@ static int show_status(const struct fl_orchestrator_view *view, const struct edg
         fl_requeue_after(view->rc, COUNTS_AGAIN_MS);
         return 0;
     }
-    r = write_status(view, edge, shown, changes, err);
-    was_ready = fl_streq(fl_json_str(find_condition(live, "Ready"), "status"), "True");
-    is_ready = edge->is_ready && !fl_json_bool(live, "spec.unschedulable", false);
-    if (r == 0 && was_ready != is_ready)
-        fl_orchestrators_touch(view->controller->orchestrators, view->orchestrator->meta.name);
-    return r;
+    return write_status(view, edge, shown, changes, err);
 }
 
 static bool is_ours(const struct fl_orchestrator_view *view, const json_t *live)

@@ -100,11 +100,6 @@ static void pass_on(struct fl_orchestrators *orchestrators, const char *ns, cons
         changed(user, ns, name);
 }
 
-void fl_orchestrators_touch(struct fl_orchestrators *orchestrators, const char *name)
-{
-    pass_on(orchestrators, NULL, name);
-}
-
 /* A fl_run_changed_fn. */
 static void tell(void *user, const char *ns, const char *name)
 {

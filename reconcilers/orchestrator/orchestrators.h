@@ -39,8 +39,6 @@ struct fl_orchestrator_driver *fl_orchestrators_get(struct fl_orchestrators *orc
 /* NULL is fine. */
 void fl_orchestrators_put(struct fl_orchestrators *orchestrators,
                           struct fl_orchestrator_driver *driver);
-/* Tells `changed` that something about its nodes did, which its driver does not know. */
-void fl_orchestrators_touch(struct fl_orchestrators *orchestrators, const char *name);
 
 /* What the EdgeNode of the i-th node is called: as the node, or CLUSTER.NODE where nodes of several
  * clusters have the same name. Arena or lent. */

@@ -128,8 +128,8 @@ static void wake_by(struct fl_workload_controller *controller, const char *index
     fl_list_finish(&list);
 }
 
-void fl_workload_controller_wake(struct fl_workload_controller *controller,
-                                 const char *orchestrator)
+/* All Workloads of an orchestrator, since its nodes or settings changed. */
+static void wake_all(struct fl_workload_controller *controller, const char *orchestrator)
 {
     wake_by(controller, "orchestrator", orchestrator);
 }
@@ -141,11 +141,32 @@ static void on_changed(void *user, const char *ns, const char *name)
 
     if (!ns) {
         fl_manager_enqueue(controller->manager, "orchestrator", NULL, name);
-        fl_workload_controller_wake(controller, name);
+        wake_all(controller, name);
         return;
     }
     fl_manager_enqueue(controller->manager, ops.controller, ns, name);
     wake_by(controller, "noplace", "waits");
+}
+
+/* An EdgeNode or EdgeCluster that a user closed or opened. */
+static void on_edge(void *user, struct fl_object *old, struct fl_object *edge)
+{
+    FL_JSON json = NULL;
+    const char *orchestrator;
+
+    if (!edge || fl_workload_edge_is_closed(old) == fl_workload_edge_is_closed(edge))
+        return;
+    json = fl_object_parse(edge);
+    orchestrator = fl_json_str(json, "spec.orchestrator");
+    if (orchestrator)
+        wake_all(user, orchestrator);
+}
+
+/* An Orchestrator that came or went; its other changes come through its driver. */
+static void on_orchestrator(void *user, struct fl_object *old, struct fl_object *object)
+{
+    if (!old || !object)
+        wake_all(user, object ? object->name : old->name);
 }
 
 int fl_workload_controller_create(struct fl_manager *manager,
@@ -170,7 +191,9 @@ int fl_workload_controller_create(struct fl_manager *manager,
     controller->workloads = fl_manager_cache(manager, &workloads);
     controller->nodes = fl_manager_cache(manager, &nodes);
     controller->clusters = fl_manager_cache(manager, &clusters);
-    (void)fl_manager_cache(manager, &owners);
+    fl_cache_on_change(fl_manager_cache(manager, &owners), on_orchestrator, controller);
+    fl_cache_on_change(controller->nodes, on_edge, controller);
+    fl_cache_on_change(controller->clusters, on_edge, controller);
     fl_orchestrators_on_changed(orchestrators, on_changed, controller);
     *ret_controller = FL_TAKE(controller);
     return 0;

@@ -20,8 +20,4 @@ int fl_workload_controller_create(struct fl_manager *manager,
 void fl_workload_controller_destroy(struct fl_workload_controller *controller);
 FL_DEFINE_CLEANUP(struct fl_workload_controller, fl_workload_controller_destroy)
 
-/* Any thread: looks at all Workloads of an orchestrator, since its nodes or settings changed. */
-void fl_workload_controller_wake(struct fl_workload_controller *controller,
-                                 const char *orchestrator);
-
 #endif

@@ -35,6 +35,9 @@ static inline void fl_workload_view_close(struct fl_workload_view *view)
     fl_orchestrators_put(view->controller->orchestrators, view->driver);
 }
 
+/* Whether an EdgeNode or EdgeCluster says spec.unschedulable. NULL: no. */
+bool fl_workload_edge_is_closed(const struct fl_object *edge);
+
 /* Finds orchestrator and driver. FL_STEP_WAIT, with Ready's reason, where there is none now. */
 int fl_workload_view_open(struct fl_workload_view *view, struct fl_error *err);
 /* Looks at nodes and runs, and decides. */

@@ -77,18 +77,24 @@ int fl_workload_view_open(struct fl_workload_view *view, struct fl_error *err)
     return FL_STEP_DONE;
 }
 
-/* Whether the cached object says spec.unschedulable. Looked for in the canonical text first: there
- * may be a thousand nodes, and hardly ever is one closed. */
-static bool is_closed(struct fl_cache *cache, const char *name)
+/* Looked for in the canonical text first: there may be a thousand nodes, and hardly ever is one
+ * closed. */
+bool fl_workload_edge_is_closed(const struct fl_object *edge)
 {
     static const char mark[] = "\"unschedulable\":true";
-    FL_CLEANUP(fl_object_unrefp) struct fl_object *object = fl_cache_get(cache, NULL, name);
     FL_JSON json = NULL;
 
-    if (!object || !memmem(object->json->data, object->json->len, mark, sizeof(mark) - 1))
+    if (!edge || !memmem(edge->json->data, edge->json->len, mark, sizeof(mark) - 1))
         return false;
-    json = fl_object_parse(object);
+    json = fl_object_parse(edge);
     return fl_json_bool(json, "spec.unschedulable", false);
+}
+
+static bool is_closed(struct fl_cache *cache, const char *name)
+{
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *object = fl_cache_get(cache, NULL, name);
+
+    return fl_workload_edge_is_closed(object);
 }
 
 static bool *find_cordoned(const struct fl_workload_view *view)

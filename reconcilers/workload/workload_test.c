@@ -380,7 +380,7 @@ static void survives_faults_of_the_driver(void **state)
 
     rig_run_for(rig, 1000);
     for (size_t i = 0; i < FL_COUNT_OF(ops); i++)
-        for (int left = 1; left < 4; left++) {
+        for (int left = 1; left < 3; left++) {
             check_fault(rig, (struct fault){ops[i], false, FL_FAKE_ERROR, left});
             check_fault(rig, (struct fault){ops[i], true, FL_FAKE_ERROR, left});
             check_fault(rig, (struct fault){ops[i], false, FL_FAKE_FORGET, left});
