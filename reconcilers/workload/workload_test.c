@@ -138,6 +138,23 @@ static void restarts_with_growing_delays(void **state)
     assert_ready(rig, W, "True Running");
 }
 
+/* The status is written, however much a driver has to say. */
+static void bounds_what_a_driver_says(void **state)
+{
+    struct rig *rig = *state;
+    char *text = fl_alloc(rig->arena, 8001);
+
+    memset(text, 'x', 8000);
+    rig->plan.exit = (struct fl_run_exit){.reason = "StartFailed", .message = text};
+    (void)rig_workload(rig, "");
+    rig_run_for(rig, 500);
+    assert_ready(rig, W, "False Restarting");
+    rig->plan = (struct fl_fake_plan){
+        .start_ms = 1, .run_ms = 1, .exit = {.signal = text, .reason = "Error", .log_tail = text}};
+    rig_run_for(rig, 1500);
+    assert_int_equal(strlen(fl_json_str(instance(rig, 0), "lastExit.logTail")), 2048);
+}
+
 static void completes(void **state)
 {
     struct rig *rig = *state;
@@ -398,6 +415,7 @@ int main(void)
         TEST(kills_what_does_not_stop),
         TEST(suspends_and_resumes),
         TEST(restarts_with_growing_delays),
+        TEST(bounds_what_a_driver_says),
         TEST(completes),
         TEST(replaces_one_after_the_other),
         TEST(enforces_the_start_deadline),
