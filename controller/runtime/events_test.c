@@ -153,6 +153,22 @@ static void test_similar_are_combined(void **state)
     assert_int_equal(count_combined(rig, &count), 1);
 }
 
+/* Ten minutes count from the last one, not from the first. */
+static void test_similar_over_time(void **state)
+{
+    struct rig *rig = *state;
+    FL_CLEANUP(fl_events_destroyp) struct fl_events *events = make(rig);
+    int64_t count = 0;
+
+    for (int i = 0; i < 12; i++) {
+        note(events, "boat", "Sailing", fl_arena_printf(rig->arena, "trip %d", i));
+        assert_int_equal(write_all(events), 1);
+        assert_true(fl_plane_advance(rig->plane, 240000));
+    }
+    assert_int_equal(count_combined(rig, &count), 1);
+    assert_int_equal(count, 3);
+}
+
 /* 25 at once, one more each five minutes; other objects have their own. */
 static void test_budget(void **state)
 {
@@ -304,6 +320,7 @@ int main(void)
         TEST(test_same_is_counted),
         TEST(test_counted_one_is_gone),
         TEST(test_similar_are_combined),
+        TEST(test_similar_over_time),
         TEST(test_budget),
         TEST(test_server_away),
         TEST(test_refused),

@@ -290,9 +290,13 @@ static int write_trust(const struct fetch *fetch, const char *home, struct fl_er
                           strlen(source->known_hosts), 0600, err);
     if (r == 0 && source->ca_pem)
         r = fl_file_write(ca, source->ca_pem, strlen(source->ca_pem), 0600, err);
-    if (r == 0 && source->ca_pem && git_libgit2_opts(GIT_OPT_SET_SSL_CERT_LOCATIONS, ca, NULL) < 0)
-        r = fl_error_set(err, FL_E_INVALID, "ca.crt: these are no PEM certificates");
-    return r;
+    if (r < 0 || fetch->url.scheme != FL_GIT_HTTPS)
+        return r;
+    if (fl_git_tls_set_up(source->ca_pem ? ca : NULL, err) < 0)
+        return source->ca_pem
+                   ? fl_error_set(err, FL_E_INVALID, "ca.crt: these are no PEM certificates")
+                   : err->code;
+    return 0;
 }
 
 /* Only one fetch at a time works on what is kept, also when an earlier control plane was killed. */
@@ -425,6 +429,7 @@ int fl_git_fetch_main(int in_fd, int out_fd)
         r = fetch_all(&fetch, &err);
     answer = answer_of(&fetch, r, &err);
     drop_attempt(&fetch);
+    fl_git_tls_finish();
     (void)git_libgit2_shutdown(); /* once too often is an error of no consequence */
     return write_answer(out_fd, answer);
 }

@@ -77,4 +77,8 @@ int fl_git_remote_fetch(struct git_repository *repository, const struct fl_git_r
 int fl_git_error(const struct fl_source_request *request, int code, struct fl_error *err,
                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
+/* git_tls.c: libgit2's https from now on. `ca_path` NULL: the machine's authorities. */
+int fl_git_tls_set_up(const char *ca_path, struct fl_error *err);
+void fl_git_tls_finish(void);
+
 #endif

@@ -63,17 +63,15 @@ static int on_credentials(git_credential **ret_credential, const char *url, cons
     return GIT_PASSTHROUGH;
 }
 
-/* libgit2 has compared: with known_hosts in our HOME, or with the authorities. */
+/* It was compared already: with known_hosts in our HOME, or with the authorities. */
 static int on_certificate(git_cert *certificate, int valid, const char *host, void *payload)
 {
     (void)host, (void)payload;
     if (valid)
         return 0;
-    if (certificate->cert_type == GIT_CERT_HOSTKEY_LIBSSH2)
-        (void)git_error_set_str(GIT_ERROR_SSH, "the host's key is not the one in known_hosts");
-    else
-        (void)git_error_set_str(GIT_ERROR_SSL, "the host's certificate is not valid for it, or "
-                                               "of an authority that is not trusted");
+    if (certificate->cert_type != GIT_CERT_HOSTKEY_LIBSSH2)
+        return GIT_PASSTHROUGH; /* our TLS has said why */
+    (void)git_error_set_str(GIT_ERROR_SSH, "the host's key is not the one in known_hosts");
     return GIT_ECERTIFICATE;
 }
 
@@ -93,16 +91,43 @@ static void set_callbacks(struct talk *talk, git_remote_callbacks *callbacks)
     callbacks->payload = talk;
 }
 
+/* libssh2 up to 1.10 signs with RSA and SHA-1 only, which servers refuse by now. */
+static int refused(const struct talk *talk, struct fl_error *err)
+{
+    const char *url = talk->request->source.url;
+
+    if (talk->asked == 0 || (talk->asked == 1 && talk->url->scheme != FL_GIT_SSH))
+        return fl_error_set(err, FL_E_UNAUTHORIZED,
+                            "%s: the remote asks for credentials and there are none for it", url);
+    if (talk->url->scheme == FL_GIT_SSH)
+        return fl_error_set(
+            err, FL_E_UNAUTHORIZED,
+            "%s: the remote refused the key; if it is allowed there and an RSA key, "
+            "use an Ed25519 one",
+            url);
+    return fl_error_set(err, FL_E_UNAUTHORIZED, "%s: the remote refused the user name or password",
+                        url);
+}
+
+/* What libssh2 says of a key that it cannot read has no code of its own. */
+static bool is_bad_key(const struct talk *talk)
+{
+    const git_error *last = git_error_last();
+
+    return talk->url->scheme == FL_GIT_SSH && talk->asked > 0 && last && last->message &&
+           fl_str_has_prefix(last->message, "Failed to authenticate SSH session");
+}
+
 static int failed(const struct talk *talk, int code, struct fl_error *err)
 {
     const struct fl_source_request *source = &talk->request->source;
 
-    if (code == GIT_EAUTH && talk->asked > 1)
-        return fl_error_set(err, FL_E_UNAUTHORIZED, "%s: the remote refused the credentials",
-                            source->url);
     if (code == GIT_EAUTH)
+        return refused(talk, err);
+    if (is_bad_key(talk))
         return fl_error_set(err, FL_E_UNAUTHORIZED,
-                            "%s: the remote asks for credentials and there are none for it",
+                            "%s: identity cannot be used: it must be a private key in the form of "
+                            "OpenSSH or PEM, without a passphrase",
                             source->url);
     if (talk->too_large)
         return fl_error_set(err, FL_E_TOO_LARGE, "%s: the repository has more than %zu MiB",

@@ -97,10 +97,11 @@ bool fl_git_url_is_loopback(const struct fl_git_url *url)
 static int check_file(const char *path, const char *data_dir, struct fl_error *err)
 {
     FL_CLEANUP(fl_freep) char *real = realpath(path, NULL);
-    FL_CLEANUP(fl_freep) char *kept = data_dir ? realpath(data_dir, NULL) : NULL;
+    FL_CLEANUP(fl_freep) char *kept = NULL;
 
     if (!real)
         return fl_error_set(err, FL_E_NOT_FOUND, "%s: %s", path, strerror(errno));
+    kept = data_dir ? realpath(data_dir, NULL) : NULL;
     if (kept && fl_str_has_prefix(real, kept) &&
         (real[strlen(kept)] == '/' || real[strlen(kept)] == '\0'))
         return fl_error_set(err, FL_E_FORBIDDEN, "%s is in the control plane's own data", path);
