@@ -116,7 +116,7 @@ static void read_nodes(struct fixture *f, const char *text)
 {
     char *item;
 
-    while (*text && (item = fl_str_next(f->arena, &text, ' '))) {
+    while (text && *text && (item = fl_str_next(f->arena, &text, ' '))) {
         struct fl_node *node = &f->nodes[f->node_list.count];
         char *slash;
 
@@ -130,8 +130,6 @@ static void read_nodes(struct fixture *f, const char *text)
         }
         node->name = item;
         f->node_list.count++;
-        if (!text)
-            return;
     }
 }
 
