@@ -5,7 +5,8 @@
  * fl_fake_world_step, which does what is due by env's monotonic clock. What happens to a run is
  * planned when it starts: by a callback of the owner, else by env's random.
  *
- * Inside it is asserted that no instance ever has two living runs. One thread: that of its env. */
+ * Inside it is asserted that no instance ever has two living runs. Any thread, where env is real;
+ * else that of env. Callbacks `plan`, `changed` and `each` must not call back; `fault` may. */
 #ifndef FL_RECONCILERS_ORCHESTRATOR_FAKE_H
 #define FL_RECONCILERS_ORCHESTRATOR_FAKE_H
 
