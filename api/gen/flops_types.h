@@ -2982,7 +2982,7 @@ struct fl_workload_status_instance_last_exit {
     bool oom_killed;
     bool has_oom_killed;
     /* One CamelCase word for programs: Completed, Error, Signal, OOMKilled, ProbeFailed,
-     * DeadlineExceeded, Lost. */
+     * DeadlineExceeded, Stopped, Suspended, StartFailed, ImageNotFound, PortTaken, Lost. */
     const char *reason;
     /* When it ended. */
     const char *time;
@@ -3059,9 +3059,9 @@ struct fl_workload_status {
     bool has_observed_generation;
     /* Scheduled: every instance has a place. Available: enough of them are ready. Complete: all
      * ended well, for restartPolicy OnFailure and Never. Ready: the summary; its reason is
-     * Suspended, OrchestratorNotReady, NoPlace, ImageNotFound, SecretNotFound, PortTaken, Starting,
-     * Restarting, OutOfRestarts, DeadlineExceeded, Running or Completed. Reconciling and Stalled as
-     * in kstatus. Each follows the usual Kubernetes form. */
+     * Suspended, OrchestratorNotReady, NoPlace, ImageNotFound, SecretNotFound, PortTaken,
+     * StartFailed, Starting, Restarting, OutOfRestarts, DeadlineExceeded, Running or Completed.
+     * Reconciling and Stalled as in kstatus. Each follows the usual Kubernetes form. */
     struct fl_condition_list conditions;
     /* The instances by state. */
     struct fl_workload_status_replicas replicas;
