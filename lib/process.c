@@ -348,6 +348,11 @@ size_t fl_process_marked(const char *entry, pid_t *out, size_t max)
     return write_chosen(&table, out, max);
 }
 
+bool fl_process_is_root(void)
+{
+    return geteuid() == 0;
+}
+
 void fl_signal_name(int signum, char out[FL_SIGNAL_NAME_SIZE])
 {
     const char *name = sigabbrev_np(signum);

@@ -44,6 +44,9 @@ size_t fl_process_session(pid_t session, pid_t *out, size_t max);
 /* Those in whose environment at their start stood exactly `entry` ("NAME=value"). */
 size_t fl_process_marked(const char *entry, pid_t *out, size_t max);
 
+/* Whether this process may become another user, and see and do all. */
+bool fl_process_is_root(void);
+
 /* "SIGKILL"; "SIG42" for one without a name. */
 #define FL_SIGNAL_NAME_SIZE 16
 void fl_signal_name(int signum, char out[FL_SIGNAL_NAME_SIZE]);

@@ -109,6 +109,9 @@ int fl_shim_launch(const char *const *argv, const struct fl_shim_spec *spec, int
 int fl_shim_connect(const char *folder, struct fl_shim *ret_shim, struct fl_error *err);
 void fl_shim_close(struct fl_shim *shim); /* it lives on */
 
+/* What a shim that was killed could not: of `spec`, its working folder and the files' paths. */
+void fl_shim_remove_files(const struct fl_shim_spec *spec);
+
 /* Orders. UNAVAILABLE where it does not take any. */
 int fl_shim_stop(const struct fl_shim *shim, int signum, int64_t grace_ms, const char *reason,
                  const char *message, struct fl_error *err);

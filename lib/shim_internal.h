@@ -38,6 +38,5 @@ int fl_shim_run(const struct fl_shim_spec *spec, const struct fl_shim_list *comm
 
 /* The spec's files, and its folders' owner. */
 int fl_shim_put_files(const struct fl_shim_spec *spec, struct fl_error *err);
-void fl_shim_remove_files(const struct fl_shim_spec *spec);
 
 #endif

@@ -250,7 +250,10 @@ void fl_apiserver_drain(struct fl_apiserver *server, int64_t deadline_ms, fl_loo
     server->draining = true;
     fl_watchers_end(server);
     fl_streams_end(server);
-    fl_http_server_drain(server->http, deadline_ms, done, user);
+    if (server->http)
+        fl_http_server_drain(server->http, deadline_ms, done, user);
+    else /* it has hung up: nothing is left to wait for */
+        fl_loop_post(server->loop, done, user);
 }
 
 void fl_apiserver_hang_up(struct fl_apiserver *server)

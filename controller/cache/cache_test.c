@@ -315,11 +315,14 @@ static void finds_by_owner_and_index(void **state)
 static void has_owners_without_other_indexes(void **state)
 {
     struct rig *rig = *state;
+    FL_JSON elsewhere = json_pack("{s:{s:s}, s:{s:[{s:s}]}}", "metadata", "name", "elsewhere",
+                                  "spec", "ownerReferences", "uid", "u1");
 
     fl_cache_destroy(rig->cache);
     rig->cache = new_cache(rig, NULL, 0);
     create(rig, "a", "owned", NULL, "u1");
     create(rig, "a", "not", "\"ownerReferences\":", NULL); /* the words in a text */
+    world_write(&rig->world, FL_STORE_CREATE, "a", "elsewhere", elsewhere);
     pump(rig);
     assert_found(rig, FL_INDEX_OWNER, "u1", "a/owned");
     update(rig, "a", "owned", NULL, NULL);

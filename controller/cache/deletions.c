@@ -1,5 +1,6 @@
 #include "controller/cache/cache_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define DELETIONS_MAX 1024
@@ -24,9 +25,9 @@ static void forget_oldest(struct fl_cache_deletions *deletions)
 {
     const char *key;
     void *cursor = NULL, *revision;
+    bool found = fl_map_next(deletions->revisions, &cursor, &key, &revision);
 
-    if (!fl_map_next(deletions->revisions, &cursor, &key, &revision))
-        return;
+    assert(found);
     raise_floor(deletions, *(uint64_t *)revision);
     (void)fl_map_remove(deletions->revisions, key);
 }

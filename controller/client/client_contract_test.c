@@ -286,6 +286,25 @@ CONTRACT(a_list_selects_by_label)
     assert_int_equal(json_array_size(everywhere), 2);
 }
 
+/* An answer may be larger than any request. */
+CONTRACT(a_list_may_be_long)
+{
+    FL_CLEANUP(fl_freep) char *text = fl_malloc(900001);
+    FL_JSON all = NULL;
+
+    memset(text, 'x', 900000);
+    text[900000] = '\0';
+    for (int i = 0; i < 5; i++) {
+        FL_CLEANUP(fl_freep) char *name = fl_asprintf("m%d", i);
+        FL_JSON map = json_pack("{s:s, s:s, s:{s:s}, s:{s:s}}", "apiVersion", "v1", "kind",
+                                "ConfigMap", "metadata", "name", name, "data", "text", text);
+
+        OK(fl_apiclient_create_object(f->client, &fl_gvr_configmaps, "default", map, NULL, &err));
+    }
+    OK(fl_apiclient_list(f->client, &fl_gvr_configmaps, "default", NULL, &all, &err));
+    assert_int_equal(json_array_size(all), 5);
+}
+
 CONTRACT(cluster_scoped_objects_have_no_namespace)
 {
     FL_JSON object = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Namespace",
@@ -581,6 +600,7 @@ int main(void)
         cmocka_unit_test(test_an_apply_owns_its_fields),
         cmocka_unit_test(test_a_deletion_of_what_is_gone_succeeds),
         cmocka_unit_test(test_a_list_selects_by_label),
+        cmocka_unit_test(test_a_list_may_be_long),
         cmocka_unit_test(test_cluster_scoped_objects_have_no_namespace),
         cmocka_unit_test(test_another_user_has_only_their_own_rights),
         cmocka_unit_test(test_a_user_that_cannot_be_is_refused),

@@ -553,6 +553,152 @@ static void test_children(void **state)
     assert_ready(rig, BOAT, "True", "Ready");
 }
 
+static bool is_none_wanted(void *user, const void *child)
+{
+    (void)user;
+    (void)child;
+    return false;
+}
+
+static int prune_by_knob(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
+                         struct fl_error *err)
+{
+    int r;
+
+    if (rig->knob == 0)
+        return load_crates(rig, rc, ship, err);
+    r = fl_prune_children(rc, &crate_type, is_none_wanted, NULL, err);
+    return r > 0 ? fl_not_yet(rc, "Loaded", "Pruning", "%d to go", r) : r;
+}
+
+/* The cache still shows a child that went, and somebody else's object has its name: not ours to
+ * delete. */
+static void test_prune_takes_no_other(void **state)
+{
+    struct rig *rig = *state;
+    const char *name, *path;
+
+    rig->step = prune_by_knob;
+    (void)rig_ship(rig, "boat", "{\"crates\":1}");
+    (void)rig_settle(rig);
+    name = fl_json_str(json_array_get(json_object_get(rig_get(rig, CRATES), "items"), 0),
+                       "metadata.name");
+    path = fl_arena_printf(rig->arena, CRATES "/%s", name);
+    rig->knob = 1;
+    (void)rig_delete(rig, path);
+    (void)rig_try(rig, "POST", CRATES, "application/json",
+                  fl_arena_printf(rig->arena,
+                                  "{\"apiVersion\":\"test.dev/v1\",\"kind\":\"Crate\","
+                                  "\"metadata\":{\"name\":\"%s\"},\"spec\":{}}",
+                                  name),
+                  NULL);
+    enqueue(rig);
+    assert_true(fl_controller_process_next(controller(rig)));
+    assert_condition(rig, BOAT, "Ready", "False", "Pruning", NULL);
+    assert_false(rig_is_gone(rig, path));
+    (void)rig_run_for(rig, 1000);
+    assert_false(rig_is_gone(rig, path));
+    assert_ready(rig, BOAT, "True", "Ready");
+}
+
+static int read_peers(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
+                      struct fl_error *err)
+{
+    void *cached = NULL, *live = NULL;
+    int r;
+
+    (void)rig;
+    if (!ship->spec.text)
+        return FL_STEP_DONE;
+    r = fl_read_cached(rc, &ship_type, "default", ship->spec.text, &cached, err);
+    if (r == 0)
+        r = fl_read_live(rc, &ship_type, "default", ship->spec.text, &live, err);
+    if (r < 0)
+        return fl_failed(rc, "Loaded", "PeerNotFound", err);
+    ship->status.loaded = ((struct ship *)cached)->spec.crates + ((struct ship *)live)->spec.crates;
+    ship->status.has_loaded = true;
+    return FL_STEP_DONE;
+}
+
+static void test_reading(void **state)
+{
+    struct rig *rig = *state;
+
+    rig->step = read_peers;
+    (void)rig_ship(rig, "boat", "{\"text\":\"raft\"}");
+    (void)rig_run_for(rig, 1000);
+    assert_ready(rig, BOAT, "False", "PeerNotFound");
+    (void)rig_ship(rig, "raft", "{\"crates\":4}");
+    (void)rig_run_for(rig, 300000);
+    assert_ready(rig, BOAT, "True", "Ready");
+    assert_int_equal(fl_json_int(rig_get(rig, BOAT), "status.loaded", 0), 8);
+}
+
+/* Wakes. */
+
+static void text_of(const json_t *object, fl_index_emit_fn *emit, void *user)
+{
+    const char *text = fl_json_str(object, "spec.text");
+
+    if (text)
+        emit(user, text);
+}
+
+static const struct fl_cache_index by_text[] = {{"text", text_of}};
+
+/* A Secret wakes the ships whose text names it. */
+static void ships_of(struct fl_cache *cache, const json_t *object, fl_wake_add_fn *add, void *user)
+{
+    FL_CLEANUP(fl_list_finish) struct fl_list list = {0};
+
+    fl_cache_list_by(cache, "text", fl_json_str(object, "metadata.name"), &list);
+    for (size_t i = 0; i < list.count; i++)
+        add(user, list.objects[i]->ns, list.objects[i]->name);
+}
+
+static void put_secret(struct rig *rig, const char *name)
+{
+    (void)rig_try(rig, "POST", "/api/v1/namespaces/default/secrets", "application/json",
+                  fl_arena_printf(rig->arena,
+                                  "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":"
+                                  "{\"name\":\"%s\"}}",
+                                  name),
+                  NULL);
+}
+
+static void test_mapped_wakes(void **state)
+{
+    struct rig *rig = *state;
+
+    rig->ops.wakes[0] = (struct fl_wake){.gvr = fl_gvr_secrets, .map = ships_of};
+    rig->ops.indexes = by_text;
+    rig->ops.index_count = 1;
+    rig_restart(rig);
+    (void)rig_ship(rig, "boat", "{\"text\":\"token\"}");
+    (void)rig_ship(rig, "raft", "{\"text\":\"token\"}");
+    (void)rig_ship(rig, "tug", "{\"text\":\"other\"}");
+    (void)rig_settle(rig);
+    put_secret(rig, "unknown");
+    assert_int_equal(rig_settle(rig), 0);
+    put_secret(rig, "token");
+    assert_int_equal(rig_settle(rig), 2);
+    (void)rig_delete(rig, "/api/v1/namespaces/default/secrets/token");
+    assert_int_equal(rig_settle(rig), 2);
+}
+
+/* A cache that was made without a kind's indexes cannot get them later. */
+static void test_indexes_come_first(void **state)
+{
+    struct rig *rig = *state;
+    struct fl_kind_ops ops = rig_ops();
+    struct fl_error err = {0};
+
+    ops.indexes = by_text;
+    ops.index_count = 1;
+    assert_int_equal(fl_manager_add(rig->manager, &ops, rig, &err), FL_E_INVALID);
+    assert_non_null(strstr(err.msg, "ship"));
+}
+
 /* Others. */
 
 static void test_unreadable(void **state)
@@ -640,6 +786,10 @@ int main(void)
         TEST(test_waits_for_own_write),
         TEST(test_does_not_wait_for_ever),
         TEST(test_children),
+        TEST(test_prune_takes_no_other),
+        TEST(test_reading),
+        TEST(test_mapped_wakes),
+        TEST(test_indexes_come_first),
         TEST(test_unreadable),
         TEST(test_ready_is_told),
         TEST(test_refused_tables),

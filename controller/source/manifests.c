@@ -272,6 +272,12 @@ static void read_file(struct reading *reading, const struct fl_source_file *file
     struct fl_error err = {0};
 
     reading->file = file->path;
+    if (file->fault) {
+        add_unread(reading, 0, NULL, file->fault);
+        return;
+    }
+    if (file->unfinished)
+        reading->into->incomplete = true;
     if (fl_yaml_parse_all(file->data, file->len, &limits, take_document, reading, &err) < 0 &&
         !reading->too_many)
         add_unread(reading, line_of(&err), NULL, fl_arena_strdup(reading->arena, err.msg));

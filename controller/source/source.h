@@ -19,6 +19,11 @@ struct fl_source_file {
     const char *path; /* relative to the repository, '/' between */
     const void *data;
     size_t len;
+    /* What a folder may have and a commit never has: a file that could not be read (why; there is
+     * no data), and one that somebody is still writing. What they want is not known, so nothing may
+     * be pruned. */
+    const char *fault;
+    bool unfinished;
 };
 
 /* Immutable; reference counted. */

@@ -86,19 +86,26 @@ void fl_orchestrators_on_changed(struct fl_orchestrators *orchestrators, fl_run_
     orchestrators->changed_user = user;
 }
 
-/* From a driver, or from here: without the lock while others are told. */
+/* Without the lock while others are told. */
+static void pass_on(struct fl_orchestrators *orchestrators, const char *ns, const char *name)
+{
+    fl_run_changed_fn *changed;
+    void *user;
+
+    fl_lock_take(orchestrators->lock);
+    changed = orchestrators->changed;
+    user = orchestrators->changed_user;
+    fl_lock_release(orchestrators->lock);
+    if (changed)
+        changed(user, ns, name);
+}
+
+/* A fl_run_changed_fn. */
 static void tell(void *user, const char *ns, const char *name)
 {
     const struct entry *entry = user;
-    fl_run_changed_fn *changed;
-    void *changed_user;
 
-    fl_lock_take(entry->owner->lock);
-    changed = entry->owner->changed;
-    changed_user = entry->owner->changed_user;
-    fl_lock_release(entry->owner->lock);
-    if (changed)
-        changed(changed_user, ns, ns ? name : entry->name);
+    pass_on(entry->owner, ns, ns ? name : entry->name);
 }
 
 static char *spec_text(const struct fl_orchestrator_spec *spec)
@@ -120,7 +127,7 @@ static int make_entry(struct fl_orchestrators *orchestrators, const char *name, 
     int r;
 
     if (!maker)
-        return fl_error_set(err, FL_E_UNAVAILABLE, "this program has no driver for type %s", type);
+        return fl_error_set(err, FL_E_INVALID, "this program has no driver for type %s", type);
     entry = fl_calloc(1, sizeof(*entry));
     *entry = (struct entry){.owner = orchestrators,
                             .name = fl_strdup(name),
@@ -261,26 +268,12 @@ void fl_orchestrators_put(struct fl_orchestrators *orchestrators,
         destroy_entry(entry);
 }
 
-void fl_orchestrators_each(struct fl_orchestrators *orchestrators,
-                           void (*each)(void *user, const char *name,
-                                        struct fl_orchestrator_driver *driver),
-                           void *user)
+const char *fl_edgenode_name(struct fl_arena *arena, const struct fl_node_list *nodes, size_t i)
 {
-    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    void *cursor = NULL;
-    const char *name, **names;
-    size_t count = 0;
+    const struct fl_node *node = &nodes->items[i];
 
-    fl_lock_take(orchestrators->lock);
-    names = fl_new_array(arena, const char *, fl_map_count(orchestrators->entries));
-    while (fl_map_next(orchestrators->entries, &cursor, &name, NULL))
-        names[count++] = fl_arena_strdup(arena, name);
-    fl_lock_release(orchestrators->lock);
-    for (size_t i = 0; i < count; i++) {
-        struct fl_orchestrator_driver *driver = fl_orchestrators_get(orchestrators, names[i]);
-
-        if (driver)
-            each(user, names[i], driver);
-        fl_orchestrators_put(orchestrators, driver);
-    }
+    for (size_t other = 0; other < nodes->count; other++)
+        if (other != i && strcmp(nodes->items[other].name, node->name) == 0)
+            return fl_arena_printf(arena, "%s.%s", node->cluster, node->name);
+    return node->name;
 }

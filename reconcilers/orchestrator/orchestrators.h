@@ -26,7 +26,7 @@ void fl_orchestrators_on_changed(struct fl_orchestrators *orchestrators, fl_run_
                                  void *user);
 
 /* The driver by name, made and configured when the object is first seen, configured anew when the
- * spec is another; `changed` is told of both. UNAVAILABLE: no driver of the type. ensure and drop
+ * spec is another; `changed` is told of both. INVALID: no driver of the type. ensure and drop
  * of one name are one thread's at a time. */
 int fl_orchestrators_ensure(struct fl_orchestrators *orchestrators, const char *name,
                             const char *type, const struct fl_orchestrator_spec *spec,
@@ -39,10 +39,9 @@ struct fl_orchestrator_driver *fl_orchestrators_get(struct fl_orchestrators *orc
 /* NULL is fine. */
 void fl_orchestrators_put(struct fl_orchestrators *orchestrators,
                           struct fl_orchestrator_driver *driver);
-/* Calls with each that exists now; without a lock, so it may take its time. */
-void fl_orchestrators_each(struct fl_orchestrators *orchestrators,
-                           void (*each)(void *user, const char *name,
-                                        struct fl_orchestrator_driver *driver),
-                           void *user);
+
+/* What the EdgeNode of the i-th node is called: as the node, or CLUSTER.NODE where nodes of several
+ * clusters have the same name. Arena or lent. */
+const char *fl_edgenode_name(struct fl_arena *arena, const struct fl_node_list *nodes, size_t i);
 
 #endif

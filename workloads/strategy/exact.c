@@ -306,6 +306,37 @@ int fl_exact_mean(const struct fl_exact *exact, double divisor, struct fl_model 
     return 0;
 }
 
+static void move_tensor(const struct fl_tensor *sum, const struct fl_tensor *base, double unit,
+                        double factors, double scale, struct fl_tensor *out)
+{
+    const int64_t *values = sum->data;
+
+    for (size_t i = 0; i < sum->count; i++) {
+        double before = fl_tensor_get(base, i);
+
+        fl_tensor_set(out, i, before + scale * ((double)values[i] * unit - factors * before));
+    }
+}
+
+int fl_exact_move(const struct fl_exact *exact, const struct fl_model *base, double factors,
+                  double scale, struct fl_model *out, struct fl_error *err)
+{
+    double unit = ldexp(1.0, -(int)exact->precision.bits);
+    int r = check_form(exact, out, err);
+
+    if (r == 0)
+        r = fl_model_check_like(base, out, err);
+    if (r == 0 && (!isfinite(factors) || !isfinite(scale)))
+        r = fl_error_set(err, FL_E_INVALID, "the updates' numbers cannot be added up");
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < out->count; i++)
+        if (fl_dtype_is_float(out->tensors[i].dtype))
+            move_tensor(counterpart(exact, &out->tensors[i]), &base->tensors[i], unit, factors,
+                        scale, &out->tensors[i]);
+    return 0;
+}
+
 /* Single numbers: 64 bits behind the point, 62 before it. */
 
 void fl_exact_scalar_add(struct fl_exact_scalar *sum, double value)

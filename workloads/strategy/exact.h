@@ -51,6 +51,10 @@ int64_t fl_exact_weight(const struct fl_exact *exact);
 int fl_exact_mean(const struct fl_exact *exact, double divisor, struct fl_model *out,
                   struct fl_error *err);
 
+/* out = base + scale * (sum - factors * base), in double, rounded once. */
+int fl_exact_move(const struct fl_exact *exact, const struct fl_model *base, double factors,
+                  double scale, struct fl_model *out, struct fl_error *err);
+
 /* The same for single numbers (losses, norms): a sum of doubles that does not depend on order. */
 struct fl_exact_scalar {
     __int128 fixed; /* in units of 2^-64 */
