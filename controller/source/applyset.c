@@ -202,16 +202,21 @@ static const char *ns_or_null(const struct fl_inventory_item *item)
 }
 
 /* *ret_live is NULL where there is none. */
-static int get_live(struct run *run, const struct fl_gvr *gvr, const struct fl_inventory_item *item,
-                    json_t **ret_live, struct fl_error *err)
+static int get_with(struct fl_apiclient *client, const struct fl_gvr *gvr,
+                    const struct fl_inventory_item *item, json_t **ret_live, struct fl_error *err)
 {
-    int r =
-        fl_apiclient_get(run->options->client, gvr, ns_or_null(item), item->name, ret_live, err);
+    int r = fl_apiclient_get(client, gvr, ns_or_null(item), item->name, ret_live, err);
 
     if (r != FL_E_NOT_FOUND)
         return r;
     *ret_live = NULL;
     return 0;
+}
+
+static int get_live(struct run *run, const struct fl_gvr *gvr, const struct fl_inventory_item *item,
+                    json_t **ret_live, struct fl_error *err)
+{
+    return get_with(run->options->client, gvr, item, ret_live, err);
 }
 
 /* Applying one */
@@ -464,10 +469,34 @@ static enum verdict judge(const struct run *run, const json_t *live)
     return fl_streq(annotation_of(live, FL_ANNOTATION_PRUNE), "disabled") ? LET_GO : PRUNE;
 }
 
+/* What this source may not even read: whether there is anything to prune. */
+static bool is_prunable(const struct run *run, const struct fl_gvr *gvr,
+                        const struct fl_inventory_item *item)
+{
+    FL_JSON live = NULL;
+
+    return !run->options->witness || get_with(run->options->witness, gvr, item, &live, NULL) < 0 ||
+           judge(run, live) == PRUNE;
+}
+
+static int prune_live(struct run *run, const struct fl_gvr *gvr,
+                      const struct fl_inventory_item *item, struct fl_error *err)
+{
+    FL_JSON live = NULL;
+    int r = get_live(run, gvr, item, &live, err);
+
+    if (r < 0 || judge(run, live) != PRUNE)
+        return r;
+    r = fl_apiclient_delete(run->options->client, gvr, ns_or_null(item), item->name,
+                            fl_json_str(live, "metadata.uid"), err);
+    if (r == 0)
+        run->result->pruned++;
+    return r;
+}
+
 static int prune_item(struct run *run, struct fl_inventory_item *item, struct fl_error *err)
 {
     struct fl_gvr gvr;
-    FL_JSON live = NULL;
     int r = fl_mapper_find_any(&run->mapper, item->group, item->version, item->kind, &gvr, err);
 
     if (r == FL_E_NOT_FOUND)
@@ -476,15 +505,8 @@ static int prune_item(struct run *run, struct fl_inventory_item *item, struct fl
         return r;
     if (!gvr.namespaced)
         item->ns = "";
-    r = get_live(run, &gvr, item, &live, err);
-    if (r < 0 || judge(run, live) != PRUNE)
-        return r;
-    r = fl_apiclient_delete(run->options->client, &gvr, ns_or_null(item), item->name,
-                            fl_json_str(live, "metadata.uid"), err);
-    if (r < 0)
-        return r;
-    run->result->pruned++;
-    return 0;
+    r = prune_live(run, &gvr, item, err);
+    return r == FL_E_FORBIDDEN && !is_prunable(run, &gvr, item) ? 0 : r;
 }
 
 static void add_fault(struct run *run, struct fl_fault fault)

@@ -66,6 +66,10 @@ struct fl_applyset_options {
     void *user;
     const char *forbidden_hint;    /* added to what is forbidden: whom to allow it; may be NULL */
     struct fl_applyset_memo *memo; /* may be NULL */
+    /* May read all. Asked, where the source's own user may not read what is to be pruned, whether
+     * it is there and is the source's at all: what never came to be must not hold up its end.
+     * Nothing is written with it, and nobody is told what it saw. May be NULL. */
+    struct fl_apiclient *witness;
 };
 
 struct fl_applyset_result {
