@@ -202,16 +202,21 @@ static const char *ns_or_null(const struct fl_inventory_item *item)
 }
 
 /* *ret_live is NULL where there is none. */
-static int get_live(struct run *run, const struct fl_gvr *gvr, const struct fl_inventory_item *item,
-                    json_t **ret_live, struct fl_error *err)
+static int get_with(struct fl_apiclient *client, const struct fl_gvr *gvr,
+                    const struct fl_inventory_item *item, json_t **ret_live, struct fl_error *err)
 {
-    int r =
-        fl_apiclient_get(run->options->client, gvr, ns_or_null(item), item->name, ret_live, err);
+    int r = fl_apiclient_get(client, gvr, ns_or_null(item), item->name, ret_live, err);
 
     if (r != FL_E_NOT_FOUND)
         return r;
     *ret_live = NULL;
     return 0;
+}
+
+static int get_live(struct run *run, const struct fl_gvr *gvr, const struct fl_inventory_item *item,
+                    json_t **ret_live, struct fl_error *err)
+{
+    return get_with(run->options->client, gvr, item, ret_live, err);
 }
 
 /* Applying one */
@@ -251,14 +256,32 @@ static void count_applied(struct fl_applyset_result *result, const json_t *live,
         result->changed++;
 }
 
+/* Somebody changed by hand (or by a program that updates) what this source has applied: that is
+ * what keeping it right is for. A field that another applier has declared is another matter. */
+static bool is_drift(const struct run *run, const json_t *live)
+{
+    const char *mark = live ? annotation_of(live, FL_ANNOTATION_SOURCE) : NULL;
+    size_t i;
+    const json_t *entry;
+
+    if (!fl_streq(mark, run->options->source) || !is_owned(run, live))
+        return false;
+    json_array_foreach(fl_json_path(live, "metadata.managedFields"), i, entry)
+        if (fl_streq(fl_json_str(entry, "operation"), "Apply") &&
+            !fl_streq(fl_json_str(entry, "manager"), run->options->manager))
+            return false;
+    return true;
+}
+
 /* Somebody may write between reading and writing on the server's side; that is no conflict of
  * fields, and over in a moment. */
 #define STALE_TRIES 3
 
 static int send_config(struct run *run, const struct fl_gvr *gvr, const json_t *config,
-                       bool dry_run, json_t **ret_applied, struct fl_error *err)
+                       const json_t *live, bool dry_run, json_t **ret_applied, struct fl_error *err)
 {
-    const struct fl_apply_options options = {run->options->manager, run->options->force, dry_run};
+    const struct fl_apply_options options = {run->options->manager,
+                                             run->options->force || is_drift(run, live), dry_run};
     int r = 0;
 
     for (int i = 0; i < STALE_TRIES; i++) {
@@ -319,7 +342,7 @@ static int write_target(struct run *run, struct target *target, const struct fl_
     if (live && fl_applyset_memo_knows(memo, key, config, version_of(live)))
         applied = json_incref(live);
     else
-        r = send_config(run, gvr, config, dry_run, &applied, err);
+        r = send_config(run, gvr, config, live, dry_run, &applied, err);
     if (r < 0)
         return hide_values(target, err);
     if (dry_run) {
@@ -464,10 +487,34 @@ static enum verdict judge(const struct run *run, const json_t *live)
     return fl_streq(annotation_of(live, FL_ANNOTATION_PRUNE), "disabled") ? LET_GO : PRUNE;
 }
 
+/* What this source may not even read: whether there is anything to prune. */
+static bool is_prunable(const struct run *run, const struct fl_gvr *gvr,
+                        const struct fl_inventory_item *item)
+{
+    FL_JSON live = NULL;
+
+    return !run->options->witness || get_with(run->options->witness, gvr, item, &live, NULL) < 0 ||
+           judge(run, live) == PRUNE;
+}
+
+static int prune_live(struct run *run, const struct fl_gvr *gvr,
+                      const struct fl_inventory_item *item, struct fl_error *err)
+{
+    FL_JSON live = NULL;
+    int r = get_live(run, gvr, item, &live, err);
+
+    if (r < 0 || judge(run, live) != PRUNE)
+        return r;
+    r = fl_apiclient_delete(run->options->client, gvr, ns_or_null(item), item->name,
+                            fl_json_str(live, "metadata.uid"), err);
+    if (r == 0)
+        run->result->pruned++;
+    return r;
+}
+
 static int prune_item(struct run *run, struct fl_inventory_item *item, struct fl_error *err)
 {
     struct fl_gvr gvr;
-    FL_JSON live = NULL;
     int r = fl_mapper_find_any(&run->mapper, item->group, item->version, item->kind, &gvr, err);
 
     if (r == FL_E_NOT_FOUND)
@@ -476,15 +523,8 @@ static int prune_item(struct run *run, struct fl_inventory_item *item, struct fl
         return r;
     if (!gvr.namespaced)
         item->ns = "";
-    r = get_live(run, &gvr, item, &live, err);
-    if (r < 0 || judge(run, live) != PRUNE)
-        return r;
-    r = fl_apiclient_delete(run->options->client, &gvr, ns_or_null(item), item->name,
-                            fl_json_str(live, "metadata.uid"), err);
-    if (r < 0)
-        return r;
-    run->result->pruned++;
-    return 0;
+    r = prune_live(run, &gvr, item, err);
+    return r == FL_E_FORBIDDEN && !is_prunable(run, &gvr, item) ? 0 : r;
 }
 
 static void add_fault(struct run *run, struct fl_fault fault)

@@ -17,6 +17,9 @@
  * What is right already costs one read, where the memo knows it, and a server-side apply that
  * changes nothing otherwise.
  *
+ * What others changed since in an object of this source, other than by applying it, is drift and is
+ * overwritten; fields that another applier declares are a conflict that names it, unless forced.
+ *
  * With all_or_nothing everything is dry-run first. Of three things a dry run cannot judge, since
  * they need what the set itself brings, only the real apply tells: objects of a kind whose
  * definition the set makes or changes, objects in a namespace that the set makes, and bindings to
@@ -66,6 +69,10 @@ struct fl_applyset_options {
     void *user;
     const char *forbidden_hint;    /* added to what is forbidden: whom to allow it; may be NULL */
     struct fl_applyset_memo *memo; /* may be NULL */
+    /* May read all. Asked, where the source's own user may not read what is to be pruned, whether
+     * it is there and is the source's at all: what never came to be must not hold up its end.
+     * Nothing is written with it, and nobody is told what it saw. May be NULL. */
+    struct fl_apiclient *witness;
 };
 
 struct fl_applyset_result {

@@ -104,8 +104,8 @@ static struct fl_snapshot *snapshot_of(const char *const texts[FILES_MAX])
     snapshot = (struct fl_snapshot){.files = files};
     for (size_t i = 0; i < FILES_MAX; i++)
         if (texts[i])
-            files[snapshot.file_count++] =
-                (struct fl_source_file){names[i], texts[i], strlen(texts[i])};
+            files[snapshot.file_count++] = (struct fl_source_file){
+                .path = names[i], .data = texts[i], .len = strlen(texts[i])};
     return &snapshot;
 }
 

@@ -93,7 +93,8 @@ static struct fl_applyset_options options_of(struct fl_sync *sync, struct held *
         .is_held = is_held,
         .user = held,
         .forbidden_hint = fl_sync_forbidden_hint(sync),
-        .memo = sync->memory ? sync->memory->memo : NULL,
+        .memo = sync->memory->memo,
+        .witness = sync->rc->client,
     };
 }
 
