@@ -38,6 +38,7 @@ static struct fl_run_spec a_script(struct fixture *f, int64_t index, const char 
     struct fl_run_spec run = a_run(f, RUNS, index, 1);
 
     local_script(f->arena, script, spec_of(&run));
+    spec_of(&run)->has_probes = spec_of(&run)->probes.has_readiness = false;
     return run;
 }
 
@@ -690,15 +691,15 @@ static void startup_holds_the_others_back(void **state)
     struct fl_run run;
 
     workload->has_probes = workload->probes.has_startup = workload->probes.has_liveness = true;
-    workload->probes.startup = exec_probe(f, "test -e up", 1000000);
-    workload->probes.liveness = exec_probe(f, "test -e up", 1);
+    workload->probes.startup = exec_probe(f, "test -e started", 1000000);
+    workload->probes.liveness = exec_probe(f, "test -e started", 1);
     begin(f, &spec);
     for (unsigned i = 0; i < 50; i++) {
         f->harness->let_pass(f->world);
         run = look(f, &spec.id);
         assert_int_equal(run.state, FL_RUN_STARTING);
     }
-    assert_int_equal(fl_file_write(run_path(f, 0, 1, "work/up"), "", 0, 0600, NULL), 0);
+    assert_int_equal(fl_file_write(run_path(f, 0, 1, "work/started"), "", 0, 0600, NULL), 0);
     run = wait_until_ready(f, &spec.id);
     assert_int_equal(run.state, FL_RUN_RUNNING);
     workload = spec_of(&fails);
