@@ -8,10 +8,9 @@
 #include <unistd.h>
 
 static const struct fl_command *const commands[] = {
-    &fl_command_up,       &fl_command_kubeconfig, &fl_command_apply, &fl_command_get,
-    &fl_command_describe, &fl_command_delete,     &fl_command_wait,  &fl_command_diff,
-    &fl_command_explain,  &fl_command_events,     &fl_command_logs,  &fl_command_version,
-    &fl_command_shim,
+#define FL_COMMAND_ROW_(name) &fl_command_##name,
+    FL_COMMANDS(FL_COMMAND_ROW_)
+#undef FL_COMMAND_ROW_
 };
 
 static void print_help(FILE *out)

@@ -105,13 +105,12 @@ static int write_all(int fd, const char *data, size_t len)
 }
 
 /* Mode first: a secret must not be readable for a moment. */
-static int fill_and_sync(int fd, const void *data, size_t len, mode_t mode)
+static int fill_and_sync(int fd, const struct fl_file_part *parts, size_t count, mode_t mode)
 {
-    int r;
+    int r = fchmod(fd, mode) == 0 ? 0 : -errno;
 
-    if (fchmod(fd, mode) != 0)
-        return -errno;
-    r = write_all(fd, data, len);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = write_all(fd, parts[i].data, parts[i].len);
     if (r < 0)
         return r;
     return fsync(fd) == 0 ? 0 : -errno;
@@ -138,7 +137,8 @@ static int sync_folder_of(const char *path)
     return 0;
 }
 
-int fl_file_write(const char *path, const void *data, size_t len, mode_t mode, struct fl_error *err)
+int fl_file_write_parts(const char *path, const struct fl_file_part *parts, size_t count,
+                        mode_t mode, struct fl_error *err)
 {
     FL_CLEANUP(fl_freep) char *temporary = fl_asprintf("%s.XXXXXX", path);
     FL_CLEANUP(closep) int fd = mkostemp(temporary, O_CLOEXEC);
@@ -146,7 +146,7 @@ int fl_file_write(const char *path, const void *data, size_t len, mode_t mode, s
 
     if (fd < 0)
         return fl_error_errno(err, errno, "create %s", temporary);
-    r = fill_and_sync(fd, data, len, mode);
+    r = fill_and_sync(fd, parts, count, mode);
     if (r == 0 && rename(temporary, path) != 0)
         r = -errno;
     if (r < 0) {
@@ -157,6 +157,13 @@ int fl_file_write(const char *path, const void *data, size_t len, mode_t mode, s
     if (r < 0)
         return fl_error_errno(err, -r, "sync the folder of %s", path);
     return 0;
+}
+
+int fl_file_write(const char *path, const void *data, size_t len, mode_t mode, struct fl_error *err)
+{
+    const struct fl_file_part part = {data, len};
+
+    return fl_file_write_parts(path, &part, 1, mode, err);
 }
 
 static int make_one(const char *path, mode_t mode, struct fl_error *err)
