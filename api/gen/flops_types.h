@@ -1635,8 +1635,9 @@ struct fl_gitsync_spec {
     /* What happens when a file cannot be read or an object is refused. ApplyRest: the others are
      * applied. ApplyNothing: the last good revision stays as a whole. */
     enum fl_gitsync_on_error on_error;
-    /* Take over fields that another manager has set. Otherwise such an object is a failure, and the
-     * message names the manager. */
+    /* Take over objects and fields that another manager has applied. Otherwise such an object is a
+     * failure, and the message names the manager. What was changed by hand in an object that this
+     * one has applied is drift, and corrected in any case. */
     bool force;
     /* What becomes of the applied objects when this object is deleted. */
     enum fl_gitsync_deletion_policy deletion_policy;

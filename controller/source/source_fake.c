@@ -38,6 +38,7 @@ struct fl_source_fake {
     fl_source_changed_fn *changed;
     void *user;
     struct fl_map *remotes, *fetches;
+    struct fl_map *kept; /* by key: the last good snapshot, as on a disk */
     uint64_t tickets;
     size_t commits, begun;
 };
@@ -58,6 +59,20 @@ static void fetch_destroy(void *value)
     fl_snapshot_unref(fetch->snapshot);
     fl_arena_destroy(fetch->arena);
     free(fetch);
+}
+
+struct kept {
+    char *request;
+    struct fl_snapshot *snapshot;
+};
+
+static void kept_destroy(void *value)
+{
+    struct kept *kept = value;
+
+    fl_snapshot_unref(kept->snapshot);
+    free(kept->request);
+    free(kept);
 }
 
 /* The world */
@@ -186,6 +201,39 @@ static struct fl_snapshot *make_snapshot(const struct fl_source_request *request
     return snapshot;
 }
 
+/* What a request is about, for the snapshot that is kept of it. */
+static const char *subject_of(const struct fetch *fetch)
+{
+    const struct fl_source_request *request = &fetch->request;
+    const char *text =
+        fl_arena_printf(fetch->arena, "%s %s %s %s %s", request->url,
+                        fl_str_or(request->branch, "-"), fl_str_or(request->tag, "-"),
+                        fl_str_or(request->commit, "-"), fl_str_or(request->path, "."));
+
+    for (size_t i = 0; i < request->exclude_count; i++)
+        text = fl_arena_printf(fetch->arena, "%s -%s", text, request->exclude[i]);
+    for (size_t i = 0; i < request->allowed_signer_count; i++)
+        text = fl_arena_printf(fetch->arena, "%s +%s", text, request->allowed_signers[i]);
+    return text;
+}
+
+static void keep(struct fl_source_fake *fake, const char *key, const struct fetch *fetch)
+{
+    struct kept *kept = fl_calloc(1, sizeof(*kept));
+
+    kept->request = fl_strdup(subject_of(fetch));
+    kept->snapshot = fl_snapshot_ref(fetch->snapshot);
+    fl_map_put(fake->kept, key, kept);
+}
+
+static void take_kept(struct fl_source_fake *fake, const char *key, struct fetch *fetch)
+{
+    const struct kept *kept = fl_map_get(fake->kept, key);
+
+    if (kept && strcmp(kept->request, subject_of(fetch)) == 0)
+        fetch->snapshot = fl_snapshot_ref(kept->snapshot);
+}
+
 static void end_badly(struct fetch *fetch, const char *reason, int code, const char *text)
 {
     fetch->state = FL_FETCH_FAILED;
@@ -193,7 +241,7 @@ static void end_badly(struct fetch *fetch, const char *reason, int code, const c
     (void)fl_error_set(&fetch->failure, code, "%s: %s", fetch->request.url, text);
 }
 
-static void end_fetch(struct fl_source_fake *fake, struct fetch *fetch)
+static void find_commit(struct fl_source_fake *fake, struct fetch *fetch)
 {
     struct remote *remote = get_remote(fake, fetch->request.url);
     struct commit *commit = choose_commit(remote, &fetch->request);
@@ -214,6 +262,15 @@ static void end_fetch(struct fl_source_fake *fake, struct fetch *fetch)
     }
     fetch->snapshot = make_snapshot(&fetch->request, commit);
     fetch->state = FL_FETCH_DONE;
+}
+
+static void end_fetch(struct fl_source_fake *fake, const char *key, struct fetch *fetch)
+{
+    find_commit(fake, fetch);
+    if (fetch->state == FL_FETCH_DONE)
+        keep(fake, key, fetch);
+    else
+        take_kept(fake, key, fetch);
 }
 
 static bool is_due(const struct fl_source_fake *fake, const struct fetch *fetch)
@@ -238,7 +295,7 @@ size_t fl_source_fake_step(struct fl_source_fake *fake)
     size_t count = 0;
 
     while ((fetch = find_due(fake, &key))) {
-        end_fetch(fake, fetch);
+        end_fetch(fake, key, fetch);
         if (fake->changed)
             fake->changed(fake->user, key);
         count++;
@@ -337,7 +394,7 @@ static int fake_observe(struct fl_source *self, const char *key, struct fl_arena
     if (!fetch)
         return 0;
     if (is_due(fake, fetch))
-        end_fetch(fake, fetch); /* whoever looks sees it, told or not */
+        end_fetch(fake, key, fetch); /* whoever looks sees it, told or not */
     *ret_result = (struct fl_fetch_result){
         .state = fetch->state,
         .ticket = fetch->ticket,
@@ -354,6 +411,7 @@ static int fake_forget(struct fl_source *self, const char *key, struct fl_error 
 {
     (void)err;
     (void)fl_map_remove(((struct fl_source_fake *)self)->fetches, key);
+    (void)fl_map_remove(((struct fl_source_fake *)self)->kept, key);
     return 0;
 }
 
@@ -378,6 +436,7 @@ struct fl_source_fake *fl_source_fake_create(const struct fl_env *env)
     fake->env = env;
     fake->remotes = fl_map_create(remote_destroy);
     fake->fetches = fl_map_create(fetch_destroy);
+    fake->kept = fl_map_create(kept_destroy);
     return fake;
 }
 
@@ -386,6 +445,7 @@ void fl_source_fake_destroy(struct fl_source_fake *fake)
     if (!fake)
         return;
     fl_map_destroy(fake->fetches);
+    fl_map_destroy(fake->kept);
     fl_map_destroy(fake->remotes);
     free(fake);
 }
@@ -417,7 +477,7 @@ void fl_source_fake_announce(struct fl_source_fake *fake, const char *url)
         fetch->attempted = fetch->reason = NULL;
         fetch->failure = (struct fl_error){0};
         fetch->ticket = ++fake->tickets;
-        end_fetch(fake, fetch);
+        end_fetch(fake, key, fetch);
         if (fake->changed)
             fake->changed(fake->user, key);
     }

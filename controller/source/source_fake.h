@@ -3,7 +3,8 @@
  * A remote (by its URL) has a history of commits and a head, which may go back; it can be
  * unreachable, slow, and its head unsigned. A fetch takes the remote's time and sees it as it is at
  * the end. Nothing happens by itself: the owner moves the clock and steps. The remotes are the
- * world's and survive a crash; what was fetched is the process' and does not. One thread. */
+ * world's and survive a crash, and so does the last good snapshot of each key, as if on a disk;
+ * what else was fetched is the process' and does not. One thread. */
 #ifndef FL_CONTROLLER_SOURCE_FAKE_H
 #define FL_CONTROLLER_SOURCE_FAKE_H
 

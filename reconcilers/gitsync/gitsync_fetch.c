@@ -211,6 +211,8 @@ static void take_result(struct fl_sync *sync, const struct fl_fetch_result *resu
     if (result->attempted)
         sync->object->status.last_attempted_revision =
             fl_sync_cut(sync, result->attempted, REVISION_MAX);
+    if (result->state == FL_FETCH_FAILED && !sync->memory->live)
+        sync->memory->live = fl_snapshot_ref(result->snapshot); /* kept since before a restart */
     if (result->state == FL_FETCH_FAILED)
         take_failure(sync, reason_of(result), &result->err);
     else

@@ -237,7 +237,7 @@ static void make_namespace(struct world *w, const char *name)
 
 #define CM(name, value)                                                                            \
     "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: " name "}, data: {key: '" value "'}}" \
-                                                                                             "\n"
+    "\n"
 
 static const char *commit(struct world *w, const char *text)
 {
@@ -391,6 +391,23 @@ static void test_drift_is_corrected_by_and_by(void **state)
     run_for(w, 2 * MINUTE_MS);
     assert_string_equal(map_value(w, "b"), "1");
     expect_condition(w, "Ready", "False", "FetchFailed", "cannot be reached");
+}
+
+/* The last good snapshot outlives the process, and is kept right. */
+static void test_drift_is_corrected_after_a_restart(void **state)
+{
+    struct world *w = *state;
+
+    (void)commit(w, CM("a", "1"));
+    make_sync(w, "");
+    settle(w);
+    fl_source_fake_reach(w->remote, URL, false);
+    delete_in(w, &fl_gvr_configmaps, "default", "a");
+    crash(w);
+    run_for(w, 2 * MINUTE_MS);
+    assert_string_equal(map_value(w, "a"), "1");
+    expect_condition(w, "Ready", "False", "FetchFailed", "cannot be reached");
+    expect_condition(w, "Applied", "True", "Applied", "");
 }
 
 static void test_annotation_asks_at_once(void **state)
@@ -950,6 +967,7 @@ int main(void)
         T(test_follows_commits),
         T(test_quiet_writes_nothing),
         T(test_drift_is_corrected_by_and_by),
+        T(test_drift_is_corrected_after_a_restart),
         T(test_annotation_asks_at_once),
         T(test_a_changed_spec_is_followed_at_once),
         T(test_unreachable_remote_backs_off),
