@@ -12,7 +12,7 @@
 #include "reconcilers/workload/workload.h"
 #include "reconcilers/workload/workload_log.h"
 
-#include <stdatomic.h>
+#include <errno.h>
 
 #define SYSTEM_NAMESPACE FL_GITSYNC_SYSTEM_NAMESPACE
 #define LEASE_NAME       "flops-controller-manager"
@@ -24,7 +24,7 @@
 struct fl_controllers {
     const struct fl_controllers_options *options;
     struct fl_arena *arena;
-    char *identity;
+    char *identity, *program;
     struct fl_metric_registry *metrics;
     struct fl_apiclient *client;
     struct fl_orchestrators *orchestrators;
@@ -75,12 +75,16 @@ static int make_local(void *user, const char *name, fl_run_changed_fn *changed, 
     struct fl_controllers *controllers = user;
     const struct fl_local_options options = {
         .env = controllers->options->env,
-        .data_dir = fl_arena_printf(controllers->arena, "%s/local/%s",
-                                    controllers->options->data_dir, name),
+        .data_dir = controllers->options->data_dir,
+        .program = controllers->program,
         .changed = changed,
         .changed_user = changed_user,
     };
 
+    if (strcmp(name, FL_ORCHESTRATOR_LOCAL) != 0)
+        return fl_error_set(err, FL_E_INVALID,
+                            "there is one machine: the Orchestrator of type Local is \"%s\"",
+                            FL_ORCHESTRATOR_LOCAL);
     return fl_local_create(&options, ret_driver, err);
 }
 
@@ -95,6 +99,9 @@ static int make_parts(struct fl_controllers *controllers, struct fl_error *err)
     const struct fl_controllers_options *options = controllers->options;
     int r = fl_identity_ensure(options->env, options->data_dir, &controllers->identity, err);
 
+    controllers->program = realpath("/proc/self/exe", NULL);
+    if (r == 0 && !controllers->program)
+        r = fl_error_errno(err, errno, "the program's own path");
     if (r == 0)
         r = fl_seal_keys_load(options->data_dir, &controllers->keys, err);
     if (r < 0)
@@ -370,6 +377,7 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_signal_destroy(controllers->halted);
     fl_lock_destroy(controllers->lock);
     free(controllers->identity);
+    free(controllers->program);
     fl_arena_destroy(controllers->arena);
     free(controllers);
 }

@@ -151,6 +151,26 @@ static int start(struct run *run, struct fl_error *err)
     return run->pidfd < 0 ? fl_error_errno(err, errno, "pidfd_open") : 0;
 }
 
+/* Whatever the program at large does about SIGPIPE: here it is an error of the write. */
+static ssize_t write_quietly(int fd, const void *data, size_t len)
+{
+    static const struct timespec at_once = {0};
+    sigset_t of_pipe, before;
+    ssize_t n;
+    int errnum;
+
+    (void)sigemptyset(&of_pipe);
+    (void)sigaddset(&of_pipe, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &of_pipe, &before);
+    n = write(fd, data, len);
+    errnum = errno;
+    if (n < 0 && errnum == EPIPE)
+        (void)sigtimedwait(&of_pipe, NULL, &at_once);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = errnum;
+    return n;
+}
+
 /* A program that does not want all of its input is no failure of ours. */
 static void feed(struct run *run)
 {
@@ -158,7 +178,7 @@ static void feed(struct run *run)
     ssize_t n = 0;
 
     if (left > 0)
-        n = write(run->in, (const char *)run->options->input + run->written, left);
+        n = write_quietly(run->in, (const char *)run->options->input + run->written, left);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0)

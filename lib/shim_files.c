@@ -22,8 +22,9 @@ static int open_parent(const char *folder, const char *path, bool make, int64_t 
         FL_CLEANUP(fl_freep) char *part = fl_strndup(path, (size_t)(slash - path));
         int next;
 
-        if (make && mkdirat(at, part, 0700) == 0 && user >= 0)
-            (void)fchownat(at, part, (uid_t)user, (gid_t)user, AT_SYMLINK_NOFOLLOW);
+        if (make && mkdirat(at, part, 0700) == 0 && user >= 0 &&
+            fchownat(at, part, (uid_t)user, (gid_t)user, AT_SYMLINK_NOFOLLOW) != 0)
+            (void)unlinkat(at, part, AT_REMOVEDIR); /* the user could not enter it */
         next = openat(at, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         errnum = errno;
         (void)close(at);

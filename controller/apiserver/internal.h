@@ -116,8 +116,9 @@ struct fl_request {
     const char *audit_id;
     /* from the path */
     const char *group, *version, *plural, *ns, *name, *subresource; /* "" where there is none */
-    bool names_namespace;     /* the path is /api/v1/namespaces/NAME: ns and name are the same */
-    struct fl_served *served; /* of a resource request; held until it ends */
+    bool names_namespace; /* the path is /api/v1/namespaces/NAME: ns and name are the same */
+    const struct fl_apiserver_subresource *elsewhere; /* who serves the subresource; or NULL */
+    struct fl_served *served;     /* of a resource request; held until it ends */
     struct fl_resource *resource; /* served->resource */
     const char *verb; /* "get", "list", "watch", "create" … or the lower-case method */
     struct fl_access access;

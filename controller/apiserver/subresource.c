@@ -10,7 +10,7 @@ struct fl_api_stream {
     struct fl_object *object; /* the arena's */
     fl_loop_fn *gone;
     void *gone_user;
-    bool begun;
+    bool begun, over;
 };
 
 const struct fl_apiserver_subresource *fl_subresource_find(const struct fl_apiserver *server,
@@ -56,7 +56,7 @@ static struct fl_request *release(struct fl_api_stream *stream)
     struct fl_request *request = stream->request;
 
     TAILQ_REMOVE(&request->server->streams, stream, link);
-    stream->request = NULL;
+    stream->over = true;
     fl_http_on_gone(request->http, NULL, NULL);
     return request;
 }
@@ -72,8 +72,7 @@ static void reader_gone(void *user)
 
 void fl_handle_subresource(struct fl_request *request)
 {
-    const struct fl_apiserver_subresource *found =
-        fl_subresource_find(request->server, request->group, request->plural, request->subresource);
+    const struct fl_apiserver_subresource *elsewhere = request->elsewhere;
     struct fl_error err = {0};
     struct fl_object *object = find_object(request, &err);
     struct fl_api_stream *stream;
@@ -87,8 +86,8 @@ void fl_handle_subresource(struct fl_request *request)
     stream->object = object;
     TAILQ_INSERT_TAIL(&request->server->streams, stream, link);
     fl_http_on_gone(request->http, reader_gone, stream);
-    found->get(found->user, stream);
-    assert(!stream->request || stream->gone); /* else its owner would outlive it */
+    elsewhere->get(elsewhere->user, stream);
+    assert(stream->over || stream->gone); /* else its owner would outlive it */
 }
 
 /* The owner is told before the reader: it must not write into the end. */
@@ -131,7 +130,7 @@ void fl_api_stream_on_gone(struct fl_api_stream *stream, fl_loop_fn *gone, void 
 
 void fl_api_stream_fail(struct fl_api_stream *stream, const struct fl_error *err)
 {
-    assert(!stream->begun);
+    assert(!stream->begun && !stream->over);
     fl_respond_failure(release(stream), err, NULL);
 }
 

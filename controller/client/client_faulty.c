@@ -270,24 +270,24 @@ static struct faulty *faulty_of(struct fl_apiclient *client)
     return self;
 }
 
-void fl_client_faults_release(struct fl_apiclient *client)
+void fl_client_faults_release(struct fl_apiclient *faulty)
 {
-    struct faulty *faulty = faulty_of(client);
+    struct faulty *own = faulty_of(faulty);
     struct faulty_watch *watch, *next;
 
-    for (watch = TAILQ_FIRST(&faulty->watches); watch; watch = next) {
+    for (watch = TAILQ_FIRST(&own->watches); watch; watch = next) {
         next = TAILQ_NEXT(watch, link);
         if (watch->held)
             watch->wake(watch->user);
     }
 }
 
-bool fl_client_faults_holding(struct fl_apiclient *client)
+bool fl_client_faults_holding(struct fl_apiclient *faulty)
 {
-    const struct faulty *faulty = faulty_of(client);
+    const struct faulty *own = faulty_of(faulty);
     const struct faulty_watch *watch;
 
-    TAILQ_FOREACH(watch, &faulty->watches, link) {
+    TAILQ_FOREACH(watch, &own->watches, link) {
         if (watch->held)
             return true;
     }

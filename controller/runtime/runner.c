@@ -181,10 +181,14 @@ static struct fl_verdict step_failed(struct fl_reconcile *rc, const struct fl_er
 /* Leadership may have ended since the last one. */
 static int run_step(struct fl_reconcile *rc, fl_step_fn *step, struct fl_error *err)
 {
+    int r;
+
     rc->pass->cause = (struct fl_cause){0};
     if (!fl_manager_may_work(rc->manager))
         return fl_error_set(err, FL_E_CONFLICT, "this process does not lead any more");
-    return step(rc, rc->pass->object, err);
+    r = step(rc, rc->pass->object, err);
+    assert(r <= FL_STEP_STALLED);
+    return r;
 }
 
 /* Deletion. */
@@ -248,7 +252,8 @@ static struct fl_verdict finalize(struct fl_reconcile *rc)
         return finalize_failed(rc, &err);
     if (r == FL_STEP_DONE)
         return drop_finalizer(rc);
-    return conclude(rc, FL_PROGRESS_DELETING, ended_well);
+    return conclude(rc, r == FL_STEP_STALLED ? FL_PROGRESS_DELETE_STALLED : FL_PROGRESS_DELETING,
+                    ended_well);
 }
 
 /* Life. */
@@ -266,14 +271,18 @@ static int run_steps(struct fl_reconcile *rc, struct fl_error *err)
 
 static struct fl_verdict suspend(struct fl_reconcile *rc)
 {
+    static const enum fl_progress progress[] = {
+        [FL_STEP_DONE] = FL_PROGRESS_SUSPENDED,
+        [FL_STEP_WAIT] = FL_PROGRESS_SUSPENDING,
+        [FL_STEP_STALLED] = FL_PROGRESS_STALLED,
+    };
     fl_step_fn *step = rc->pass->controller->ops->suspend;
     struct fl_error err = {0};
     int r = step ? run_step(rc, step, &err) : FL_STEP_DONE;
 
     if (r < 0)
         return step_failed(rc, &err);
-    return conclude(rc, r == FL_STEP_DONE ? FL_PROGRESS_SUSPENDED : FL_PROGRESS_SUSPENDING,
-                    ended_well);
+    return conclude(rc, progress[r], ended_well);
 }
 
 static struct fl_verdict advance(struct fl_reconcile *rc)
@@ -286,7 +295,6 @@ static struct fl_verdict advance(struct fl_reconcile *rc)
     struct fl_error err = {0};
     int r = run_steps(rc, &err);
 
-    assert(r <= FL_STEP_STALLED);
     if (r < 0)
         return step_failed(rc, &err);
     return conclude(rc, progress[r], ended_well);

@@ -701,6 +701,38 @@ static void test_indexes_come_first(void **state)
 
 /* Others. */
 
+/* The same struct, in no namespace. */
+static const struct fl_kind_type harbour_type = {
+    .group = "test.dev",
+    .version = "v1",
+    .kind = "Harbour",
+    .plural = "harbours",
+    .fields = ship_fields,
+    .size = sizeof(struct ship),
+};
+
+static void test_cluster_scoped(void **state)
+{
+    static const char *const harbour = "/apis/test.dev/v1/harbours/kiel";
+    struct rig *rig = *state;
+
+    rig->ops.type = &harbour_type;
+    rig_restart(rig);
+    (void)rig_try(rig, "POST", "/apis/test.dev/v1/harbours", "application/json",
+                  "{\"apiVersion\":\"test.dev/v1\",\"kind\":\"Harbour\",\"metadata\":{"
+                  "\"name\":\"kiel\"},\"spec\":{}}",
+                  NULL);
+    (void)rig_settle(rig);
+    assert_ready(rig, harbour, "True", "Ready");
+    assert_int_equal(fl_manager_write_events(rig->manager), 1);
+    assert_int_equal(rig_count(rig, EVENTS), 1);
+    fl_manager_enqueue(rig->manager, "ship", NULL, "kiel");
+    assert_int_equal(rig_settle(rig), 1);
+    (void)rig_delete(rig, harbour);
+    (void)rig_settle(rig);
+    assert_true(rig_is_gone(rig, harbour));
+}
+
 static void test_unreadable(void **state)
 {
     struct rig *rig = *state;
@@ -790,6 +822,7 @@ int main(void)
         TEST(test_reading),
         TEST(test_mapped_wakes),
         TEST(test_indexes_come_first),
+        TEST(test_cluster_scoped),
         TEST(test_unreadable),
         TEST(test_ready_is_told),
         TEST(test_refused_tables),

@@ -149,17 +149,19 @@ static const struct fl_kind_type crate_type = {
     .size = sizeof(struct crate),
 };
 
-#define TESTING_DEFINITION(plural, kind)                                                           \
+#define TESTING_DEFINITION(plural, kind, scope)                                                    \
     "{\"apiVersion\":\"apiextensions.k8s.io/v1\",\"kind\":\"CustomResourceDefinition\","           \
     "\"metadata\":{\"name\":\"" plural ".test.dev\"},\"spec\":{\"group\":\"test.dev\","            \
-    "\"scope\":\"Namespaced\",\"names\":{\"plural\":\"" plural "\",\"kind\":\"" kind "\"},"        \
+    "\"scope\":\"" scope "\",\"names\":{\"plural\":\"" plural "\",\"kind\":\"" kind "\"},"         \
     "\"versions\":[{\"name\":\"v1\",\"served\":true,\"storage\":true,"                             \
     "\"subresources\":{\"status\":{}},\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\","       \
     "\"properties\":{\"spec\":{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true}" \
     ",\"status\":{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true}}}}}]}}"
 
-static const char *const testing_definitions[] = {TESTING_DEFINITION("ships", "Ship"),
-                                                  TESTING_DEFINITION("crates", "Crate")};
+static const char *const testing_definitions[] = {
+    TESTING_DEFINITION("ships", "Ship", "Namespaced"),
+    TESTING_DEFINITION("crates", "Crate", "Namespaced"),
+    TESTING_DEFINITION("harbours", "Harbour", "Cluster")};
 
 /* The rig. */
 

@@ -256,14 +256,32 @@ static void count_applied(struct fl_applyset_result *result, const json_t *live,
         result->changed++;
 }
 
+/* Somebody changed by hand (or by a program that updates) what this source has applied: that is
+ * what keeping it right is for. A field that another applier has declared is another matter. */
+static bool is_drift(const struct run *run, const json_t *live)
+{
+    const char *mark = live ? annotation_of(live, FL_ANNOTATION_SOURCE) : NULL;
+    size_t i;
+    const json_t *entry;
+
+    if (!fl_streq(mark, run->options->source) || !is_owned(run, live))
+        return false;
+    json_array_foreach(fl_json_path(live, "metadata.managedFields"), i, entry)
+        if (fl_streq(fl_json_str(entry, "operation"), "Apply") &&
+            !fl_streq(fl_json_str(entry, "manager"), run->options->manager))
+            return false;
+    return true;
+}
+
 /* Somebody may write between reading and writing on the server's side; that is no conflict of
  * fields, and over in a moment. */
 #define STALE_TRIES 3
 
 static int send_config(struct run *run, const struct fl_gvr *gvr, const json_t *config,
-                       bool dry_run, json_t **ret_applied, struct fl_error *err)
+                       const json_t *live, bool dry_run, json_t **ret_applied, struct fl_error *err)
 {
-    const struct fl_apply_options options = {run->options->manager, run->options->force, dry_run};
+    const struct fl_apply_options options = {run->options->manager,
+                                             run->options->force || is_drift(run, live), dry_run};
     int r = 0;
 
     for (int i = 0; i < STALE_TRIES; i++) {
@@ -324,7 +342,7 @@ static int write_target(struct run *run, struct target *target, const struct fl_
     if (live && fl_applyset_memo_knows(memo, key, config, version_of(live)))
         applied = json_incref(live);
     else
-        r = send_config(run, gvr, config, dry_run, &applied, err);
+        r = send_config(run, gvr, config, live, dry_run, &applied, err);
     if (r < 0)
         return hide_values(target, err);
     if (dry_run) {

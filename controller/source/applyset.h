@@ -17,6 +17,9 @@
  * What is right already costs one read, where the memo knows it, and a server-side apply that
  * changes nothing otherwise.
  *
+ * What others changed since in an object of this source, other than by applying it, is drift and is
+ * overwritten; fields that another applier declares are a conflict that names it, unless forced.
+ *
  * With all_or_nothing everything is dry-run first. Of three things a dry run cannot judge, since
  * they need what the set itself brings, only the real apply tells: objects of a kind whose
  * definition the set makes or changes, objects in a namespace that the set makes, and bindings to

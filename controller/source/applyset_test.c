@@ -248,12 +248,10 @@ static void test_corrects_drift_and_writes_nothing_where_there_is_none(void **st
         expect_counts(w, "2: +0 ~0 =2 -0 !0");
         assert_int_equal(fl_store_revision(w->plane->store), revision);
 
-        w->options.force = true; /* merge patches own what they set */
         edit(w, &configmaps, "a", "{\"data\":{\"key\":\"drifted\"}}");
         sync_file(w, CM("a", "1") CM("b", "1"));
         expect_counts(w, "2: +0 ~1 =1 -0 !0");
         assert_string_equal(value_of(w, "a"), "1");
-        w->options.force = false;
 
         assert_int_equal(
             fl_apiclient_delete(w->plane->client, &configmaps, "default", "b", NULL, NULL), 0);

@@ -193,6 +193,14 @@ static int run_child(struct git_source *source, const struct entry *entry, json_
     return r;
 }
 
+/* Only the worker changes an entry's snapshot while it runs, so it may look without the lock. */
+static bool is_known(const struct entry *entry, const json_t *answer)
+{
+    return entry->snapshot &&
+           fl_streq(entry->snapshot->revision, fl_json_str(answer, "revision")) &&
+           fl_streq(entry->snapshot->signer, fl_json_str(answer, "signer"));
+}
+
 static int read_answer(const struct entry *entry, const json_t *answer, struct outcome *outcome)
 {
     const char *revision = fl_json_str(answer, "revision");
@@ -203,6 +211,10 @@ static int read_answer(const struct entry *entry, const json_t *answer, struct o
         outcome->reason = known_reason(fl_json_str(answer, "reason"));
         return fl_error_set(&outcome->err, fl_error_from_status(fl_json_str(answer, "code"), 500),
                             "%s", fl_str_or(fl_json_str(answer, "message"), "no message"));
+    }
+    if (is_known(entry, answer)) {
+        outcome->snapshot = fl_snapshot_ref(entry->snapshot);
+        return 0;
     }
     return fl_git_snapshot_read(entry->dir, entry->digest, &outcome->snapshot, &outcome->err);
 }
@@ -238,19 +250,10 @@ static struct outcome do_job(struct git_source *source, struct entry *entry, boo
     return outcome;
 }
 
-static bool is_same(const struct fl_snapshot *a, const struct fl_snapshot *b)
-{
-    return a && b && fl_streq(a->revision, b->revision) && fl_streq(a->signer, b->signer);
-}
-
 static void settle(struct git_source *source, struct entry *entry, struct outcome *outcome)
 {
-    bool done = outcome->snapshot != NULL;
-
-    entry->state = done ? FL_FETCH_DONE : FL_FETCH_FAILED;
-    if (is_same(entry->snapshot, outcome->snapshot)) {
-        fl_snapshot_unref(outcome->snapshot);
-    } else if (done) {
+    entry->state = outcome->snapshot ? FL_FETCH_DONE : FL_FETCH_FAILED;
+    if (outcome->snapshot) {
         fl_snapshot_unref(entry->snapshot);
         entry->snapshot = outcome->snapshot;
     }

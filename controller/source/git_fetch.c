@@ -240,26 +240,42 @@ static void drop_attempt(struct fetch *fetch)
     fetch->snapshot = NULL;
 }
 
-static int attempt(struct fetch *fetch, struct fl_error *err)
+/* What was handed over for the same commit and request is still that: nothing is written. */
+static bool is_handed_over(struct fetch *fetch, const char *digest)
 {
-    const struct fl_source_request *source = &fetch->request.source;
-    int r = open_repository(fetch, err);
+    FL_CLEANUP(fl_snapshot_unrefp) struct fl_snapshot *kept = NULL;
 
-    if (r < 0)
-        return r;
-    r = fl_git_remote_fetch(fetch->repository, &fetch->request, &fetch->url, fetch->arena,
-                            &fetch->found, err);
-    if (r < 0)
-        return r;
+    if (fl_git_snapshot_read(fetch->request.dir, digest, &kept, NULL) < 0 ||
+        !fl_streq(kept->revision, fetch->found.revision))
+        return false;
+    fetch->snapshot = FL_TAKE(kept);
+    return true;
+}
+
+static int hand_over(struct fetch *fetch, const char *digest, struct fl_error *err)
+{
+    int r;
+
     fetch->snapshot = fl_snapshot_create();
     fetch->snapshot->revision = fl_arena_strdup(fetch->snapshot->arena, fetch->found.revision);
     r = verify(fetch, err);
     if (r == 0)
-        r = fl_git_tree_read(fetch->repository, fetch->found.commit, source, fetch->snapshot, err);
+        r = fl_git_tree_read(fetch->repository, fetch->found.commit, &fetch->request.source,
+                             fetch->snapshot, err);
+    return r == 0 ? fl_git_snapshot_write(fetch->request.dir, fetch->snapshot, digest, err) : r;
+}
+
+static int attempt(struct fetch *fetch, struct fl_error *err)
+{
+    const char *digest = fl_git_request_digest(&fetch->request.source, fetch->arena);
+    int r = open_repository(fetch, err);
+
     if (r == 0)
-        r = fl_git_snapshot_write(fetch->request.dir, fetch->snapshot,
-                                  fl_git_request_digest(source, fetch->arena), err);
-    return r;
+        r = fl_git_remote_fetch(fetch->repository, &fetch->request, &fetch->url, fetch->arena,
+                                &fetch->found, err);
+    if (r < 0 || is_handed_over(fetch, digest))
+        return r;
+    return hand_over(fetch, digest, err);
 }
 
 /* What is kept may have been broken by a crash: then it is given up, once. */

@@ -52,7 +52,10 @@ int fl_git_request_check(const struct fl_git_request *request, struct fl_arena *
  * of the request and the files' paths and sizes, then their content one after the other. */
 int fl_git_snapshot_write(const char *dir, const struct fl_snapshot *snapshot, const char *digest,
                           struct fl_error *err);
-/* NOT_FOUND where there is none for this digest. Checks all it says. */
+/* NOT_FOUND where there is none for this digest. Checks all it says; paths and sizes keep within
+ * the bounds of source.h. The snapshot shares the bytes. */
+int fl_git_snapshot_decode(struct fl_bytes *bytes, const char *digest,
+                           struct fl_snapshot **ret_snapshot, struct fl_error *err);
 int fl_git_snapshot_read(const char *dir, const char *digest, struct fl_snapshot **ret_snapshot,
                          struct fl_error *err);
 

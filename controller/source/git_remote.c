@@ -210,8 +210,12 @@ static const git_remote_head *find_head(const struct talk *talk, const char *nam
 static int keep(struct talk *talk, const char *name, const git_oid *id, struct fl_error *err)
 {
     git_reference *reference = NULL;
-    int r = git_reference_create(&reference, talk->repository, name, id, 1, NULL);
+    git_oid now;
+    int r;
 
+    if (git_reference_name_to_id(&now, talk->repository, name) == 0 && git_oid_equal(&now, id))
+        return 0;
+    r = git_reference_create(&reference, talk->repository, name, id, 1, NULL);
     git_reference_free(reference);
     return r < 0 ? fl_git_error(&talk->request->source, r, err, "%s", name) : 0;
 }

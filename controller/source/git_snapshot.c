@@ -85,29 +85,18 @@ static int read_files(const json_t *header, const char *rest, size_t len,
     return len == 0 ? 0 : broken(err, "its length");
 }
 
-static int decode(struct fl_bytes *bytes, const char *digest, struct fl_snapshot *snapshot,
-                  struct fl_error *err)
+static int read_header(const json_t *header, const char *digest, struct fl_snapshot *snapshot,
+                       struct fl_error *err)
 {
-    const struct fl_json_limits limits = {.max_bytes = HEADER_MAX_BYTES};
-    const char *newline = memchr(bytes->data, '\n', bytes->len), *rest;
-    FL_JSON header = NULL;
-    int r;
+    const char *revision = fl_json_str(header, "revision"), *signer = fl_json_str(header, "signer");
 
-    if (!newline)
-        return broken(err, "no header");
-    r = fl_json_parse(bytes->data, (size_t)(newline - bytes->data), &limits, NULL, NULL, &header,
-                      err);
-    if (r < 0)
-        return r;
-    if (fl_json_int(header, "form", 0) != FORM || !fl_json_str(header, "revision"))
+    if (fl_json_int(header, "form", 0) != FORM || !revision)
         return broken(err, "its form");
     if (!fl_streq(fl_json_str(header, "request"), digest))
         return fl_error_set(err, FL_E_NOT_FOUND, "the kept snapshot is of another request");
-    snapshot->revision = fl_arena_strdup(snapshot->arena, fl_json_str(header, "revision"));
-    if (fl_json_str(header, "signer"))
-        snapshot->signer = fl_arena_strdup(snapshot->arena, fl_json_str(header, "signer"));
-    rest = newline + 1;
-    return read_files(header, rest, (size_t)(bytes->data + bytes->len - rest), snapshot, err);
+    snapshot->revision = fl_arena_strdup(snapshot->arena, revision);
+    snapshot->signer = signer ? fl_arena_strdup(snapshot->arena, signer) : NULL;
+    return 0;
 }
 
 static void drop_bytes(void *user)
@@ -115,19 +104,37 @@ static void drop_bytes(void *user)
     fl_bytes_unref(user);
 }
 
-int fl_git_snapshot_read(const char *dir, const char *digest, struct fl_snapshot **ret_snapshot,
-                         struct fl_error *err)
+int fl_git_snapshot_decode(struct fl_bytes *bytes, const char *digest,
+                           struct fl_snapshot **ret_snapshot, struct fl_error *err)
 {
+    const struct fl_json_limits limits = {.max_bytes = HEADER_MAX_BYTES};
     FL_CLEANUP(fl_snapshot_unrefp) struct fl_snapshot *snapshot = fl_snapshot_create();
-    struct fl_bytes *bytes = NULL;
-    int r = fl_file_read(path_in(snapshot->arena, dir), HEADER_MAX_BYTES + FL_SOURCE_BYTES_MAX,
-                         &bytes, err);
+    const char *newline = memchr(bytes->data, '\n', bytes->len), *rest;
+    FL_JSON header = NULL;
+    int r;
 
+    fl_arena_on_reset(snapshot->arena, drop_bytes, fl_bytes_ref(bytes));
+    if (!newline)
+        return broken(err, "no header");
+    r = fl_json_parse(bytes->data, (size_t)(newline - bytes->data), &limits, NULL, NULL, &header,
+                      err);
+    if (r == 0)
+        r = read_header(header, digest, snapshot, err);
     if (r < 0)
         return r;
-    fl_arena_on_reset(snapshot->arena, drop_bytes, bytes);
-    r = decode(bytes, digest, snapshot, err);
+    rest = newline + 1;
+    r = read_files(header, rest, (size_t)(bytes->data + bytes->len - rest), snapshot, err);
     if (r == 0)
         *ret_snapshot = FL_TAKE(snapshot);
     return r;
+}
+
+int fl_git_snapshot_read(const char *dir, const char *digest, struct fl_snapshot **ret_snapshot,
+                         struct fl_error *err)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *bytes = NULL;
+    int r = fl_file_read(path_in(arena, dir), HEADER_MAX_BYTES + FL_SOURCE_BYTES_MAX, &bytes, err);
+
+    return r == 0 ? fl_git_snapshot_decode(bytes, digest, ret_snapshot, err) : r;
 }

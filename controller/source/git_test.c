@@ -501,6 +501,24 @@ static void many_fetches_do_not_pile_up(void **state)
     assert_in_range(packs, 1, 51);
 }
 
+/* Asking again for what is there costs no writing and no memory. */
+static void nothing_new_changes_nothing(void **state)
+{
+    struct rig *rig = *state;
+    struct fl_source_request request = request_of(rig);
+    struct fl_fetch_result first = fetch(rig, &request), again;
+    const char *list = "find data/git -newer mark -type f | wc -l";
+
+    shell(rig,
+          "touch -d '1 second ago' data/git/key/snapshot $(find data/git -type f); touch mark");
+    again = fetch(rig, &request);
+    assert_int_equal(again.state, FL_FETCH_DONE);
+    assert_ptr_equal(again.snapshot, first.snapshot);
+    assert_string_equal(output(rig, list), "0");
+    fl_fetch_result_finish(&first);
+    fl_fetch_result_finish(&again);
+}
+
 static void the_machines_configuration_has_no_say(void **state)
 {
     struct rig *rig = *state;
@@ -693,6 +711,7 @@ int main(int argc, char **argv)
         TEST(the_last_good_one_stays),
         TEST(what_is_broken_on_disk_is_made_anew),
         TEST(many_fetches_do_not_pile_up),
+        TEST(nothing_new_changes_nothing),
         TEST(the_machines_configuration_has_no_say),
         TEST(forgetting_leaves_nothing),
         TEST(a_silent_remote_ends_at_the_deadline),

@@ -125,9 +125,10 @@ int fl_seal_keys_load(const char *data_dir, struct fl_seal_keys **ret_keys, stru
     keys = fl_calloc(1, sizeof(*keys));
     add_pair(keys);
     r = save(path, keys, err);
-    if (r == 0)
-        *ret_keys = FL_TAKE(keys);
-    return r;
+    if (r < 0)
+        return r;
+    *ret_keys = FL_TAKE(keys);
+    return 0;
 }
 
 int fl_seal_keys_rotate(const char *data_dir, struct fl_error *err)
@@ -225,7 +226,7 @@ static json_t *base64_text(const char *prefix, const unsigned char *data, size_t
     char *text = fl_malloc(size);
     json_t *value;
 
-    memcpy(text, prefix, head);
+    memcpy(text, prefix, head + 1);
     (void)sodium_bin2base64(text + head, size - head, data, len, sodium_base64_VARIANT_ORIGINAL);
     value = json_string(text);
     sodium_memzero(text, size);

@@ -2,6 +2,7 @@
  * the remote and published, and the remote can be taken away. */
 #include "controller/source/source.h"
 
+#include "controller/source/git.h"
 #include "controller/source/source_fake.h"
 #include "lib/file.h"
 #include "lib/log.h"
@@ -171,7 +172,45 @@ static void fake_close(struct world *w)
     fl_source_fake_destroy(w->fake);
 }
 
+/* The driver `git`: a bare repository over file, and a work tree to fill it from. */
+
+static void git_open(struct world *w)
+{
+    struct fl_error err = {0};
+    struct fl_source_options options = {.env = &w->env,
+                                        .data_dir = fl_arena_printf(w->arena, "%s/data", w->base),
+                                        .changed = on_change,
+                                        .user = w};
+
+    (void)snprintf(w->remote, sizeof(w->remote), "%s/remote", w->base);
+    run("cd %s && git init -q --bare -b main remote && git init -q -b main work", w->base);
+    w->url = fl_arena_printf(w->arena, "file://%s", w->remote);
+    if (fl_source_git_create(&options, &w->source, &err) < 0)
+        fail_msg("%s", err.msg);
+}
+
+static void git_put(struct world *w, const char *path, const char *text)
+{
+    const char *full = fl_arena_printf(w->arena, "%s/work/%s", w->base, path);
+    const char *slash = strrchr(full, '/');
+
+    if (!text) {
+        assert_int_equal(unlink(full), 0);
+        return;
+    }
+    run("mkdir -p %.*s", (int)(slash - full), full);
+    assert_int_equal(fl_file_write(full, text, strlen(text), 0644, NULL), 0);
+}
+
+static void git_publish(struct world *w)
+{
+    run("cd %s/work && git add -A && git -c user.name=a -c user.email=a@b commit -qm x "
+        "--allow-empty && git push -q %s main",
+        w->base, w->remote);
+}
+
 static const struct driver drivers[] = {
+    {"git", git_open, git_put, git_publish, dir_reach, nothing, dir_close},
     {"dir", dir_open, dir_put, nothing, dir_reach, nothing, dir_close},
     {"fake", fake_open, fake_put, fake_publish, fake_reach, fake_step, fake_close},
 };
@@ -475,7 +514,7 @@ CONTRACT(can_be_destroyed_at_work)
     assert_int_equal(w->source->ops->forget(w->source, "key-3", NULL), 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_knows_nothing_at_first),
@@ -489,5 +528,7 @@ int main(void)
         cmocka_unit_test(test_can_be_destroyed_at_work),
     };
 
+    if (fl_git_is_fetch(argc, argv))
+        return fl_git_fetch_main(STDIN_FILENO, STDOUT_FILENO);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,11 +65,18 @@ static void undoes_what_others_did(void **state)
 {
     struct rig *rig = *state;
 
+    struct fl_string_pair label = {"site", "x"};
+
+    fl_fake_world_put_node(
+        rig->world,
+        &(struct fl_node){.cluster = "c", .name = "b", .labels = {&label, 1}, .ready = true});
     rig_run_for(rig, 1000);
     rig_delete(rig, EDGENODES "/a");
+    (void)rig_patch(rig, EDGENODES "/b", "{metadata: {labels: {site: other}}}");
     (void)rig_patch(rig, EDGECLUSTERS "/c", "{metadata: {labels: {mine: 'yes'}}}");
     (void)rig_settle(rig);
     assert_ready(rig, EDGENODES "/a", "True Ready");
+    assert_string_equal(text_of(rig, EDGENODES "/b", "metadata.labels.site"), "x");
     assert_string_equal(text_of(rig, EDGECLUSTERS "/c", "metadata.labels.mine"), "yes");
 }
 
@@ -99,6 +106,28 @@ static void counts_what_runs(void **state)
     assert_int_equal(fl_json_int(rig_get(rig, EDGENODES "/a"), "status.workloads", 0), 2);
     assert_string_equal(text_of(rig, EDGENODES "/a", "status.available.cpu"), "3");
     assert_string_equal(text_of(rig, LOCAL, "status.available.cpu"), "3");
+}
+
+/* Not each of many changes: what only counts can wait for the next few seconds. */
+static void counts_are_not_written_each_time(void **state)
+{
+    struct rig *rig = *state;
+    const char *revision = "";
+    int changes = 0;
+
+    (void)rig_workload(rig, "");
+    rig_run_for(rig, 10000);
+    for (int i = 0; i < 20; i++) {
+        const char *now;
+
+        (void)rig_patch_spec(rig, fl_arena_printf(rig->arena, "instances: %d", i % 5 + 2));
+        fl_manager_enqueue(rig->manager, "orchestrator", NULL, "local");
+        rig_run_for(rig, 200);
+        now = text_of(rig, EDGENODES "/a", "metadata.resourceVersion");
+        changes += !fl_streq(now, revision);
+        revision = now;
+    }
+    assert_true(changes <= 3);
 }
 
 static void local_comes_back(void **state)
@@ -271,6 +300,7 @@ int main(void)
         TEST(undoes_what_others_did),
         TEST(rests),
         TEST(counts_what_runs),
+        TEST(counts_are_not_written_each_time),
         TEST(local_comes_back),
         TEST(another_waits_for_its_workloads),
         TEST(a_type_without_driver_is_told),

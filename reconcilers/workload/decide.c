@@ -191,14 +191,15 @@ static void check_place(struct fl_decide *d, struct fl_slot *slot)
     fl_places_occupy(&d->places, node);
 }
 
+static bool is_late(struct fl_decide *d, const struct fl_slot *slot)
+{
+    return slot->phase == FL_PHASE_STARTING && slot->run->ready_us == 0 &&
+           is_over(d, slot->run->requested_us, d->settings.start_deadline_ms);
+}
+
 static void check_deadlines(struct fl_decide *d, struct fl_slot *slot)
 {
-    const struct fl_run *run = slot->run;
-
-    if (is_overdue(d, run))
-        call_back(slot, "DeadlineExceeded");
-    else if (slot->phase == FL_PHASE_STARTING && run->ready_us == 0 &&
-             is_over(d, run->requested_us, d->settings.start_deadline_ms))
+    if (is_overdue(d, slot->run) || is_late(d, slot))
         call_back(slot, "DeadlineExceeded");
 }
 

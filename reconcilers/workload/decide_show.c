@@ -5,6 +5,22 @@
 
 #include <inttypes.h>
 
+/* As the CRD bounds them. */
+#define MESSAGE_MAX  1024
+#define REASON_MAX   128
+#define SIGNAL_MAX   16
+#define ID_MAX       256
+#define ADDRESS_MAX  512
+#define LOG_TAIL_MAX 2048
+
+/* What a driver says is as long as it likes; the API's fields are not. NULL stays NULL. */
+static const char *cut(struct fl_decide *d, const char *text, size_t max)
+{
+    size_t len = text ? strlen(text) : 0;
+
+    return len <= max ? text : fl_arena_strndup(d->arena, text, fl_utf8_cut(text, len, max));
+}
+
 static const char *time_text(struct fl_decide *d, int64_t us)
 {
     char text[FL_TIME_SIZE];
@@ -125,12 +141,12 @@ static void show_exit(struct fl_decide *d, const struct fl_run_exit *exit,
     shown->last_exit = (struct fl_workload_status_instance_last_exit){
         .code = exit->code,
         .has_code = exit->has_code,
-        .signal = exit->signal,
+        .signal = cut(d, exit->signal, SIGNAL_MAX),
         .oom_killed = exit->oom_killed,
         .has_oom_killed = exit->oom_killed,
-        .reason = exit->reason,
+        .reason = cut(d, exit->reason, REASON_MAX),
         .time = time_text(d, exit->ended_us),
-        .log_tail = exit->log_tail,
+        .log_tail = cut(d, exit->log_tail, LOG_TAIL_MAX),
     };
 }
 
@@ -163,8 +179,8 @@ static void show_run(struct fl_decide *d, const struct fl_run *run,
     show_exit(d, last_exit(run), shown);
     if (run->state == FL_RUN_ENDED)
         return;
-    shown->id = run->id;
-    shown->address = run->address;
+    shown->id = cut(d, run->id, ID_MAX);
+    shown->address = cut(d, run->address, ADDRESS_MAX);
     if (run->port_count > 0)
         show_ports(d, run, shown);
 }
@@ -178,7 +194,7 @@ static void show_instance(struct fl_decide *d, const struct fl_slot *slot,
         .ready = slot->phase == FL_PHASE_RUNNING,
         .has_ready = true,
         .reason = reason_of(slot),
-        .message = message_of(d, slot),
+        .message = cut(d, message_of(d, slot), MESSAGE_MAX),
     };
     if (slot->run)
         show_run(d, slot->run, shown);

@@ -116,7 +116,7 @@ static void read_nodes(struct fixture *f, const char *text)
 {
     char *item;
 
-    while (*text && (item = fl_str_next(f->arena, &text, ' '))) {
+    while (text && *text && (item = fl_str_next(f->arena, &text, ' '))) {
         struct fl_node *node = &f->nodes[f->node_list.count];
         char *slash;
 
@@ -130,8 +130,6 @@ static void read_nodes(struct fixture *f, const char *text)
         }
         node->name = item;
         f->node_list.count++;
-        if (!text)
-            return;
     }
 }
 
@@ -824,6 +822,12 @@ static void places(void **state)
          "",
          "start 0#1@a; start 1#1@b",
          "not yet NoPlace"},
+        {.what = "a place is kept for what will come back",
+         "instances: 2, placement: {maxPerNode: 1}",
+         "a b",
+         "0:Error@a(end=-400)",
+         "start 1#1@b",
+         "not yet Restarting"},
         {.what = "back where it was",
          "instances: 2",
          "a b",

@@ -165,8 +165,10 @@ static void on_edge(void *user, struct fl_object *old, struct fl_object *edge)
 /* An Orchestrator that came or went; its other changes come through its driver. */
 static void on_orchestrator(void *user, struct fl_object *old, struct fl_object *object)
 {
-    if (!old || !object)
-        wake_all(user, object ? object->name : old->name);
+    if (!old)
+        wake_all(user, object->name);
+    else if (!object)
+        wake_all(user, old->name);
 }
 
 int fl_workload_controller_create(struct fl_manager *manager,

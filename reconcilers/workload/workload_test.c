@@ -138,6 +138,23 @@ static void restarts_with_growing_delays(void **state)
     assert_ready(rig, W, "True Running");
 }
 
+/* The status is written, however much a driver has to say. */
+static void bounds_what_a_driver_says(void **state)
+{
+    struct rig *rig = *state;
+    char *text = fl_alloc(rig->arena, 8001);
+
+    memset(text, 'x', 8000);
+    rig->plan.exit = (struct fl_run_exit){.reason = "StartFailed", .message = text};
+    (void)rig_workload(rig, "");
+    rig_run_for(rig, 500);
+    assert_ready(rig, W, "False Restarting");
+    rig->plan = (struct fl_fake_plan){
+        .start_ms = 1, .run_ms = 1, .exit = {.signal = text, .reason = "Error", .log_tail = text}};
+    rig_run_for(rig, 1500);
+    assert_int_equal(strlen(fl_json_str(instance(rig, 0), "lastExit.logTail")), 2048);
+}
+
 static void completes(void **state)
 {
     struct rig *rig = *state;
@@ -243,13 +260,15 @@ static void leaves_room_of_others_alone(void **state)
     struct rig *rig = *state;
 
     (void)rig_workload(rig, "resources: {cpu: 3}");
+    rig_run_for(rig, 1000);
     (void)rig_create(rig, WORKLOADS,
                      "{apiVersion: flops.dev/v1alpha1, kind: Workload, metadata: {name: v}, spec: "
                      "{process: {program: x}, resources: {cpu: 2}}}");
     rig_run_for(rig, 1000);
-    assert_int_equal(rig_living(rig), 1);
+    assert_ready(rig, W, "True Running");
+    assert_ready(rig, WORKLOADS "/v", "False NoPlace");
     rig_delete(rig, W);
-    rig_run_for(rig, 4000);
+    rig_run_for(rig, 4000); /* told, not polled */
     assert_ready(rig, WORKLOADS "/v", "True Running");
 }
 
@@ -379,12 +398,14 @@ static void survives_faults_of_the_driver(void **state)
     struct rig *rig = *state;
 
     rig_run_for(rig, 1000);
-    for (size_t i = 0; i < FL_COUNT_OF(ops); i++)
+    for (size_t i = 0; i < FL_COUNT_OF(ops); i++) {
         for (int left = 1; left < 3; left++) {
             check_fault(rig, (struct fault){ops[i], false, FL_FAKE_ERROR, left});
             check_fault(rig, (struct fault){ops[i], true, FL_FAKE_ERROR, left});
-            check_fault(rig, (struct fault){ops[i], false, FL_FAKE_FORGET, left});
         }
+        check_fault(rig, (struct fault){ops[i], false, FL_FAKE_FORGET, 1});
+        check_fault(rig, (struct fault){ops[i], false, FL_FAKE_FORGET, 9}); /* over many passes */
+    }
 }
 
 int main(void)
@@ -398,6 +419,7 @@ int main(void)
         TEST(kills_what_does_not_stop),
         TEST(suspends_and_resumes),
         TEST(restarts_with_growing_delays),
+        TEST(bounds_what_a_driver_says),
         TEST(completes),
         TEST(replaces_one_after_the_other),
         TEST(enforces_the_start_deadline),

@@ -293,6 +293,21 @@ static struct fl_cgroups *detect_cgroups(struct fl_local *local, const char *roo
     return fl_cgroups_detect(fl_str_or(root, ""), base);
 }
 
+/* The small program beside `flops`, where there is one. */
+static char *find_shim(const struct fl_local_options *options)
+{
+    const char *slash = strrchr(options->program, '/');
+    char *beside;
+
+    if (options->shim)
+        return fl_strdup(options->shim);
+    beside = fl_asprintf("%.*s/flops-shim", slash ? (int)(slash - options->program) : 0,
+                         options->program);
+    if (!fl_path_is_executable(beside))
+        free(FL_TAKE(beside));
+    return beside;
+}
+
 static struct fl_local *make(const struct fl_local_options *options)
 {
     struct fl_local *local = fl_calloc(1, sizeof(*local));
@@ -302,7 +317,7 @@ static struct fl_local *make(const struct fl_local_options *options)
     local->data_dir = fl_strdup(options->data_dir);
     local->folder = fl_asprintf("%s/" FOLDER, options->data_dir);
     local->program = fl_strdup(options->program);
-    local->shim = options->shim ? fl_strdup(options->shim) : NULL;
+    local->shim = find_shim(options);
     local->changed = options->changed;
     local->changed_user = options->changed_user;
     local->lock = fl_lock_create();

@@ -14,7 +14,8 @@ struct fl_local_options {
     const struct fl_env *env;   /* lent; of real time */
     const char *data_dir;       /* absolute */
     const char *program;        /* absolute path of `flops` */
-    const char *shim;           /* of the shim's program; NULL: `program shim` */
+    const char *shim;           /* the shim's program; NULL: `flops-shim` beside `program`, else
+                                   `program shim` */
     const char *cgroup_root;    /* NULL: the machine's; "-": do without control groups */
     fl_run_changed_fn *changed; /* may be NULL */
     void *changed_user;
