@@ -1,5 +1,6 @@
 #include "controller/source/applyset_internal.h"
 
+#include "controller/source/seal.h"
 #include "lib/str.h"
 
 #include <stdlib.h>
@@ -117,25 +118,12 @@ static bool is_secret(const struct target *target)
     return !*target->item.group && strcmp(target->item.kind, "Secret") == 0;
 }
 
-static bool has_sealed_value(const json_t *values)
-{
-    const char *key;
-    const json_t *value;
-
-    json_object_foreach((json_t *)values, key, value)
-        if (json_is_string(value) &&
-            fl_str_has_prefix(json_string_value(value), "flops-sealed-v1:"))
-            return true;
-    return false;
-}
-
 static int open_secret(struct run *run, const struct target *target, json_t *config,
                        struct fl_error *err)
 {
     const struct fl_applyset_options *options = run->options;
 
-    if (!is_secret(target) || !(has_sealed_value(json_object_get(config, "stringData")) ||
-                                has_sealed_value(json_object_get(config, "data"))))
+    if (!is_secret(target) || !fl_seal_is_sealed(config))
         return 0;
     if (!options->unseal)
         return fl_error_set(err, FL_E_INVALID, "is sealed, and there is no key to open it with");
