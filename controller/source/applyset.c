@@ -564,21 +564,22 @@ static int compare_indexes(const void *a, const void *b)
     return left->index < right->index ? -1 : left->index > right->index;
 }
 
-/* By the namespace it has and by the one it would have: an inventory that was planned before its
- * kind was known has the second. */
+/* By the namespace it has, by the one it would have (an inventory that was planned before its kind
+ * was known has that), and by none: that is how a cluster-scoped one is remembered, also when the
+ * API cannot be asked just now whether it is one. */
 static struct fl_map *wanted_keys(struct run *run)
 {
     struct fl_map *wanted = fl_map_create(NULL);
 
     for (size_t i = 0; i < run->count; i++) {
         const struct fl_inventory_item *item = &run->targets[i].item;
-        const char *ns = run->targets[i].manifest->ns;
+        const char *named = run->targets[i].manifest->ns;
+        const char *places[] = {item->ns, *named ? named : run->options->ns, ""};
 
-        fl_map_put(wanted, key_of(run, item), run);
-        fl_map_put(wanted,
-                   fl_inventory_key(run->arena, item->group, item->kind,
-                                    *ns ? ns : run->options->ns, item->name),
-                   run);
+        for (size_t p = 0; p < FL_COUNT_OF(places); p++)
+            fl_map_put(wanted,
+                       fl_inventory_key(run->arena, item->group, item->kind, places[p], item->name),
+                       run);
     }
     return wanted;
 }
