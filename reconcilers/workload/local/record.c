@@ -4,6 +4,7 @@
 
 #include "lib/file.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* The part of the Workload's table that describes probes. */
@@ -11,7 +12,8 @@ static const struct fl_field *find_field(const struct fl_field *fields, const ch
 {
     while (fields->name && strcmp(fields->name, name) != 0)
         fields++;
-    return fields->name ? fields : NULL;
+    assert(fields->name);
+    return fields;
 }
 
 static const struct fl_field *probes_field(void)
