@@ -162,20 +162,31 @@ static void empty_trash(void *user)
         fl_log_warn(local->env->log, "what was removed stays on disk", FL_STR("error", err.msg));
 }
 
+static void begin_to_empty(void *user);
+
 static void trash_is_empty(void *user)
 {
     struct fl_local *local = user;
 
     local->emptying = false;
+    if (local->empty_again)
+        begin_to_empty(local);
 }
 
+/* What comes while the worker is at it may be too late for it. */
 static void begin_to_empty(void *user)
 {
     struct fl_local *local = user;
 
-    if (local->emptying)
-        return; /* what is there now is seen too, or goes with the next */
-    local->emptying = fl_loop_offload(local->loop, empty_trash, trash_is_empty, local, NULL) == 0;
+    local->empty_again = local->emptying;
+    if (!local->emptying)
+        local->emptying =
+            fl_loop_offload(local->loop, empty_trash, trash_is_empty, local, NULL) == 0;
+}
+
+void local_empty_trash(struct fl_local *local)
+{
+    fl_loop_post(local->loop, begin_to_empty, local);
 }
 
 void local_trash(struct fl_local *local, const char *path)
@@ -186,7 +197,7 @@ void local_trash(struct fl_local *local, const char *path)
     if (!fl_path_exists(path) || fl_dir_ensure(trash, 0700, NULL) < 0)
         return;
     if (fl_folder_move(path, to, NULL) == 0)
-        fl_loop_post(local->loop, begin_to_empty, local);
+        local_empty_trash(local);
 }
 
 void local_tell(struct fl_local *local, const char *ns, const char *name)

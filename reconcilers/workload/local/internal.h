@@ -102,8 +102,8 @@ struct fl_local {
     struct fl_loop *loop;
     struct fl_thread *thread;
     int64_t next_ticket, next_port, next_trash;
-    bool emptying;             /* the trash: the loop's */
-    struct fl_lock *logs_lock; /* taken after the other one */
+    bool emptying, empty_again; /* the trash: the loop's */
+    struct fl_lock *logs_lock;  /* taken after the other one */
     int log_watcher;
     struct fl_loop_fd *log_watcher_watch;
     struct fl_log_reader *readers;
@@ -127,6 +127,7 @@ const char *local_run_folder(struct fl_arena *arena, const struct instance *inst
 const char *local_mark(struct fl_arena *arena, const struct instance *instance);
 /* Moves a file or folder out of the way at once; a worker removes it. Any thread. */
 void local_trash(struct fl_local *local, const char *path);
+void local_empty_trash(struct fl_local *local); /* what an earlier control plane left there */
 /* As fl_run_changed_fn wants it: call without the lock. */
 void local_tell(struct fl_local *local, const char *ns, const char *name);
 
@@ -134,6 +135,8 @@ void local_tell(struct fl_local *local, const char *ns, const char *name);
 json_t *record_encode(const struct record *record);
 int record_decode(struct fl_arena *arena, const char *text, size_t len, struct record *ret_record,
                   struct fl_error *err);
+/* INVALID for one that could not be read again. */
+int record_check(const struct record *record, struct fl_error *err);
 int record_write(const struct instance *instance, struct fl_error *err);
 void record_clone_probes(struct fl_arena *arena, const struct fl_workload_probes *from,
                          struct fl_workload_probes *ret_probes);

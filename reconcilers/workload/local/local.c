@@ -351,6 +351,7 @@ static int set_up(struct fl_local *local, const struct fl_local_options *options
         FL_LOCKED(local->lock);
         r = local_adopt(local, err);
     }
+    local_empty_trash(local);
     if (r == 0)
         r = fl_thread_start("local", run_loop, local, &local->thread, err);
     return r;

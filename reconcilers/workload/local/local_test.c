@@ -456,6 +456,9 @@ static void what_cannot_be_is_refused(void **state)
     workload->has_security = true;
     workload->security.network = FL_WORKLOAD_SECURITY_NETWORK_NONE;
     assert_int_equal(start(f, &spec), FL_E_INVALID);
+    workload->has_security = false;
+    workload->probes.readiness.failure_threshold = 1000000; /* a record that could not be read */
+    assert_int_equal(start(f, &spec), FL_E_INVALID);
     assert_false(knows(f, "uid-1"));
 }
 
@@ -692,7 +695,7 @@ static void startup_holds_the_others_back(void **state)
     struct fl_run run;
 
     workload->has_probes = workload->probes.has_startup = workload->probes.has_liveness = true;
-    workload->probes.startup = exec_probe(f, "test -e started", 1000000);
+    workload->probes.startup = exec_probe(f, "test -e started", 10000);
     workload->probes.liveness = exec_probe(f, "test -e started", 1);
     begin(f, &spec);
     for (unsigned i = 0; i < 50; i++) {
@@ -821,6 +824,25 @@ static void sets_broken_folders_aside(void **state)
     after = look(f, &spec.id);
     assert_string_equal(after.id, before.id);
     assert_false(knows(f, "uid-2"));
+}
+
+/* A record that cannot be read must not hide a program that runs. */
+static void a_broken_record_leaves_no_orphan(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_run(f, RUNS, 0, 1);
+    const char *path = fl_arena_printf(f->arena, "%s/local/uid-1/0/instance.json", world_folder(f));
+
+    begin(f, &spec);
+    (void)wait_until_ready(f, &spec.id);
+    assert_true(marked(f, 0, 1) > 0);
+    f->driver->ops->destroy(f->driver);
+    assert_int_equal(fl_file_write(path, "{", 1, 0600, NULL), 0);
+    fixture_open(f);
+    assert_false(knows(f, "uid-1"));
+    for (unsigned i = 0; i < f->harness->patience && marked(f, 0, 1) > 0; i++)
+        f->harness->let_pass(f->world);
+    assert_int_equal(marked(f, 0, 1), 0);
 }
 
 /* A start that was written down, and then the control plane died before it had a shim. */
@@ -1117,6 +1139,7 @@ int main(int argc, char **argv)
         TEST(a_hung_check_is_killed_whole),
         TEST(asks_ports),
         TEST(sets_broken_folders_aside),
+        TEST(a_broken_record_leaves_no_orphan),
         TEST(a_start_without_a_shim_is_lost),
         TEST(many_restarts_lose_nothing),
         TEST(few_descriptors_are_an_error),

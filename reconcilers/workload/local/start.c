@@ -242,7 +242,9 @@ static int begin(struct plan *plan, struct fl_error *err)
     else if (r < 0)
         return fl_error_set(err, r, "%s", why.msg);
     fill_limits(plan);
-    r = write_new_record(plan, err);
+    r = record_check(&plan->record, err);
+    if (r == 0)
+        r = write_new_record(plan, err);
     if (r < 0) {
         give_up(plan);
         return r;
