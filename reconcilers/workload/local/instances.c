@@ -96,8 +96,7 @@ void local_instance_free(void *user)
     if (!instance)
         return;
     fl_timer_destroy(instance->watchdog);
-    for (unsigned i = 0; i < PROBE_ROLES; i++)
-        fl_timer_destroy(instance->probes[i].timer);
+    probes_end(instance);
     fl_loop_unwatch_fd(instance->socket_watch);
     fl_loop_unwatch_fd(instance->pidfd_watch);
     fl_shim_close(&instance->shim);

@@ -119,8 +119,8 @@ struct workload *local_workload(struct fl_local *local, const char *uid); /* NUL
 struct instance *local_instance(struct fl_local *local, const struct fl_run_id *id);
 struct instance *local_instance_ensure(struct fl_local *local, const char *uid, int64_t index);
 void local_instance_drop(struct instance *instance); /* out of the tables; freed on the loop */
-void local_instance_free(void *instance);
-void local_workload_free(void *workload);
+void local_instance_free(void *user);
+void local_workload_free(void *user);
 const char *local_instance_folder(struct fl_arena *arena, const struct instance *instance);
 const char *local_run_folder(struct fl_arena *arena, const struct instance *instance,
                              int64_t number);

@@ -251,6 +251,8 @@ static void destroy(struct fl_orchestrator_driver *self)
         fl_loop_run_for(local->loop, 0); /* what was posted speaks of instances that still are */
     local_logs_end(local);
     fl_map_destroy(local->workloads);
+    if (local->loop)
+        fl_loop_run_for(local->loop, 0); /* connections of probes end there */
     fl_map_destroy(local->ports);
     fl_loop_destroy(local->loop);
     fl_cgroups_destroy(local->cgroups);

@@ -172,6 +172,7 @@ static void on_pidfd(void *user, unsigned what)
         FL_LOCKED(instance->local->lock);
         (void)fl_process_reap(instance->shim.pidfd);
         if (read_status(instance) && instance->status.ended) {
+            probes_restore(instance); /* it may have been up for less than a look */
             let_go(instance);
             settle(instance);
             news_note(&news, instance);
