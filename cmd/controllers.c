@@ -116,7 +116,7 @@ static int make_parts(struct fl_controllers *controllers, struct fl_error *err)
 static int make_sources(struct fl_controllers *controllers, struct fl_error *err)
 {
     const struct fl_controllers_options *options = controllers->options;
-    const struct fl_gitsync_options syncs = {.unseal = unseal, .user = controllers->keys, .local_everywhere = true};
+    const struct fl_gitsync_options syncs = {.unseal = unseal, .user = controllers->keys};
     struct fl_source_options sources = {
         .env = options->env,
         .data_dir = options->data_dir,
