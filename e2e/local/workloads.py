@@ -245,6 +245,11 @@ def placed_ones(judge, cluster, machine):
     cluster.create(machine.workload("each", "exec sleep 1000", placement={"onePerNode": True}))
     judge.check("one on every node", wait_for(lambda: sorted(i.get("node", "") for i in cluster.instances("each")) == [
         "node-a1", "node-a2", "node-b1", "node-b2"]), cluster.instances("each"))
+    judge.check("each node tells soon what it runs", wait_for(lambda: [
+        n.get("status", {}).get("workloads") for n in cluster.server.call(
+            "GET", "/apis/flops.dev/v1alpha1/edgenodes")[1]["items"]] == [1, 1, 1, 1], 30), "")
+    judge.check("the orchestrator has a version", cluster.server.call(
+        "GET", f"{ORCHESTRATORS}/local")[1]["status"].get("version"), "")
     cluster.create(machine.workload("zoned", "exec sleep 1000", 2, placement={"nodeSelector": {"zone": "b"},
                                                                               "maxPerNode": 1}))
     judge.check("two in a zone", cluster.wait_ready("zoned") and sorted(
