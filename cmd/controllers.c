@@ -116,7 +116,7 @@ static int make_parts(struct fl_controllers *controllers, struct fl_error *err)
 static int make_sources(struct fl_controllers *controllers, struct fl_error *err)
 {
     const struct fl_controllers_options *options = controllers->options;
-    const struct fl_gitsync_options syncs = {.unseal = unseal, .user = controllers->keys};
+    const struct fl_gitsync_options syncs = {.unseal = unseal, .user = controllers->keys, .local_everywhere = true};
     struct fl_source_options sources = {
         .env = options->env,
         .data_dir = options->data_dir,
@@ -363,11 +363,11 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
 {
     if (!controllers)
         return;
+    if (controllers->source) /* which tells the manager */
+        controllers->source->ops->destroy(controllers->source);
     fl_manager_destroy(controllers->manager);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
-    if (controllers->source)
-        controllers->source->ops->destroy(controllers->source);
     fl_gitsyncs_destroy(controllers->syncs);
     fl_apiclient_destroy(controllers->client);
     fl_workload_logs_destroy(controllers->logs);

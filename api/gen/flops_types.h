@@ -1725,7 +1725,7 @@ struct fl_gitsync_status {
     const char *last_handled_reconcile_at;
     /* Key that signed the live revision. */
     const char *signer;
-    /* When the remote is asked again. */
+    /* When the remote is asked again, while tries fail. Unset when all is well. */
     const char *next_attempt_time;
     /* Failed tries in a row. */
     int64_t failures;

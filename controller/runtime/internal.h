@@ -60,8 +60,12 @@ struct fl_manager {
     atomic_bool synced;
 
     struct fl_lock *lock;      /* of what follows */
-    struct fl_signal *changed; /* something of it changed */
-    bool stopping, pump_wanted, office_wanted;
+    struct fl_signal *changed; /* what decides whether there may be work */
+    bool stopping;
+    struct bell { /* each thread has its own, so that a commit wakes one */
+        struct fl_signal *signal;
+        bool rung;
+    } pump_bell, office_bell;
     bool leads; /* as it was last told; fl_lease_holds knows */
     struct fl_thread *pump, *office;
 };

@@ -15,22 +15,26 @@ static const struct fl_metric leader_status = {
 
 /* Wake-ups come from any thread, also from within a write of our own. */
 
+static void ring(struct fl_manager *manager, struct bell *bell)
+{
+    FL_LOCKED(manager->lock);
+
+    bell->rung = true;
+    fl_signal_one(bell->signal);
+}
+
 static void wake_pump(void *user)
 {
     struct fl_manager *manager = user;
-    FL_LOCKED(manager->lock);
 
-    manager->pump_wanted = true;
-    fl_signal_all(manager->changed);
+    ring(manager, &manager->pump_bell);
 }
 
 static void wake_office(void *user)
 {
     struct fl_manager *manager = user;
-    FL_LOCKED(manager->lock);
 
-    manager->office_wanted = true;
-    fl_signal_all(manager->changed);
+    ring(manager, &manager->office_bell);
 }
 
 static void tell_all(struct fl_manager *manager)
@@ -70,6 +74,8 @@ int fl_manager_create(const struct fl_manager_options *options, struct fl_manage
     manager->client = options->client;
     manager->lock = fl_lock_create();
     manager->changed = fl_signal_create();
+    manager->pump_bell.signal = fl_signal_create();
+    manager->office_bell.signal = fl_signal_create();
     manager->events = fl_events_create(&(struct fl_events_options){.env = options->env,
                                                                    .client = options->client,
                                                                    .metrics = options->metrics,
@@ -94,6 +100,8 @@ void fl_manager_destroy(struct fl_manager *manager)
     fl_events_destroy(manager->events);
     fl_lease_destroy(manager->lease);
     fl_signal_destroy(manager->changed);
+    fl_signal_destroy(manager->pump_bell.signal);
+    fl_signal_destroy(manager->office_bell.signal);
     fl_lock_destroy(manager->lock);
     free(manager);
 }
@@ -344,19 +352,19 @@ int64_t fl_manager_next_due_ms(struct fl_manager *manager)
 
 /* Threads. */
 
-/* Until it is wanted, or due, or the end, which is false. */
-static bool wait_for(struct fl_manager *manager, bool *wanted, int64_t due_ms)
+/* Until the bell rings, or something is due, or the end, which is false. */
+static bool wait_for(struct fl_manager *manager, struct bell *bell, int64_t due_ms)
 {
     FL_LOCKED(manager->lock);
 
-    while (!manager->stopping && !*wanted) {
+    while (!manager->stopping && !bell->rung) {
         int64_t left_ms = due_ms == INT64_MAX ? -1 : due_ms - fl_monotonic_ms(manager->env);
 
         if (due_ms != INT64_MAX && left_ms <= 0)
             break;
-        (void)fl_signal_wait(manager->changed, manager->lock, left_ms);
+        (void)fl_signal_wait(bell->signal, manager->lock, left_ms);
     }
-    *wanted = false;
+    bell->rung = false;
     return !manager->stopping;
 }
 
@@ -367,7 +375,7 @@ static void run_pump(void *user)
 
     do {
         due = pump_some(manager, PUMP_LIMIT) > 0 ? 0 : caches_due_ms(manager);
-    } while (wait_for(manager, &manager->pump_wanted, due));
+    } while (wait_for(manager, &manager->pump_bell, due));
 }
 
 /* Events one at a time, so that the lease is never late because of them. */
@@ -379,7 +387,7 @@ static void run_office(void *user)
     do {
         fl_manager_lead(manager);
         due = fl_events_write_next(manager->events) ? 0 : fl_events_next_due_ms(manager->events);
-    } while (wait_for(manager, &manager->office_wanted, earlier(due, lease_due_ms(manager))));
+    } while (wait_for(manager, &manager->office_bell, earlier(due, lease_due_ms(manager))));
 }
 
 static int start_threads(struct fl_manager *manager, struct fl_error *err)
@@ -413,6 +421,8 @@ static void begin_stop(struct fl_manager *manager)
 
     manager->stopping = true;
     fl_signal_all(manager->changed);
+    fl_signal_all(manager->pump_bell.signal);
+    fl_signal_all(manager->office_bell.signal);
 }
 
 /* What is queued still, within bounds: an end that waits for a server that is gone is none. */

@@ -1,5 +1,6 @@
 #include "controller/source/applyset_internal.h"
 
+#include "controller/source/seal.h"
 #include "lib/str.h"
 
 #include <stdlib.h>
@@ -117,25 +118,12 @@ static bool is_secret(const struct target *target)
     return !*target->item.group && strcmp(target->item.kind, "Secret") == 0;
 }
 
-static bool has_sealed_value(const json_t *values)
-{
-    const char *key;
-    const json_t *value;
-
-    json_object_foreach((json_t *)values, key, value)
-        if (json_is_string(value) &&
-            fl_str_has_prefix(json_string_value(value), "flops-sealed-v1:"))
-            return true;
-    return false;
-}
-
 static int open_secret(struct run *run, const struct target *target, json_t *config,
                        struct fl_error *err)
 {
     const struct fl_applyset_options *options = run->options;
 
-    if (!is_secret(target) || !(has_sealed_value(json_object_get(config, "stringData")) ||
-                                has_sealed_value(json_object_get(config, "data"))))
+    if (!is_secret(target) || !fl_seal_is_sealed(config))
         return 0;
     if (!options->unseal)
         return fl_error_set(err, FL_E_INVALID, "is sealed, and there is no key to open it with");
@@ -576,21 +564,22 @@ static int compare_indexes(const void *a, const void *b)
     return left->index < right->index ? -1 : left->index > right->index;
 }
 
-/* By the namespace it has and by the one it would have: an inventory that was planned before its
- * kind was known has the second. */
+/* By the namespace it has, by the one it would have (an inventory that was planned before its kind
+ * was known has that), and by none: that is how a cluster-scoped one is remembered, also when the
+ * API cannot be asked just now whether it is one. */
 static struct fl_map *wanted_keys(struct run *run)
 {
     struct fl_map *wanted = fl_map_create(NULL);
 
     for (size_t i = 0; i < run->count; i++) {
         const struct fl_inventory_item *item = &run->targets[i].item;
-        const char *ns = run->targets[i].manifest->ns;
+        const char *named = run->targets[i].manifest->ns;
+        const char *places[] = {item->ns, *named ? named : run->options->ns, ""};
 
-        fl_map_put(wanted, key_of(run, item), run);
-        fl_map_put(wanted,
-                   fl_inventory_key(run->arena, item->group, item->kind,
-                                    *ns ? ns : run->options->ns, item->name),
-                   run);
+        for (size_t p = 0; p < FL_COUNT_OF(places); p++)
+            fl_map_put(wanted,
+                       fl_inventory_key(run->arena, item->group, item->kind, places[p], item->name),
+                       run);
     }
     return wanted;
 }
@@ -629,6 +618,11 @@ static void prune_all(struct run *run, struct leftover *leftovers, size_t count)
 
 /* The report */
 
+static bool has_all_applied(const struct run *run)
+{
+    return run->options->part == FL_APPLYSET_WHOLE && !run->result->refused;
+}
+
 static int compare_by_index(const void *a, const void *b)
 {
     const struct target *left = a, *right = b;
@@ -644,7 +638,7 @@ static void report_targets(struct run *run)
     for (size_t i = 0; i < run->count; i++) {
         const struct target *target = &run->targets[i];
 
-        if (target->progress == FAILED || (target->progress == TO_DO && !run->result->refused))
+        if (target->progress == FAILED || (target->progress == TO_DO && has_all_applied(run)))
             run->result->failed++;
         if (target->progress == FAILED)
             add_fault(run, (struct fl_fault){
@@ -664,7 +658,8 @@ static void report_time(struct run *run)
                            .message = "the time allowed was over before all of it was looked at"});
 }
 
-static void remember(struct run *run, const struct leftover *leftovers, size_t leftover_count)
+/* The set, and what is left besides. */
+static void remember_set(struct run *run, const struct leftover *leftovers, size_t leftover_count)
 {
     struct fl_inventory *inventory = &run->result->inventory;
 
@@ -675,6 +670,23 @@ static void remember(struct run *run, const struct leftover *leftovers, size_t l
     for (size_t i = 0; i < leftover_count; i++)
         if (leftovers[i].stays)
             inventory->items[inventory->count++] = leftovers[i].item;
+}
+
+/* As it was, less what has gone. */
+static void remember_rest(struct run *run, const struct fl_inventory *inventory,
+                          const struct leftover *leftovers, size_t leftover_count)
+{
+    struct fl_inventory *rest = &run->result->inventory;
+    size_t next = 0;
+
+    rest->items = fl_new_array(run->arena, struct fl_inventory_item, inventory->count);
+    for (size_t i = 0; i < inventory->count; i++) {
+        bool is_leftover = next < leftover_count && leftovers[next].index == i;
+
+        if (!is_leftover || leftovers[next].stays)
+            rest->items[rest->count++] = inventory->items[i];
+        next += is_leftover;
+    }
 }
 
 static void begin(struct run *run, const struct fl_inventory *inventory)
@@ -699,27 +711,36 @@ static void finish(struct run *run)
     fl_mapper_finish(&run->mapper);
 }
 
+static void prune_and_remember(struct run *run, const struct fl_inventory *inventory)
+{
+    size_t count;
+    struct leftover *leftovers = find_leftovers(run, inventory, &count);
+
+    if (run->options->part != FL_APPLYSET_TRY && !run->result->refused)
+        prune_all(run, leftovers, count);
+    if (has_all_applied(run))
+        remember_set(run, leftovers, count);
+    else
+        remember_rest(run, inventory, leftovers, count);
+}
+
 void fl_applyset_apply(const struct fl_applyset_options *options,
                        const struct fl_manifests *manifests, const struct fl_inventory *inventory,
                        struct fl_arena *arena, struct fl_applyset_result *ret_result)
 {
     struct run run = {
         .options = options, .manifests = manifests, .arena = arena, .result = ret_result};
-    struct leftover *leftovers;
-    size_t leftover_count;
 
     *ret_result = (struct fl_applyset_result){0};
     begin(&run, inventory);
-    ret_result->refused = options->all_or_nothing && !try_all(&run);
-    if (!ret_result->refused)
+    if (options->all_or_nothing && options->part != FL_APPLYSET_PRUNE)
+        ret_result->refused = !try_all(&run);
+    if (has_all_applied(&run))
         apply_all(&run);
-    leftovers = find_leftovers(&run, inventory, &leftover_count);
-    if (!ret_result->refused)
-        prune_all(&run, leftovers, leftover_count);
     report_targets(&run);
+    prune_and_remember(&run, inventory);
     report_time(&run);
-    remember(&run, leftovers, leftover_count);
-    ret_result->complete = !ret_result->refused && ret_result->failed == 0 &&
+    ret_result->complete = has_all_applied(&run) && ret_result->failed == 0 &&
                            !ret_result->prune_failed && !ret_result->out_of_time;
     finish(&run);
 }

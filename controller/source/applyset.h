@@ -53,7 +53,14 @@ struct fl_applyset_memo;
 struct fl_applyset_memo *fl_applyset_memo_create(void);
 void fl_applyset_memo_destroy(struct fl_applyset_memo *memo);
 
+enum fl_applyset_part {
+    FL_APPLYSET_WHOLE = 0,
+    FL_APPLYSET_TRY,   /* the dry run alone: before what it would apply is remembered */
+    FL_APPLYSET_PRUNE, /* what has left the set alone: where there is no room to remember more */
+};
+
 struct fl_applyset_options {
+    enum fl_applyset_part part;
     const struct fl_env *env;
     struct fl_apiclient *client; /* asks as the source's own user */
     const char *manager;         /* "flops-gitsync" */

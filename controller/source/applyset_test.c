@@ -490,6 +490,38 @@ static void test_failed_prune_stays_in_the_inventory(void **state)
     assert_string_equal(inventory(w), "ConfigMap/default/b");
 }
 
+static int fail_first_call(void *user, const struct fl_client_moment *moment)
+{
+    struct world *w = user;
+
+    if (moment->use != FL_CLIENT_CALL || moment->after)
+        return 0;
+    w->faults.moment = NULL;
+    return FL_E_UNAVAILABLE;
+}
+
+/* The API cannot say for a moment what a Namespace is: then it seems to be one of a namespace, and
+ * what is in the inventory has none. It is wanted nevertheless. */
+static void test_what_could_not_be_looked_up_is_not_pruned(void **state)
+{
+    struct world *w = *state;
+
+    sync_file(w, "{apiVersion: v1, kind: Namespace, metadata: {name: made}}\n");
+    assert_string_equal(inventory(w), "Namespace//made");
+    for (int i = 0; i < 2; i++) {
+        w->faults.moment = fail_first_call;
+        w->faults.user = w;
+        sync_file(w,
+                  i ? "{apiVersion: v1, kind: Namespace, metadata: {name: made}}\n"
+                    : "{apiVersion: v1, kind: Namespace, metadata: {name: made, namespace: x}}\n");
+        assert_int_equal(w->result.pruned, 0);
+        assert_int_equal(w->result.failed, 1);
+        assert_null(fl_json_str(get(w, &namespaces, "made"), "metadata.deletionTimestamp"));
+        sync_file(w, "{apiVersion: v1, kind: Namespace, metadata: {name: made}}\n");
+        assert_string_equal(inventory(w), "Namespace//made");
+    }
+}
+
 static void test_objects_end_with_their_kind(void **state)
 {
     struct world *w = *state;
@@ -731,6 +763,7 @@ int main(void)
         T(test_prunes_only_what_is_ours),
         T(test_remembers_while_told_not_to_prune),
         T(test_failed_prune_stays_in_the_inventory),
+        T(test_what_could_not_be_looked_up_is_not_pruned),
         T(test_objects_end_with_their_kind),
         T(test_unknown_kinds_and_namespaces),
         T(test_takes_what_a_server_exported),

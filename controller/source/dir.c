@@ -6,6 +6,7 @@
 #include "lib/str.h"
 #include "lib/thread.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <sodium.h>
@@ -385,6 +386,7 @@ static int read_files(struct folder *folder, const char *root, struct fl_snapsho
         r = fl_dir_scan(root, &folder->watch, &snapshot, &keys, err);
     if (r < 0)
         return r;
+    assert(snapshot);
     if (is_stale(folder))
         return 1;
     {

@@ -4,6 +4,7 @@
 #include "lib/file.h"
 #include "lib/str.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -151,6 +152,7 @@ static int add_file(struct scan *scan, const struct fl_source_file *file, const 
         scan->keys = keys;
         scan->room = room;
     }
+    assert(scan->keys && snapshot->files);
     scan->keys[snapshot->file_count] = key;
     snapshot->files[snapshot->file_count++] = *file;
     return 0;

@@ -5,6 +5,7 @@
 #include "lib/str.h"
 #include "lib/yaml.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #define LISTS_IN_LISTS_MAX 4
@@ -194,6 +195,7 @@ static void read_one(struct reading *reading, json_t *object, size_t line)
     const char *wrong = check_identity(&manifest, metadata);
 
     if (!wrong) {
+        assert(manifest.api_version && manifest.kind && manifest.name);
         split_api_version(reading, &manifest);
         wrong = check_names(reading, &manifest);
     }
