@@ -1169,6 +1169,21 @@ static void output_is_bounded_and_its_end_is_kept(void **state)
     assert_true(fl_str_has_prefix(log_text(f, 0, false, 700), "line 4301\n"));
 }
 
+static void one_file_is_bounded_too(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec =
+        a_script(f, 0, "i=1; while [ $i -le 5000 ]; do echo line $i; i=$((i + 1)); done");
+    struct stat st;
+
+    spec_of(&spec)->log.max_size = "16Ki";
+    spec_of(&spec)->log.max_files = 1;
+    (void)run_to_end(f, &spec);
+    assert_int_equal(stat(run_path(f, 0, 1, "log"), &st), 0);
+    assert_true(st.st_size <= 16384);
+    assert_string_equal(log_text(f, 0, false, 1), "line 5000\n");
+}
+
 static void long_lines_come_back_whole(void **state)
 {
     struct fixture *f = *state;
@@ -1222,6 +1237,7 @@ int main(int argc, char **argv)
         TEST(output_is_kept),
         TEST(output_is_followed),
         TEST(output_is_bounded_and_its_end_is_kept),
+        TEST(one_file_is_bounded_too),
         TEST(long_lines_come_back_whole),
     };
 
