@@ -110,8 +110,8 @@ enum fl_partition_kind {
     FL_PARTITION_IID,       /* shuffled and cut into equal parts */
     FL_PARTITION_SHARDS,    /* sorted by label, cut into learners * per_learner shards, dealt out at
                                random (McMahan et al. 2017, with per_learner 2) */
-    FL_PARTITION_DIRICHLET, /* of each class by shares from Dir(alpha) (Yurochkin et al. 2019; Li et
-                               al. 2022); drawn again until everyone has enough */
+    FL_PARTITION_DIRICHLET, /* each class by shares of its own from Dir(alpha) (Yurochkin et al.
+                               2019); who lacks examples gets them from those who have most */
     FL_PARTITION_LABELS,    /* `per_learner` classes each, a class shared evenly by who has it */
     FL_PARTITION_QUANTITY,  /* shuffled; sizes fall as rank^-alpha, ranks dealt out at random */
 };
