@@ -76,17 +76,23 @@ int fl_dataset_read_idx(const char *images, const char *labels,
                         const struct fl_dataset_limits *limits, struct fl_dataset **ret_dataset,
                         struct fl_error *err);
 
-/* RFC 4180, LF or CRLF, UTF-8 mark skipped, empty lines too. Numbers only, but for the label: whole
- * numbers from 0 are classes; texts are classes in bytewise order; other numbers are targets. */
+/* RFC 4180, LF or CRLF, UTF-8 mark and empty lines skipped. Features are numbers. */
 enum fl_csv_header {
-    FL_CSV_HEADER_AUTO, /* the first row, if `label` is a name or a feature of it is no number */
+    FL_CSV_HEADER_AUTO, /* the first row, if `label` is a name or one of its features is no number
+                         */
     FL_CSV_HEADER_YES,
     FL_CSV_HEADER_NO,
 };
+enum fl_csv_labels {
+    FL_CSV_LABELS_AUTO,    /* classes, or targets where all are numbers and not all are whole
+                              numbers of 0 … FL_DATASET_CLASSES_MAX - 1 */
+    FL_CSV_LABELS_CLASSES, /* such whole numbers, or else texts in bytewise order */
+    FL_CSV_LABELS_TARGETS, /* numbers, even if all are whole */
+};
 struct fl_csv_options {
-    enum fl_csv_header header;
     const char *label; /* name of its column; NULL or "": the last */
-    bool numbers;      /* labels that are numbers are targets, even where all are whole */
+    enum fl_csv_header header;
+    enum fl_csv_labels labels;
 };
 /* Errors name row and column, both from 1, the header being row 1. `options` may be NULL. */
 int fl_dataset_read_csv(const char *path, const struct fl_csv_options *options,

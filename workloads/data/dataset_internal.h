@@ -43,8 +43,9 @@ void fl_dataset_publish(struct fl_dataset *dataset);
 struct fl_elements {
     enum fl_dtype dtype;
     bool big_endian;
-    bool pixels;  /* U8 is divided by 255 */
-    size_t width; /* of a row, for messages */
+    bool pixels;    /* U8 is divided by 255 */
+    bool unchecked; /* fl_elements_read leaves the check to its caller */
+    size_t width;   /* of a row, for messages */
 };
 void fl_elements_convert(const struct fl_elements *elements, const void *data, size_t count,
                          float *out);

@@ -33,3 +33,23 @@ int fl_dataset_read_idx(const char *images, const char *labels,
 {
     return read_pair(fl_idx_parse, images, labels, limits, ret_dataset, err);
 }
+
+int fl_dataset_read_csv(const char *path, const struct fl_csv_options *options,
+                        const struct fl_dataset_limits *limits, struct fl_dataset **ret_dataset,
+                        struct fl_error *err)
+{
+    FL_CLEANUP(fl_input_close) struct fl_input input = {0};
+    int r = open_input(path, &input, err);
+
+    if (r < 0)
+        return r;
+    r = fl_csv_parse(&input, options, limits, ret_dataset, err);
+    return r < 0 ? fl_error_wrap(err, "%s", path) : 0;
+}
+
+int fl_dataset_read_npy(const char *features, const char *labels,
+                        const struct fl_dataset_limits *limits, struct fl_dataset **ret_dataset,
+                        struct fl_error *err)
+{
+    return read_pair(fl_npy_parse, features, labels, limits, ret_dataset, err);
+}
