@@ -20,6 +20,7 @@ struct target {
     size_t index;
     enum progress progress;
     bool again;          /* it failed for want of something that may come with the set */
+    bool doubled;        /* another of the set is the same object */
     const char *message; /* why it failed */
 };
 
@@ -31,6 +32,7 @@ struct run {
     struct target *targets; /* in the order of applying */
     size_t count;
     struct fl_map *brought; /* "Namespace/x", "CustomResourceDefinition/GROUP/KIND": of the set */
+    struct fl_map *taken;   /* by key as the API has it: the target that is this object */
     struct fl_applyset_result *result;
 };
 
@@ -209,6 +211,27 @@ static int get_live(struct run *run, const struct fl_gvr *gvr, const struct fl_i
 
 /* Applying one */
 
+static const char *key_of(struct run *run, const struct fl_inventory_item *item)
+{
+    return fl_inventory_key(run->arena, item->group, item->kind, item->ns, item->name);
+}
+
+/* One that names its namespace and one that is put into the same are one object, and so are two of
+ * a cluster-scoped kind whatever they name: to apply both would be to write for ever. */
+static int take_key(struct run *run, struct target *target, struct fl_error *err)
+{
+    const char *key = key_of(run, &target->item);
+    const struct target *first = fl_map_get(run->taken, key);
+
+    if (!first)
+        fl_map_put(run->taken, key, target);
+    target->doubled = first && first != target;
+    return target->doubled
+               ? fl_error_set(err, FL_E_INVALID, "is in %.120s, line %zu, already; that one counts",
+                              first->manifest->file, first->manifest->line)
+               : 0;
+}
+
 static int map_target(struct run *run, struct target *target, struct fl_gvr *ret_gvr,
                       struct fl_error *err)
 {
@@ -220,12 +243,7 @@ static int map_target(struct run *run, struct target *target, struct fl_gvr *ret
     target->mapped = true;
     if (!ret_gvr->namespaced)
         item->ns = "";
-    return 0;
-}
-
-static const char *key_of(struct run *run, const struct fl_inventory_item *item)
-{
-    return fl_inventory_key(run->arena, item->group, item->kind, item->ns, item->name);
+    return take_key(run, target, err);
 }
 
 static const char *version_of(const json_t *object)
@@ -666,7 +684,8 @@ static void remember_set(struct run *run, const struct leftover *leftovers, size
     inventory->items =
         fl_new_array(run->arena, struct fl_inventory_item, run->count + leftover_count);
     for (size_t i = 0; i < run->count; i++)
-        inventory->items[inventory->count++] = run->targets[i].item;
+        if (!run->targets[i].doubled)
+            inventory->items[inventory->count++] = run->targets[i].item;
     for (size_t i = 0; i < leftover_count; i++)
         if (leftovers[i].stays)
             inventory->items[inventory->count++] = leftovers[i].item;
@@ -696,6 +715,7 @@ static void begin(struct run *run, const struct fl_inventory *inventory)
 
     fl_mapper_init(&run->mapper, run->options->client, run->arena);
     run->brought = fl_map_create(NULL);
+    run->taken = fl_map_create(NULL);
     make_targets(run);
     result->total = manifests->count;
     result->faults = fl_new_array(run->arena, struct fl_fault,
@@ -708,6 +728,7 @@ static void begin(struct run *run, const struct fl_inventory *inventory)
 static void finish(struct run *run)
 {
     fl_map_destroy(run->brought);
+    fl_map_destroy(run->taken);
     fl_mapper_finish(&run->mapper);
 }
 

@@ -35,6 +35,25 @@ static void mark_wanted(struct fl_map *wanted, struct fl_arena *arena,
                    wanted);
 }
 
+/* What was found to be cluster-scoped stays so, whatever namespace its manifest names or would
+ * have: a plan that had it in one would be another than what is remembered, each time anew. */
+static void unplace(struct fl_map *cluster, struct fl_arena *arena, struct fl_inventory_item *item)
+{
+    if (fl_map_get(cluster, fl_inventory_key(arena, item->group, item->kind, "", item->name)))
+        item->ns = "";
+}
+
+static struct fl_map *find_cluster_scoped(const struct fl_inventory *inventory,
+                                          struct fl_arena *arena)
+{
+    struct fl_map *cluster = fl_map_create(NULL);
+
+    for (size_t i = 0; i < inventory->count; i++)
+        if (!*inventory->items[i].ns)
+            fl_map_put(cluster, key_of(arena, &inventory->items[i]), cluster);
+    return cluster;
+}
+
 static size_t bytes_of(const struct fl_inventory *inventory)
 {
     size_t bytes = 0;
@@ -67,6 +86,7 @@ int fl_applyset_plan(const struct fl_manifests *manifests, const struct fl_inven
                      struct fl_error *err)
 {
     FL_CLEANUP(fl_map_destroyp) struct fl_map *wanted = fl_map_create(NULL);
+    FL_CLEANUP(fl_map_destroyp) struct fl_map *cluster = find_cluster_scoped(old, arena);
     struct fl_inventory plan = {
         fl_new_array(arena, struct fl_inventory_item, manifests->count + old->count), 0};
     int r;
@@ -74,6 +94,7 @@ int fl_applyset_plan(const struct fl_manifests *manifests, const struct fl_inven
     for (size_t i = 0; i < manifests->count; i++) {
         struct fl_inventory_item item = item_of(&manifests->items[i], ns);
 
+        unplace(cluster, arena, &item);
         if (fl_map_get(wanted, key_of(arena, &item)))
             continue;
         mark_wanted(wanted, arena, &manifests->items[i], &item);

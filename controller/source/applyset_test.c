@@ -277,6 +277,50 @@ static void test_memo_knows_contents(void **state)
     expect_counts(w, "1: +1 ~0 =0 -0 !0");
 }
 
+/* Named and implied are one namespace, and where a kind has none what is named does not count. To
+ * apply both would write for ever. */
+static void test_one_object_twice(void **state)
+{
+    static const char twice[] = CM(
+        "a", "1") "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: "
+                  "default}, data: {key: '2'}}\n"
+                  "---\n{apiVersion: v1, kind: Namespace, metadata: {name: one}}\n"
+                  "---\n{apiVersion: v1, kind: Namespace, metadata: {name: one, namespace: x}}\n";
+    struct world *w = *state;
+    uint64_t revision;
+
+    sync_file(w, twice);
+    expect_counts(w, "4: +2 ~0 =0 -0 !2");
+    expect_fault(w, "a.yaml:4 ConfigMap/a: is in a.yaml, line 2, already");
+    expect_fault(w, "a.yaml:8 Namespace/one: is in a.yaml, line 6, already");
+    assert_string_equal(inventory(w), "ConfigMap/default/a Namespace//one");
+    revision = fl_store_revision(w->plane->store);
+    sync_file(w, twice);
+    expect_counts(w, "4: +0 ~0 =2 -0 !2");
+    assert_int_equal(fl_store_revision(w->plane->store), revision);
+    assert_string_equal(value_of(w, "a"), "1");
+}
+
+/* What was found to be of the whole cluster is remembered so, and nothing is to be recorded anew.
+ */
+static void test_plan_knows_cluster_scoped_ones_again(void **state)
+{
+    struct world *w = *state;
+    struct fl_manifest items[] = {
+        {.group = "", .version = "v1", .kind = "Namespace", .ns = "", .name = "a"},
+        {.group = "", .version = "v1", .kind = "Namespace", .ns = "x", .name = "b"}};
+    struct fl_manifests manifests = {.items = items, .count = 2};
+    struct fl_inventory_item old[] = {
+        {.group = "", .version = "v1", .kind = "Namespace", .ns = "", .name = "a"},
+        {.group = "", .version = "v1", .kind = "Namespace", .ns = "", .name = "b"}};
+    struct fl_inventory had = {old, 2}, plan = {0};
+    struct fl_error err = {0};
+
+    assert_int_equal(fl_applyset_plan(&manifests, &had, "default", w->arena, &plan, &err), 0);
+    assert_int_equal(plan.count, 2);
+    assert_true(fl_inventory_covers(&had, &plan));
+}
+
 /* In one file in the worst order: each needs the one behind it. */
 static const char in_dependency[] = WIDGET("w", "1") //
     "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: made}}\n"
@@ -753,6 +797,8 @@ int main(void)
         T(test_follows_a_set),
         T(test_corrects_drift_and_writes_nothing_where_there_is_none),
         T(test_memo_knows_contents),
+        T(test_one_object_twice),
+        T(test_plan_knows_cluster_scoped_ones_again),
         T(test_orders_by_dependency),
         T(test_dry_run_knows_what_the_set_brings),
         T(test_dry_run_refuses_the_whole),
