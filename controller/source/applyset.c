@@ -82,7 +82,8 @@ static void make_targets(struct run *run)
         run->targets[i] = (struct target){
             .manifest = manifest,
             .item = {manifest->group, manifest->version, manifest->kind,
-                     *manifest->ns ? manifest->ns : run->options->ns, manifest->name},
+                     *manifest->ns ? manifest->ns : run->options->ns, manifest->name,
+                     fl_inventory_file(manifest->file)},
             .rank = fl_apply_rank(manifest->group, manifest->kind),
             .index = i,
         };
@@ -624,13 +625,83 @@ static struct leftover *find_leftovers(struct run *run, const struct fl_inventor
     return leftovers;
 }
 
+/* What goes takes along all that is in it, or is of it. */
+static bool takes_others_along(const struct fl_inventory_item *item)
+{
+    return strcmp(item->kind, "CustomResourceDefinition") == 0 ||
+           (!*item->group && strcmp(item->kind, "Namespace") == 0);
+}
+
+static bool is_in(struct run *run, const struct fl_inventory_item *item,
+                  const struct fl_inventory_item *of)
+{
+    struct fl_gvr gvr;
+
+    if (strcmp(of->kind, "Namespace") == 0)
+        return strcmp(item->ns, of->name) == 0;
+    return *item->group &&
+           fl_mapper_find(&run->mapper, item->group, item->version, item->kind, &gvr, NULL) == 0 &&
+           strcmp(of->name, fl_arena_printf(run->arena, "%s.%s", gvr.plural, gvr.group)) == 0;
+}
+
+/* Something of the set is in it: to delete it would be to undo what was applied. */
+static const struct target *find_user(struct run *run, const struct fl_inventory_item *item)
+{
+    if (takes_others_along(item))
+        for (size_t i = 0; i < run->count; i++)
+            if (is_in(run, &run->targets[i].item, item))
+                return &run->targets[i];
+    return NULL;
+}
+
+static void report_used(struct run *run, const struct fl_inventory_item *item,
+                        const struct target *by)
+{
+    run->result->prune_failed = true;
+    add_fault(run, (struct fl_fault){
+                       .file = by->manifest->file,
+                       .line = by->manifest->line,
+                       .object = fl_arena_printf(run->arena, "%s/%s", item->kind, item->name),
+                       .message = fl_arena_printf(run->arena,
+                                                  "has left the set, and is not pruned as long as "
+                                                  "%s/%s needs it",
+                                                  by->item.kind, by->item.name)});
+}
+
+static bool is_held_back(struct run *run, const struct fl_inventory_item *item)
+{
+    const struct target *by;
+
+    if (fl_manifests_may_want(run->manifests, item->file, item->name) ||
+        (run->manifests->incomplete && takes_others_along(item)))
+        return true;
+    by = find_user(run, item);
+    if (by)
+        report_used(run, item, by);
+    return by != NULL;
+}
+
+/* All was read, and yet it may not be what is wanted. */
+static void report_hold(struct run *run, size_t count)
+{
+    run->result->prune_failed = true;
+    add_fault(run, (struct fl_fault){.message = fl_arena_printf(run->arena,
+                                                                "%zu objects are not pruned: %s",
+                                                                count, run->manifests->hold)});
+}
+
 static void prune_all(struct run *run, struct leftover *leftovers, size_t count)
 {
-    if (count == 0 || !run->options->prune || run->manifests->incomplete)
+    if (count == 0 || !run->options->prune)
         return;
+    if (run->manifests->hold) {
+        report_hold(run, count);
+        return;
+    }
     qsort(leftovers, count, sizeof(*leftovers), compare_leftovers);
     for (size_t i = 0; i < count; i++)
-        prune_or_keep(run, &leftovers[i].item, &leftovers[i].stays);
+        if (!is_held_back(run, &leftovers[i].item))
+            prune_or_keep(run, &leftovers[i].item, &leftovers[i].stays);
     qsort(leftovers, count, sizeof(*leftovers), compare_indexes);
 }
 
@@ -689,6 +760,7 @@ static void remember_set(struct run *run, const struct leftover *leftovers, size
     for (size_t i = 0; i < leftover_count; i++)
         if (leftovers[i].stays)
             inventory->items[inventory->count++] = leftovers[i].item;
+    fl_inventory_fit(inventory);
 }
 
 /* As it was, less what has gone. */
