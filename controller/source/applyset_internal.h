@@ -25,6 +25,11 @@ int fl_mapper_find_any(struct fl_mapper *mapper, const char *group, const char *
 /* Where a kind stands in the order of applying; ascending. Pruning goes the other way. */
 int fl_apply_rank(const char *group, const char *kind);
 
+/* The file as it is remembered: one that a status cannot hold is not. */
+const char *fl_inventory_file(const char *path);
+/* Files are let go of where they are too much: that costs pruning while another file is broken. */
+void fl_inventory_fit(struct fl_inventory *inventory);
+
 /* An object's identity, whatever its version. Arena. */
 char *fl_inventory_key(struct fl_arena *arena, const char *group, const char *kind, const char *ns,
                        const char *name);

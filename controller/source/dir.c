@@ -162,7 +162,8 @@ static void choose_files(const struct folder *folder, struct fl_snapshot *snapsh
 
 static bool is_same(const struct fl_snapshot *a, const struct fl_snapshot *b)
 {
-    if (!a || !b || strcmp(a->revision, b->revision) != 0 || a->file_count != b->file_count)
+    if (!a || !b || strcmp(a->revision, b->revision) != 0 || a->file_count != b->file_count ||
+        !a->hold != !b->hold)
         return false;
     for (size_t i = 0; i < a->file_count; i++)
         if (a->files[i].unfinished != b->files[i].unfinished)

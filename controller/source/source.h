@@ -35,6 +35,8 @@ struct fl_snapshot {
     struct fl_source_file
         *files; /* .yaml, .yml, .json under path, less what is excluded; by path */
     size_t file_count;
+    /* Of a folder: why nothing may be pruned, though all was read; or NULL. */
+    const char *hold;
 };
 /* For drivers: an empty one of one reference, with its arena. */
 struct fl_snapshot *fl_snapshot_create(void);
