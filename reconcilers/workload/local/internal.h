@@ -62,6 +62,7 @@ struct probe {
     int64_t ticket;             /* of a command under way; 0: none */
     int64_t good, bad;          /* in a row */
     int64_t asked_ms;           /* monotonic, of the last try */
+    char *problem;              /* of the last try; NULL: none */
 };
 
 struct instance {

@@ -694,6 +694,49 @@ static void readiness_comes_and_goes(void **state)
     assert_string_equal(run.message, "readiness probe: the command ended with 1");
 }
 
+static unsigned changes(struct fixture *f)
+{
+    FL_LOCKED(f->change.lock);
+
+    return f->change.count;
+}
+
+static size_t size_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+/* What one probe lacks is not hidden by another one that is well, and the same answer again and
+ * again wakes nobody. */
+static void probes_have_their_own_say(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_run(f, RUNS, 0, 1);
+    struct fl_workload_spec *workload = spec_of(&spec);
+    const char *count = run_path(f, 0, 1, "work/count");
+    struct fl_run run = {0};
+    unsigned told;
+
+    workload->has_probes = workload->probes.has_readiness = workload->probes.has_liveness = true;
+    workload->probes.readiness = exec_probe(f, "exit 3", 1);
+    workload->probes.liveness = exec_probe(f, "echo >> count; test ! -e enough", 1);
+    begin(f, &spec);
+    for (unsigned i = 0; i < f->harness->patience && !run.message; i++) {
+        f->harness->let_pass(f->world);
+        run = look(f, &spec.id);
+    }
+    told = changes(f);
+    for (unsigned i = 0; i < f->harness->patience && size_of(count) < 20; i++) {
+        f->harness->let_pass(f->world);
+        run = look(f, &spec.id);
+        assert_string_equal(run.message, "readiness probe: the command ended with 3");
+    }
+    assert_true(size_of(count) >= 20);
+    assert_in_range(changes(f) - told, 0, 2);
+}
+
 static void a_failed_liveness_ends_the_run(void **state)
 {
     struct fixture *f = *state;
@@ -1224,6 +1267,7 @@ int main(int argc, char **argv)
         TEST(an_address_stays_over_runs),
         TEST(a_taken_port_is_named_with_its_holder),
         TEST(readiness_comes_and_goes),
+        TEST(probes_have_their_own_say),
         TEST(a_failed_liveness_ends_the_run),
         TEST(startup_holds_the_others_back),
         TEST(a_hung_check_is_killed_whole),
