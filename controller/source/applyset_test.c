@@ -521,6 +521,54 @@ static void test_names_who_else_owns_a_field(void **state)
     assert_string_equal(value_of(w, "a"), "ours");
 }
 
+static void apply_label_as(struct world *w, const char *manager)
+{
+    const struct fl_apply_options options = {manager, false, false};
+    FL_JSON object =
+        json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:s}}}", "apiVersion", "v1", "kind", "ConfigMap",
+                  "metadata", "name", "a", "namespace", "default", "labels", "team", "red");
+
+    assert_int_equal(
+        fl_apiclient_apply(w->plane->client, &configmaps, object, &options, NULL, NULL), 0);
+}
+
+/* That another applier has a field of its own in the object makes no edit by hand right. */
+static void test_drift_beside_another_applier(void **state)
+{
+    struct world *w = *state;
+
+    sync_file(w, CM("a", "1"));
+    apply_label_as(w, "teams");
+    edit(w, &configmaps, "a", "{\"data\":{\"key\":\"by hand\"}}");
+    sync_file(w, CM("a", "1"));
+    expect_counts(w, "1: +0 ~1 =0 -0 !0");
+    assert_string_equal(value_of(w, "a"), "1");
+    assert_string_equal(fl_json_str(get(w, &configmaps, "a"), "metadata.labels.team"), "red");
+
+    apply_as(w, "teams", true, "a", "declared");
+    sync_file(w, CM("a", "1"));
+    expect_counts(w, "1: +0 ~0 =0 -0 !1");
+    expect_fault(w, "teams");
+    assert_string_equal(value_of(w, "a"), "declared");
+}
+
+/* Whoever edits an object by hand may take the mark off with the rest. */
+static void test_drift_takes_the_mark_along(void **state)
+{
+    static const char two[] = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {key: "
+                              "'1', other: '1'}}\n";
+    struct world *w = *state;
+
+    sync_file(w, two);
+    edit(w, &configmaps, "a",
+         "{\"metadata\":{\"annotations\":null},\"data\":{\"key\":\"by hand\"}}");
+    sync_file(w, two);
+    expect_counts(w, "1: +0 ~1 =0 -0 !0");
+    assert_string_equal(value_of(w, "a"), "1");
+    sync_file(w, "");
+    assert_null(get(w, &configmaps, "a"));
+}
+
 static void test_leaves_another_sources_objects(void **state)
 {
     struct world *w = *state;
@@ -910,6 +958,8 @@ int main(void)
         T(test_what_others_need_is_not_pruned),
         T(test_a_snapshot_may_forbid_pruning),
         T(test_names_who_else_owns_a_field),
+        T(test_drift_beside_another_applier),
+        T(test_drift_takes_the_mark_along),
         T(test_leaves_another_sources_objects),
         T(test_force_takes_over_from_another_source),
         T(test_prunes_only_what_is_ours),
