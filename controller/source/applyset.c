@@ -581,13 +581,25 @@ static int prune_live(struct run *run, const struct fl_gvr *gvr,
     return r;
 }
 
+/* Objects end with their kind; but one that is not served for a moment has not ended. */
+static int check_kind_gone(struct run *run, const struct fl_inventory_item *item,
+                           struct fl_error *err)
+{
+    int r = fl_mapper_is_defined(&run->mapper, run->options->witness, item->group, item->kind, err);
+
+    if (r > 0)
+        r = fl_error_set(err, FL_E_UNAVAILABLE, "the API defines kind %s, but does not serve it",
+                         item->kind);
+    return r;
+}
+
 static int prune_item(struct run *run, struct fl_inventory_item *item, struct fl_error *err)
 {
     struct fl_gvr gvr;
     int r = fl_mapper_find_any(&run->mapper, item->group, item->version, item->kind, &gvr, err);
 
     if (r == FL_E_NOT_FOUND)
-        return 0; /* objects end with their kind */
+        return check_kind_gone(run, item, err);
     if (r < 0)
         return r;
     if (!gvr.namespaced)

@@ -712,10 +712,37 @@ static void test_what_could_not_be_looked_up_is_not_pruned(void **state)
     }
 }
 
+static int hide_widgets(void *user, const struct fl_client_moment *moment)
+{
+    (void)user;
+    return moment->use == FL_CLIENT_CALL && !moment->after &&
+                   fl_str_has_prefix(moment->call->target, "/apis/test.dev")
+               ? FL_E_NOT_FOUND
+               : 0;
+}
+
+/* A kind that is not served for a moment, as while an API server begins, has not ended. */
+static void test_a_kind_that_is_hidden_is_not_gone(void **state)
+{
+    struct world *w = *state;
+
+    w->options.witness = w->plane->client;
+    sync_file(w, WIDGETS_DEFINITION WIDGET("w", "1"));
+    w->faults.moment = hide_widgets;
+    sync_file(w, WIDGETS_DEFINITION);
+    expect_fault(w, "Widget/w: cannot be pruned: the API defines kind Widget, but does not serve");
+    assert_int_equal(w->inventory.count, 2);
+    w->faults.moment = NULL;
+    sync_file(w, WIDGETS_DEFINITION);
+    assert_true(w->result.complete);
+    assert_null(get(w, &widgets, "w"));
+}
+
 static void test_objects_end_with_their_kind(void **state)
 {
     struct world *w = *state;
 
+    w->options.witness = w->plane->client;
     sync_file(w, WIDGETS_DEFINITION WIDGET("w", "1"));
     assert_int_equal(w->inventory.count, 2);
     edit(w, &(struct fl_gvr){"apiextensions.k8s.io", "v1", "customresourcedefinitions", false},
@@ -966,6 +993,7 @@ int main(void)
         T(test_remembers_while_told_not_to_prune),
         T(test_failed_prune_stays_in_the_inventory),
         T(test_what_could_not_be_looked_up_is_not_pruned),
+        T(test_a_kind_that_is_hidden_is_not_gone),
         T(test_objects_end_with_their_kind),
         T(test_unknown_kinds_and_namespaces),
         T(test_takes_what_a_server_exported),
