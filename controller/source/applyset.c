@@ -263,40 +263,102 @@ static void count_applied(struct fl_applyset_result *result, const json_t *live,
         result->changed++;
 }
 
-/* Somebody changed by hand (or by a program that updates) what this source has applied: that is
- * what keeping it right is for. A field that another applier has declared is another matter. */
-static bool is_drift(const struct run *run, const json_t *live)
+/* Another than this source that declares fields of the object itself by applying them. */
+static bool is_other_applier(const struct run *run, const json_t *entry)
 {
-    const char *mark = live ? annotation_of(live, FL_ANNOTATION_SOURCE) : NULL;
+    return fl_streq(fl_json_str(entry, "operation"), "Apply") &&
+           !fl_streq(fl_json_str(entry, "manager"), run->options->manager) &&
+           !fl_json_str(entry, "subresource");
+}
+
+static bool has_other_appliers(const struct run *run, const json_t *live)
+{
     size_t i;
     const json_t *entry;
 
-    if (!fl_streq(mark, run->options->source) || !is_owned(run, live))
-        return false;
     json_array_foreach(fl_json_path(live, "metadata.managedFields"), i, entry)
-        if (fl_streq(fl_json_str(entry, "operation"), "Apply") &&
-            !fl_streq(fl_json_str(entry, "manager"), run->options->manager))
-            return false;
-    return true;
+        if (is_other_applier(run, entry))
+            return true;
+    return false;
+}
+
+/* This source has applied it, also where the mark was taken off by hand with the rest. */
+static bool is_ours(const struct run *run, const json_t *live)
+{
+    const char *mark = live ? annotation_of(live, FL_ANNOTATION_SOURCE) : NULL;
+
+    return live && is_owned(run, live) && (!mark || strcmp(mark, run->options->source) == 0);
 }
 
 /* Somebody may write between reading and writing on the server's side; that is no conflict of
  * fields, and over in a moment. */
 #define STALE_TRIES 3
 
-static int send_config(struct run *run, const struct fl_gvr *gvr, const json_t *config,
-                       const json_t *live, bool dry_run, json_t **ret_applied, struct fl_error *err)
+static int send_as(struct run *run, const struct fl_gvr *gvr, const json_t *config,
+                   const struct fl_apply_options *options, json_t **ret_applied,
+                   struct fl_error *err)
 {
-    const struct fl_apply_options options = {run->options->manager,
-                                             run->options->force || is_drift(run, live), dry_run};
     int r = 0;
 
     for (int i = 0; i < STALE_TRIES; i++) {
-        r = fl_apiclient_apply(run->options->client, gvr, config, &options, ret_applied, err);
+        r = fl_apiclient_apply(run->options->client, gvr, config, options, ret_applied, err);
         if (r != FL_E_CONFLICT || strstr(err->msg, "Apply failed"))
             break;
     }
     return r;
+}
+
+static bool has_entry(const json_t *object, const json_t *wanted)
+{
+    static const char *const keys[] = {"manager", "operation", "apiVersion", "fieldsV1"};
+    size_t i, same;
+    const json_t *entry;
+
+    json_array_foreach(fl_json_path(object, "metadata.managedFields"), i, entry) {
+        for (same = 0; same < FL_COUNT_OF(keys); same++)
+            if (!json_equal(json_object_get(entry, keys[same]),
+                            json_object_get(wanted, keys[same])))
+                break;
+        if (same == FL_COUNT_OF(keys) && !fl_json_str(entry, "subresource"))
+            return true;
+    }
+    return false;
+}
+
+/* Whether to force it would take a field from nobody who has applied it: it is tried. */
+static bool robs_no_applier(struct run *run, const struct fl_gvr *gvr, const json_t *config,
+                            const json_t *live)
+{
+    const struct fl_apply_options options = {run->options->manager, true, true};
+    FL_JSON tried = NULL;
+    struct fl_error err = {0};
+    size_t i;
+    const json_t *entry;
+
+    if (send_as(run, gvr, config, &options, &tried, &err) < 0)
+        return false;
+    json_array_foreach(fl_json_path(live, "metadata.managedFields"), i, entry)
+        if (is_other_applier(run, entry) && !has_entry(tried, entry))
+            return false;
+    return true;
+}
+
+/* Somebody changed by hand (or by a program that updates) what this source has applied: that is
+ * drift, and what keeping it right is for. A field that another applier has declared is another
+ * matter. */
+static int send_config(struct run *run, const struct fl_gvr *gvr, const json_t *config,
+                       const json_t *live, bool dry_run, json_t **ret_applied, struct fl_error *err)
+{
+    const bool ours = is_ours(run, live);
+    struct fl_apply_options options = {
+        run->options->manager, run->options->force || (ours && !has_other_appliers(run, live)),
+        dry_run};
+    int r = send_as(run, gvr, config, &options, ret_applied, err);
+
+    if (r != FL_E_CONFLICT || options.force || !ours || !robs_no_applier(run, gvr, config, live))
+        return r;
+    options.force = true;
+    return send_as(run, gvr, config, &options, ret_applied, err);
 }
 
 /* A definition that changes says that its objects cannot be judged by a dry run. */
@@ -519,13 +581,25 @@ static int prune_live(struct run *run, const struct fl_gvr *gvr,
     return r;
 }
 
+/* Objects end with their kind; but one that is not served for a moment has not ended. */
+static int check_kind_gone(struct run *run, const struct fl_inventory_item *item,
+                           struct fl_error *err)
+{
+    int r = fl_mapper_is_defined(&run->mapper, run->options->witness, item->group, item->kind, err);
+
+    if (r > 0)
+        r = fl_error_set(err, FL_E_UNAVAILABLE, "the API defines kind %s, but does not serve it",
+                         item->kind);
+    return r;
+}
+
 static int prune_item(struct run *run, struct fl_inventory_item *item, struct fl_error *err)
 {
     struct fl_gvr gvr;
     int r = fl_mapper_find_any(&run->mapper, item->group, item->version, item->kind, &gvr, err);
 
     if (r == FL_E_NOT_FOUND)
-        return 0; /* objects end with their kind */
+        return check_kind_gone(run, item, err);
     if (r < 0)
         return r;
     if (!gvr.namespaced)

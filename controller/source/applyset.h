@@ -82,7 +82,8 @@ struct fl_applyset_options {
     struct fl_applyset_memo *memo; /* may be NULL */
     /* May read all. Asked, where the source's own user may not read what is to be pruned, whether
      * it is there and is the source's at all: what never came to be must not hold up its end.
-     * Nothing is written with it, and nobody is told what it saw. May be NULL. */
+     * And asked whether a kind that seems to be gone is. Nothing is written with it, and nobody is
+     * told what it saw. May be NULL. */
     struct fl_apiclient *witness;
 };
 

@@ -521,6 +521,54 @@ static void test_names_who_else_owns_a_field(void **state)
     assert_string_equal(value_of(w, "a"), "ours");
 }
 
+static void apply_label_as(struct world *w, const char *manager)
+{
+    const struct fl_apply_options options = {manager, false, false};
+    FL_JSON object =
+        json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:s}}}", "apiVersion", "v1", "kind", "ConfigMap",
+                  "metadata", "name", "a", "namespace", "default", "labels", "team", "red");
+
+    assert_int_equal(
+        fl_apiclient_apply(w->plane->client, &configmaps, object, &options, NULL, NULL), 0);
+}
+
+/* That another applier has a field of its own in the object makes no edit by hand right. */
+static void test_drift_beside_another_applier(void **state)
+{
+    struct world *w = *state;
+
+    sync_file(w, CM("a", "1"));
+    apply_label_as(w, "teams");
+    edit(w, &configmaps, "a", "{\"data\":{\"key\":\"by hand\"}}");
+    sync_file(w, CM("a", "1"));
+    expect_counts(w, "1: +0 ~1 =0 -0 !0");
+    assert_string_equal(value_of(w, "a"), "1");
+    assert_string_equal(fl_json_str(get(w, &configmaps, "a"), "metadata.labels.team"), "red");
+
+    apply_as(w, "teams", true, "a", "declared");
+    sync_file(w, CM("a", "1"));
+    expect_counts(w, "1: +0 ~0 =0 -0 !1");
+    expect_fault(w, "teams");
+    assert_string_equal(value_of(w, "a"), "declared");
+}
+
+/* Whoever edits an object by hand may take the mark off with the rest. */
+static void test_drift_takes_the_mark_along(void **state)
+{
+    static const char two[] = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {key: "
+                              "'1', other: '1'}}\n";
+    struct world *w = *state;
+
+    sync_file(w, two);
+    edit(w, &configmaps, "a",
+         "{\"metadata\":{\"annotations\":null},\"data\":{\"key\":\"by hand\"}}");
+    sync_file(w, two);
+    expect_counts(w, "1: +0 ~1 =0 -0 !0");
+    assert_string_equal(value_of(w, "a"), "1");
+    sync_file(w, "");
+    assert_null(get(w, &configmaps, "a"));
+}
+
 static void test_leaves_another_sources_objects(void **state)
 {
     struct world *w = *state;
@@ -664,10 +712,37 @@ static void test_what_could_not_be_looked_up_is_not_pruned(void **state)
     }
 }
 
+static int hide_widgets(void *user, const struct fl_client_moment *moment)
+{
+    (void)user;
+    return moment->use == FL_CLIENT_CALL && !moment->after &&
+                   fl_str_has_prefix(moment->call->target, "/apis/test.dev")
+               ? FL_E_NOT_FOUND
+               : 0;
+}
+
+/* A kind that is not served for a moment, as while an API server begins, has not ended. */
+static void test_a_kind_that_is_hidden_is_not_gone(void **state)
+{
+    struct world *w = *state;
+
+    w->options.witness = w->plane->client;
+    sync_file(w, WIDGETS_DEFINITION WIDGET("w", "1"));
+    w->faults.moment = hide_widgets;
+    sync_file(w, WIDGETS_DEFINITION);
+    expect_fault(w, "Widget/w: cannot be pruned: the API defines kind Widget, but does not serve");
+    assert_int_equal(w->inventory.count, 2);
+    w->faults.moment = NULL;
+    sync_file(w, WIDGETS_DEFINITION);
+    assert_true(w->result.complete);
+    assert_null(get(w, &widgets, "w"));
+}
+
 static void test_objects_end_with_their_kind(void **state)
 {
     struct world *w = *state;
 
+    w->options.witness = w->plane->client;
     sync_file(w, WIDGETS_DEFINITION WIDGET("w", "1"));
     assert_int_equal(w->inventory.count, 2);
     edit(w, &(struct fl_gvr){"apiextensions.k8s.io", "v1", "customresourcedefinitions", false},
@@ -910,12 +985,15 @@ int main(void)
         T(test_what_others_need_is_not_pruned),
         T(test_a_snapshot_may_forbid_pruning),
         T(test_names_who_else_owns_a_field),
+        T(test_drift_beside_another_applier),
+        T(test_drift_takes_the_mark_along),
         T(test_leaves_another_sources_objects),
         T(test_force_takes_over_from_another_source),
         T(test_prunes_only_what_is_ours),
         T(test_remembers_while_told_not_to_prune),
         T(test_failed_prune_stays_in_the_inventory),
         T(test_what_could_not_be_looked_up_is_not_pruned),
+        T(test_a_kind_that_is_hidden_is_not_gone),
         T(test_objects_end_with_their_kind),
         T(test_unknown_kinds_and_namespaces),
         T(test_takes_what_a_server_exported),
