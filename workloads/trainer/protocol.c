@@ -159,7 +159,7 @@ static int take_header(struct fl_frame_reader *reader, struct fl_error *err)
     frame->body = malloc((size_t)frame->body_size);
     return frame->body
                ? 0
-               : fl_error_set(err, FL_E_UNAVAILABLE, "no memory for a body of %" PRIu64 " bytes",
+               : fl_error_set(err, FL_E_TOO_LARGE, "no memory for a body of %" PRIu64 " bytes",
                               frame->body_size);
 }
 

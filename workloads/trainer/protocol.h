@@ -55,7 +55,7 @@
  *  65 RESULT    as above
  *  66 ERROR     {"reason": "OutOfMemory", "message": "for people, a sentence", "traceback": "…"}
  *               A request that failed; the trainer goes on. reason is CamelCase; reserved are
- *               Unsupported, Invalid, Cancelled and Diverged. message at most 4 KiB, traceback at
+ *               Unsupported, Invalid and Cancelled. message at most 4 KiB, traceback at
  *               most 64 KiB (cut beyond).
  *
  * Seeds are decimal strings of 64 bits without sign. Everything random must follow from the seed,

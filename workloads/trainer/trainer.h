@@ -30,11 +30,13 @@ struct fl_fit_result {
     struct fl_model *model; /* the caller's */
     int64_t examples, steps;
     double loss_before, loss; /* mean over the examples: before, and in the last epoch */
+    json_t *metrics;          /* numbers by name that a foreign trainer adds; NULL; the caller's */
 };
 
 struct fl_evaluation {
     int64_t examples;
     double loss, accuracy; /* accuracy NAN where there is none */
+    json_t *metrics;       /* as of fl_fit_result */
 };
 
 struct fl_trainer_ops {
