@@ -1,5 +1,6 @@
 #include "cmd/controllers.h"
 
+#include "cmd/command.h"
 #include "cmd/identity.h"
 #include "controller/runtime/manager.h"
 #include "controller/source/seal.h"
@@ -68,6 +69,7 @@ static int make_local(void *user, const char *name, fl_run_changed_fn *changed, 
         .env = controllers->options->env,
         .data_dir = controllers->options->data_dir,
         .program = controllers->program,
+        .version = fl_version(),
         .changed = changed,
         .changed_user = changed_user,
     };

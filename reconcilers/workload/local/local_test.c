@@ -1129,7 +1129,7 @@ static const char *read_all(struct fixture *f, struct fl_log_reader *reader, boo
 
 static const char *log_text(struct fixture *f, int64_t index, bool previous, int64_t tail)
 {
-    struct fl_log_query query = {{"uid-1", index}, previous, tail};
+    struct fl_log_query query = {{"uid-1", index}, previous, tail, false};
     struct fl_log_reader *reader = NULL;
     unsigned calls = 0;
     const char *text;
@@ -1159,13 +1159,38 @@ static void output_is_kept(void **state)
     assert_string_equal(log_text(f, 0, false, 0), "");
 }
 
+/* Each line behind its time, however small the pieces are in which it is read. */
+static void output_has_its_times(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_script(f, 0, "echo one two three four; head -c 40000 /dev/zero");
+    struct fl_log_query query = {{"uid-1", 0}, false, -1, true};
+    struct fl_log_reader *reader = NULL;
+    struct tm unused;
+    bool ended = false;
+    char piece[1], text[64] = {0};
+    size_t len = 0;
+    unsigned calls = 0;
+
+    (void)run_to_end(f, &spec);
+    assert_int_equal(f->driver->ops->log_open(f->driver, &query, count_call, &calls, &reader, NULL),
+                     0);
+    for (; !ended; len++)
+        if (f->driver->ops->log_read(reader, piece, 1, &ended, NULL) == 1 && len < sizeof(text) - 1)
+            text[len] = piece[0];
+    f->driver->ops->log_close(reader);
+    assert_string_equal(strptime(text, "%Y-%m-%dT%H:%M:%S.", &unused) + strlen("123456789"),
+                        "Z one two three four\n20");
+    assert_int_equal(len - 1, 31 + strlen("one two three four\n") + 31 + 40000);
+}
+
 static void output_is_followed(void **state)
 {
     struct fixture *f = *state;
     struct fl_run_spec spec = a_script(f, 0,
                                        "echo one; while ! test -e go; do sleep 0.01; done; "
                                        "echo two; echo three");
-    struct fl_log_query query = {{"uid-1", 0}, false, -1};
+    struct fl_log_query query = {{"uid-1", 0}, false, -1, false};
     struct fl_log_reader *reader = NULL;
     unsigned calls = 0;
 
@@ -1279,6 +1304,7 @@ int main(int argc, char **argv)
         TEST(few_descriptors_are_an_error),
         TEST(a_full_disk_loses_no_exit),
         TEST(output_is_kept),
+        TEST(output_has_its_times),
         TEST(output_is_followed),
         TEST(output_is_bounded_and_its_end_is_kept),
         TEST(one_file_is_bounded_too),
