@@ -160,14 +160,10 @@ static void say_not_fetched(struct fl_sync *sync, const char *reason, const char
         fl_condition_remove(rc, "Verified");
 }
 
-static void take_failure(struct fl_sync *sync, const char *reason, const struct fl_error *failure)
+static void take_failure(struct fl_sync *sync, const char *reason, const char *message)
 {
     open_try(sync, true);
-    say_not_fetched(
-        sync, reason,
-        failure->code == FL_E_FORBIDDEN && !fl_streq(reason, "NotSigned")
-            ? fl_arena_printf(sync->rc->arena, "%s; %s", failure->msg, fl_sync_forbidden_hint(sync))
-            : fl_arena_strdup(sync->rc->arena, failure->msg));
+    say_not_fetched(sync, reason, fl_arena_strdup(sync->rc->arena, message));
 }
 
 static void take_snapshot(struct fl_sync *sync, struct fl_snapshot *snapshot)
@@ -214,7 +210,7 @@ static void take_result(struct fl_sync *sync, const struct fl_fetch_result *resu
     if (result->state == FL_FETCH_FAILED && !sync->memory->live)
         sync->memory->live = fl_snapshot_ref(result->snapshot); /* kept since before a restart */
     if (result->state == FL_FETCH_FAILED)
-        take_failure(sync, reason_of(result), &result->err);
+        take_failure(sync, reason_of(result), result->err.msg);
     else
         take_snapshot(sync, result->snapshot);
 }
@@ -226,7 +222,11 @@ static void begin_or_fail(struct fl_sync *sync)
 
     if (start_fetch(sync, &failure) < 0) {
         note_asked(sync);
-        take_failure(sync, "FetchFailed", &failure);
+        take_failure(sync, "FetchFailed",
+                     failure.code == FL_E_FORBIDDEN
+                         ? fl_arena_printf(sync->rc->arena, "%s; %s", failure.msg,
+                                           fl_sync_forbidden_hint(sync))
+                         : failure.msg);
     }
 }
 
