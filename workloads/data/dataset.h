@@ -136,6 +136,9 @@ struct fl_partition {
     uint64_t seed;
 };
 
+/* With what 0 stands for. */
+struct fl_partition fl_partition_with_defaults(const struct fl_partition *partition);
+
 /* Which rows each learner gets: of learner i items[starts[i]] to items[starts[i + 1]] - 1, rising.
  */
 struct fl_partition_rows {

@@ -418,7 +418,7 @@ static int check_asked(const struct fl_dataset *dataset, const struct fl_partiti
     return 0;
 }
 
-static struct fl_partition with_defaults(const struct fl_partition *partition)
+struct fl_partition fl_partition_with_defaults(const struct fl_partition *partition)
 {
     struct fl_partition asked = *partition;
 
@@ -479,7 +479,7 @@ int fl_partition_divide(const struct fl_dataset *dataset, const struct fl_partit
                         struct fl_partition_rows *ret_rows, struct fl_error *err)
 {
     FL_CLEANUP(dividing_finish)
-    struct dividing dividing = {.dataset = dataset, .asked = with_defaults(partition)};
+    struct dividing dividing = {.dataset = dataset, .asked = fl_partition_with_defaults(partition)};
     int r = check_asked(dataset, &dividing.asked, err);
 
     if (r < 0)
