@@ -1,7 +1,6 @@
 #include "workloads/tensor/kernels.h"
 #include "workloads/tensor/safetensors.h"
 #include "workloads/trainer/native.h"
-#include "workloads/trainer/random.h"
 #include "workloads/trainer/trainer_testing.h"
 
 #include <math.h>

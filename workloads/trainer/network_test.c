@@ -1,7 +1,7 @@
 #include "workloads/trainer/network.h"
 
+#include "workloads/data/random.h"
 #include "workloads/tensor/kernels.h"
-#include "workloads/trainer/random.h"
 #include "workloads/trainer/trainer_testing.h"
 
 #include <math.h>
@@ -70,19 +70,17 @@ struct fixture {
 
 static void fixture_make(struct fixture *f, size_t i)
 {
-    struct fl_random random;
+    struct fl_random random = fl_random_from(5, 0);
 
     fl_patterns_make(shapes[i].patterns, &f->data);
     assert_int_equal(fl_network_create(&shapes[i].shape, &f->data, &f->network, NULL), 0);
     assert_int_equal(fl_model_like(fl_network_form(f->network), false, &f->model, NULL), 0);
     assert_int_equal(fl_model_like(f->model, false, &f->gradient, NULL), 0);
     fl_network_init(f->network, 11, f->model);
-    fl_random_init(&random, 5, 0);
     for (size_t t = 0; t < f->model->count; t++) /* biases, too, so that each matters */
         if (f->model->tensors[t].rank == 1)
             for (size_t k = 0; k < f->model->tensors[t].count; k++)
-                fl_tensor_set(&f->model->tensors[t], k,
-                              (double)fl_random_uniform(&random, -0.3f, 0.3f));
+                fl_tensor_set(&f->model->tensors[t], k, 0.6 * fl_random_uniform(&random) - 0.3);
 }
 
 static void fixture_finish(struct fixture *f)
