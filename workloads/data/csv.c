@@ -182,15 +182,16 @@ static int next_field(struct csv *csv, struct record *rest, size_t column, struc
 /* "row 3, column 2 (width)" */
 static int at_place(struct csv *csv, size_t column, struct fl_error *err)
 {
-    struct record rest = {csv->header, csv->header + csv->header_len, true};
     struct field name = {"", 0};
     char text[EXCERPT_MAX + 4];
+    struct record rest;
 
-    for (size_t i = 0; csv->header && i <= column; i++)
-        (void)next_field(csv, &rest, i, &name, NULL);
-    excerpt(name, text);
     if (!csv->header)
         return fl_error_wrap(err, "row %" PRIu64 ", column %zu", csv->records.row, column + 1);
+    rest = (struct record){csv->header, csv->header + csv->header_len, true};
+    for (size_t i = 0; i <= column; i++)
+        (void)next_field(csv, &rest, i, &name, NULL);
+    excerpt(name, text);
     return fl_error_wrap(err, "row %" PRIu64 ", column %zu (%s)", csv->records.row, column + 1,
                          text);
 }
