@@ -60,15 +60,6 @@ static void fail(struct fl_controllers *controllers, const struct fl_error *err)
     fl_loop_post(controllers->options->loop, tell_failure, controllers);
 }
 
-static void on_lost(void *user)
-{
-    struct fl_error err = {0};
-
-    (void)fl_error_set(&err, FL_E_UNAVAILABLE,
-                       "leadership is lost: another control plane has taken over");
-    fail(user, &err);
-}
-
 static int make_local(void *user, const char *name, fl_run_changed_fn *changed, void *changed_user,
                       struct fl_orchestrator_driver **ret_driver, struct fl_error *err)
 {
@@ -145,6 +136,8 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
                         struct fl_error *err)
 {
     const struct fl_controllers_options *options = controllers->options;
+    /* Who opened the store is its only control plane: where the lease cannot be renewed, on a disk
+     * that is full, the loops pause, what is served goes on, and they go on when it can. */
     struct fl_manager_options manager = {
         .env = options->env,
         .metrics = controllers->metrics,
@@ -152,8 +145,6 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
         .identity = controllers->identity,
         .lease_namespace = SYSTEM_NAMESPACE,
         .lease_name = LEASE_NAME,
-        .lost = on_lost,
-        .lost_user = controllers,
     };
     int r;
 
@@ -363,11 +354,11 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
 {
     if (!controllers)
         return;
+    if (controllers->source) /* which tells the manager */
+        controllers->source->ops->destroy(controllers->source);
     fl_manager_destroy(controllers->manager);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
-    if (controllers->source)
-        controllers->source->ops->destroy(controllers->source);
     fl_gitsyncs_destroy(controllers->syncs);
     fl_apiclient_destroy(controllers->client);
     fl_workload_logs_destroy(controllers->logs);

@@ -35,6 +35,8 @@ struct fl_snapshot {
     struct fl_source_file
         *files; /* .yaml, .yml, .json under path, less what is excluded; by path */
     size_t file_count;
+    /* Of a folder: why nothing may be pruned, though all was read; or NULL. */
+    const char *hold;
 };
 /* For drivers: an empty one of one reference, with its arena. */
 struct fl_snapshot *fl_snapshot_create(void);
@@ -48,7 +50,10 @@ FL_DEFINE_CLEANUP(struct fl_snapshot, fl_snapshot_unref)
 #define FL_SOURCE_BYTES_MAX      ((size_t)64 * 1024 * 1024)
 
 struct fl_source_request {
-    const char *url; /* https://, ssh://, user@host:path, file://, dir:// (a watched directory) */
+    /* https://, ssh://, user@host:path, file:// (not into data_dir), dir:// (a watched directory);
+     * http:// and git:// to this machine, or with allowed signers and no password: what is not
+     * encrypted must be vouched for. Redirects stay on the host. */
+    const char *url;
     const char *branch, *tag, *commit; /* at most one; none: the remote's HEAD */
     const char *path;                  /* folder within */
     const char *const *exclude;        /* patterns relative to path */
@@ -56,7 +61,9 @@ struct fl_source_request {
     const char *username, *password;    /* https; from a Secret: never logged */
     const char *identity, *known_hosts; /* ssh */
     const char *ca_pem;                 /* https: a private authority */
-    const char *const *allowed_signers; /* "ssh-ed25519 AAAA… comment"; none: not verified */
+    /* "ssh-ed25519 AAAA… comment"; none: not verified. The commit must be signed, or the annotated
+     * tag that is asked for. */
+    const char *const *allowed_signers;
     size_t allowed_signer_count;
     int64_t timeout_ms;
 };

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLDER "local"
+#define FOLDER  "local"
+#define HUNG_MS 30000
 
 /* Settings. */
 
@@ -251,6 +252,8 @@ static void destroy(struct fl_orchestrator_driver *self)
         fl_loop_run_for(local->loop, 0); /* what was posted speaks of instances that still are */
     local_logs_end(local);
     fl_map_destroy(local->workloads);
+    if (local->loop)
+        fl_loop_run_for(local->loop, 0); /* connections of probes end there */
     fl_map_destroy(local->ports);
     fl_loop_destroy(local->loop);
     fl_cgroups_destroy(local->cgroups);
@@ -320,6 +323,7 @@ static struct fl_local *make(const struct fl_local_options *options)
     local->shim = find_shim(options);
     local->changed = options->changed;
     local->changed_user = options->changed_user;
+    local->hung_ms = options->hung_ms > 0 ? options->hung_ms : HUNG_MS;
     local->lock = fl_lock_create();
     local->logs_lock = fl_lock_create();
     local->log_watcher = -1;
@@ -349,6 +353,7 @@ static int set_up(struct fl_local *local, const struct fl_local_options *options
         FL_LOCKED(local->lock);
         r = local_adopt(local, err);
     }
+    local_empty_trash(local);
     if (r == 0)
         r = fl_thread_start("local", run_loop, local, &local->thread, err);
     return r;
