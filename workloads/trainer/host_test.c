@@ -212,7 +212,7 @@ static struct fl_trainer *start(const char *name, struct lines *lines)
 
     if (strcmp(name, "hang") == 0)
         program.silence_timeout_ms = SHORT_MS;
-    if (strcmp(name, "deaf") == 0 || strcmp(name, "close") == 0)
+    if (strcmp(name, "deaf") == 0 || strcmp(name, "close") == 0 || strcmp(name, "unsealed") == 0)
         program.cancel_timeout_ms = SHORT_MS;
     if (strcmp(name, "balloon") == 0)
         program.max_memory_bytes = (uint64_t)400 << 20;

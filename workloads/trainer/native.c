@@ -1,8 +1,8 @@
 #include "workloads/trainer/native.h"
 
 #include "lib/str.h"
+#include "workloads/data/random.h"
 #include "workloads/tensor/kernels.h"
-#include "workloads/trainer/random.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -240,7 +240,7 @@ static int prepare(struct descent *descent, struct fl_error *err)
                          ? (size_t)options->batch_size
                          : count;
     descent->all_steps = options->epochs * (int64_t)((count + descent->batch - 1) / descent->batch);
-    fl_random_init(&descent->random, options->seed, STREAM_OF_FIT);
+    descent->random = fl_random_from(options->seed, STREAM_OF_FIT);
     for (size_t i = 0; i < count; i++)
         native->order[i] = (uint32_t)i;
     if (is_direct(descent))

@@ -1,7 +1,7 @@
 #include "workloads/trainer/network.h"
 
+#include "workloads/data/random.h"
 #include "workloads/tensor/kernels.h"
-#include "workloads/trainer/random.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -310,9 +310,8 @@ const struct fl_model *fl_network_form(const struct fl_network *network)
 
 void fl_network_init(const struct fl_network *network, uint64_t seed, struct fl_model *model)
 {
-    struct fl_random random;
+    struct fl_random random = fl_random_from(seed, STREAM_OF_INIT);
 
-    fl_random_init(&random, seed, STREAM_OF_INIT);
     memset(model->data, 0, model->size);
     for (size_t i = 0; i < network->count; i++) {
         const struct layer *layer = &network->layers[i];
@@ -321,7 +320,7 @@ void fl_network_init(const struct fl_network *network, uint64_t seed, struct fl_
         float *weight = (float *)model->data + layer->weight_at;
 
         for (size_t k = 0; k < layer->fan_in * layer->units; k++)
-            weight[k] = fl_random_uniform(&random, -bound, bound);
+            weight[k] = bound * (float)(2 * fl_random_uniform(&random) - 1);
     }
 }
 

@@ -1,15 +1,14 @@
 #include "workloads/trainer/trainer_testing.h"
 
-#include "workloads/trainer/random.h"
+#include "workloads/data/random.h"
 
 static float *noise(uint64_t seed, size_t count, float amount)
 {
     float *values = fl_calloc(count, sizeof(*values));
-    struct fl_random random;
+    struct fl_random random = fl_random_from(seed, 0);
 
-    fl_random_init(&random, seed, 0);
     for (size_t i = 0; i < count; i++)
-        values[i] = fl_random_uniform(&random, -amount, amount);
+        values[i] = amount * (float)(2 * fl_random_uniform(&random) - 1);
     return values;
 }
 
