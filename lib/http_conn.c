@@ -76,6 +76,8 @@ void fl_http_conn_free(struct fl_http_conn *conn)
         request->answered = true;
         request->gone(request->gone_user);
     }
+    if (conn->asked)
+        fl_http_ask_free(conn->asked);
     end_request(conn);
     fl_buf_finish(&conn->in);
     conn->server->bytes_buffered -= conn->buffered;

@@ -172,6 +172,10 @@ void fl_http_respond(struct fl_http_request *request, int status, const char *co
 
     if (!claim(request))
         return;
+    if (conn->asked) {
+        fl_http_ask_answer(request, status, content_type, fl_bytes_new(data, body ? len : 0));
+        return;
+    }
     put_head(conn, status, content_type);
     put_length(out, status, len);
     if (!body || len <= INLINE_BYTES) {
@@ -185,6 +189,22 @@ void fl_http_respond(struct fl_http_request *request, int status, const char *co
     flush_reply(conn);
 }
 
+/* One part is shared, several are put together. */
+static struct fl_bytes *join(struct fl_bytes *const *parts, size_t count)
+{
+    struct fl_bytes *whole;
+    struct fl_buf buf;
+
+    if (count == 1)
+        return fl_bytes_ref(parts[0]);
+    fl_buf_init(&buf, 0);
+    for (size_t i = 0; i < count; i++)
+        fl_buf_append(&buf, parts[i]->data, parts[i]->len);
+    whole = fl_buf_to_bytes(&buf);
+    fl_buf_finish(&buf);
+    return whole;
+}
+
 void fl_http_respond_bytes(struct fl_http_request *request, int status, const char *content_type,
                            struct fl_bytes *const *parts, size_t count)
 {
@@ -195,6 +215,10 @@ void fl_http_respond_bytes(struct fl_http_request *request, int status, const ch
 
     if (!claim(request))
         return;
+    if (conn->asked) {
+        fl_http_ask_answer(request, status, content_type, join(parts, body ? count : 0));
+        return;
+    }
     for (size_t i = 0; i < count; i++)
         len += parts[i]->len;
     put_head(conn, status, content_type);
@@ -216,7 +240,7 @@ void fl_http_respond_buf(struct fl_http_request *request, int status, const char
 {
     struct fl_http_conn *conn = request->conn;
 
-    if (buf->len <= INLINE_BYTES || is_head(request) || has_no_body(status)) {
+    if (buf->len <= INLINE_BYTES || is_head(request) || has_no_body(status) || conn->asked) {
         fl_http_respond(request, status, content_type, fl_buf_text(buf), buf->len);
         fl_buf_finish(buf);
         return;
@@ -297,6 +321,10 @@ void fl_http_stream_begin(struct fl_http_request *request, int status, const cha
         return;
     }
     request->answered = false; /* it is the owner's until the end of the stream */
+    if (conn->asked) {
+        fl_http_ask_stream(request, status, content_type);
+        return;
+    }
     request->chunked = request->head.minor == 1;
     if (!request->chunked)
         conn->close_after = true;
@@ -344,6 +372,10 @@ static void send_frame(struct fl_http_request *request, const char *data, size_t
 {
     struct fl_buf *out = &request->conn->server->reply;
 
+    if (request->conn->asked) {
+        fl_http_ask_collect(request, data, len);
+        return;
+    }
     fl_buf_clear(out);
     if (request->chunked)
         put_size_line(out, len);
@@ -370,7 +402,7 @@ bool fl_http_stream_write_bytes(struct fl_http_request *request, struct fl_bytes
 
     if (verdict != WRITE)
         return verdict != REFUSE;
-    if (bytes->len <= INLINE_BYTES && (conn->queued == 0 || bytes->len <= 1024)) {
+    if (conn->asked || (bytes->len <= INLINE_BYTES && (conn->queued == 0 || bytes->len <= 1024))) {
         send_frame(request, bytes->data, bytes->len);
         return true;
     }
@@ -401,6 +433,10 @@ void fl_http_stream_end(struct fl_http_request *request)
         return;
     }
     assert(conn->state == FL_HTTP_STREAMING);
+    if (conn->asked) {
+        fl_http_ask_stream_end(request);
+        return;
+    }
     conn->state = FL_HTTP_FLUSHING;
     if (request->chunked && !is_head(request))
         fl_http_out_send(conn, "0\r\n\r\n", 5);
@@ -415,6 +451,13 @@ void fl_http_abort(struct fl_http_request *request)
     request->answered = true;
     if (conn->state == FL_HTTP_CLOSED) {
         fl_http_bury(conn);
+        return;
+    }
+    if (conn->asked) {
+        struct fl_error err = {0};
+
+        (void)fl_error_set(&err, FL_E_UNAVAILABLE, "the answer was broken off");
+        fl_http_ask_fail(conn->asked, &err);
         return;
     }
     /* Where the end of the connection is the end of the answer, only a reset tells them apart. */

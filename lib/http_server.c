@@ -99,7 +99,7 @@ void fl_http_bury(struct fl_http_conn *conn)
         return;
     conn->buried = true;
     TAILQ_INSERT_TAIL(&server->closed, conn, closed_link);
-    event_active(&server->reap_event, 0, 0);
+    fl_timer_fire(server->reaper);
 }
 
 void fl_http_settle_later(struct fl_http_conn *conn)
@@ -110,16 +110,14 @@ void fl_http_settle_later(struct fl_http_conn *conn)
         return;
     conn->ready = true;
     TAILQ_INSERT_TAIL(&server->ready, conn, ready_link);
-    event_active(&server->ready_event, 0, 0);
+    fl_timer_fire(server->settler);
 }
 
-static void on_ready(evutil_socket_t fd, short what, void *user)
+static void on_ready(void *user)
 {
     struct fl_http_server *server = user;
     struct fl_http_conn *conn;
 
-    (void)fd;
-    (void)what;
     while ((conn = TAILQ_FIRST(&server->ready))) {
         TAILQ_REMOVE(&server->ready, conn, ready_link);
         conn->ready = false;
@@ -135,13 +133,18 @@ static bool still_held(const struct fl_http_conn *conn)
     return request && request->handed && !request->answered && !request->gone;
 }
 
-static void forget(struct fl_http_conn *conn)
+void fl_http_forget(struct fl_http_conn *conn)
 {
     struct fl_http_server *server = conn->server;
 
-    TAILQ_REMOVE(&server->conns, conn, all_link);
-    server->conn_count--;
-    server->refused_count -= conn->refused;
+    if (conn->asked) {
+        TAILQ_REMOVE(&server->asks, conn, all_link);
+        server->ask_count--;
+    } else {
+        TAILQ_REMOVE(&server->conns, conn, all_link);
+        server->conn_count--;
+        server->refused_count -= conn->refused;
+    }
     fl_http_conn_free(conn);
 }
 
@@ -153,7 +156,7 @@ static void reap(struct fl_http_server *server)
         TAILQ_REMOVE(&server->closed, conn, closed_link);
         conn->buried = false;
         if (!still_held(conn))
-            forget(conn);
+            fl_http_forget(conn);
     }
 }
 
@@ -168,14 +171,12 @@ static void finish_drain(struct fl_http_server *server)
         drained(server->drained_user);
 }
 
-static void on_reap(evutil_socket_t fd, short what, void *user)
+static void on_reap(void *user)
 {
     struct fl_http_server *server = user;
 
-    (void)fd;
-    (void)what;
     reap(server);
-    if (server->draining && server->conn_count == 0)
+    if (server->draining && server->conn_count == 0 && server->ask_count == 0)
         finish_drain(server);
 }
 
@@ -361,8 +362,8 @@ static void set_options(int fd)
                          sizeof(options[i].value));
 }
 
-static int open_listener(struct fl_http_server *server, const struct sockaddr_storage *address,
-                         socklen_t len, struct fl_error *err)
+static int open_socket(struct fl_http_server *server, const struct sockaddr_storage *address,
+                       socklen_t len, struct fl_error *err)
 {
     struct sockaddr_storage bound = {0};
     socklen_t bound_len = sizeof(bound);
@@ -379,6 +380,25 @@ static int open_listener(struct fl_http_server *server, const struct sockaddr_st
     /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): getsockname has written it */
     server->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
                                                      : ((struct sockaddr_in *)&bound)->sin_port);
+    return 0;
+}
+
+static int open_listener(struct fl_http_server *server, struct fl_error *err)
+{
+    struct sockaddr_storage address;
+    socklen_t len = 0;
+    int r;
+
+    r = parse_address(server->options.address, server->options.port, &address, &len, err);
+    if (r == 0)
+        r = open_socket(server, &address, len, err);
+    if (r < 0)
+        return r;
+    /* OpenSSL writes without MSG_NOSIGNAL. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)event_assign(&server->accept_event, server->base, server->fd, EV_READ | EV_PERSIST,
+                       on_acceptable, server);
+    (void)event_add(&server->accept_event, NULL);
     return 0;
 }
 
@@ -402,9 +422,10 @@ static void set_up(struct fl_http_server *server, const struct fl_http_server_op
 {
     server->options = *options;
     fill_in_defaults(&server->options);
-    server->base = fl_loop_base(options->loop);
+    server->base = options->address ? fl_loop_base(options->loop) : NULL;
     server->fd = -1;
     TAILQ_INIT(&server->conns);
+    TAILQ_INIT(&server->asks);
     TAILQ_INIT(&server->closed);
     TAILQ_INIT(&server->ready);
     for (int wait = 0; wait < FL_HTTP_WAITS; wait++)
@@ -416,8 +437,8 @@ static void set_up(struct fl_http_server *server, const struct fl_http_server_op
     server->timeouts_ms[FL_HTTP_WAIT_LINGER] = LINGER_MS;
     server->timer = fl_timer_create(options->loop, on_timer, server);
     server->accept_pause = fl_timer_create(options->loop, on_accept_pause, server);
-    (void)event_assign(&server->reap_event, server->base, -1, 0, on_reap, server);
-    (void)event_assign(&server->ready_event, server->base, -1, 0, on_ready, server);
+    server->reaper = fl_timer_create(options->loop, on_reap, server);
+    server->settler = fl_timer_create(options->loop, on_ready, server);
     fl_buf_init(&server->reply, 0);
 }
 
@@ -427,25 +448,15 @@ int fl_http_server_create(const struct fl_http_server_options *options,
                           struct fl_http_server **ret_server, struct fl_error *err)
 {
     FL_CLEANUP(fl_http_server_destroyp) struct fl_http_server *server = NULL;
-    struct sockaddr_storage address;
-    socklen_t len = 0;
     int r;
 
     assert(options->env && options->loop && options->handler);
 
-    r = parse_address(options->address, options->port, &address, &len, err);
-    if (r < 0)
-        return r;
     server = fl_calloc(1, sizeof(*server));
     set_up(server, options);
-    r = open_listener(server, &address, len, err);
+    r = options->address ? open_listener(server, err) : 0;
     if (r < 0)
         return r;
-    /* OpenSSL writes without MSG_NOSIGNAL. */
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)event_assign(&server->accept_event, server->base, server->fd, EV_READ | EV_PERSIST,
-                       on_acceptable, server);
-    (void)event_add(&server->accept_event, NULL);
     *ret_server = FL_TAKE(server);
     return 0;
 }
@@ -463,9 +474,15 @@ static void stop_listening(struct fl_http_server *server)
 static void close_all(struct fl_http_server *server)
 {
     struct fl_http_conn *conn;
+    struct fl_error err = {0};
 
+    (void)fl_error_set(&err, FL_E_UNAVAILABLE, "the server is closing");
+    server->closing = true;
     TAILQ_FOREACH(conn, &server->conns, all_link) {
         fl_http_conn_close(conn);
+    }
+    TAILQ_FOREACH(conn, &server->asks, all_link) {
+        fl_http_ask_fail(conn->asked, &err);
     }
 }
 
@@ -479,9 +496,11 @@ void fl_http_server_destroy(struct fl_http_server *server)
     close_all(server);
     reap(server);
     while ((conn = TAILQ_FIRST(&server->conns))) /* those that a handler still holds */
-        forget(conn);
-    (void)event_del(&server->reap_event);
-    (void)event_del(&server->ready_event);
+        fl_http_forget(conn);
+    while ((conn = TAILQ_FIRST(&server->asks)))
+        fl_http_forget(conn);
+    fl_timer_destroy(server->reaper);
+    fl_timer_destroy(server->settler);
     fl_timer_destroy(server->timer);
     fl_timer_destroy(server->accept_pause);
     fl_timer_destroy(server->drain_timer);
@@ -524,7 +543,7 @@ void fl_http_server_drain(struct fl_http_server *server, int64_t deadline_ms, fl
         if (conn->state == FL_HTTP_IDLE || conn->state == FL_HTTP_HANDSHAKE)
             fl_http_conn_close(conn);
     }
-    event_active(&server->reap_event, 0, 0); /* also where there was no connection */
+    fl_timer_fire(server->reaper); /* also where there was no connection */
 }
 
 struct fl_http_server_stats fl_http_server_stats(const struct fl_http_server *server)
@@ -535,6 +554,7 @@ struct fl_http_server_stats fl_http_server_stats(const struct fl_http_server *se
         .requests_total = server->requests_total,
         .refused_total = server->refused_total,
         .bytes_queued = server->bytes_queued,
+        .asks_open = server->ask_count,
     };
 }
 
@@ -600,12 +620,12 @@ const struct fl_tls_peer *fl_http_peer(const struct fl_http_request *request)
     static const struct fl_tls_peer nobody;
     struct fl_http_conn *conn = request->conn;
 
+    if (conn->peer)
+        return conn->peer;
     if (!conn->ssl || !fl_tls_has_peer(conn->ssl))
         return &nobody;
-    if (!conn->peer) {
-        conn->peer = fl_malloc(sizeof(*conn->peer));
-        fl_tls_peer_read(conn->ssl, conn->peer);
-    }
+    conn->peer = fl_malloc(sizeof(*conn->peer));
+    fl_tls_peer_read(conn->ssl, conn->peer);
     return conn->peer;
 }
 

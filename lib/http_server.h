@@ -50,7 +50,7 @@ struct fl_http_server_options {
     const struct fl_env *env;
     struct fl_loop *loop;
     struct fl_tls *tls;  /* NULL: plain text */
-    const char *address; /* numeric IPv4 or IPv6 */
+    const char *address; /* numeric IPv4 or IPv6; NULL: no port, only fl_http_server_ask */
     uint16_t port;       /* 0: any free one */
     fl_http_handler_fn *handler;
     fl_http_begin_fn *begin;           /* may be NULL */
@@ -78,8 +78,51 @@ uint16_t fl_http_server_port(const struct fl_http_server *server);
 void fl_http_server_drain(struct fl_http_server *server, int64_t deadline_ms, fl_loop_fn *done,
                           void *user);
 
+/* Requests of the process itself: the handler gets a request that is bound to no connection, and
+ * its answer goes to `done`, in whichever form it is given. Also on a simulated loop (where the
+ * server has no port). `begin` is not asked, and no deadline of the server applies.
+ *
+ * Loop thread. `ask` and what it points to are copied (the body is shared). `done` is called
+ * exactly once, on the loop's thread, possibly before fl_http_server_ask returns: with an answer,
+ * whose parts last until it returns (reference the body to keep it), or with an error: TOO_LARGE
+ * where body or stream exceed their bound, METHOD_NOT_ALLOWED where the answer is a stream and none
+ * was asked for, UNAVAILABLE where the handler broke off or the server was destroyed. */
+struct fl_http_pair {
+    const char *name, *value;
+};
+
+struct fl_http_ask {
+    const char *method, *target; /* target: path and query, escaped; begins with '/' */
+    const struct fl_http_pair *headers;
+    size_t header_count;
+    struct fl_bytes *body;          /* may be NULL */
+    const struct fl_tls_peer *peer; /* who asks, as if a certificate said so; NULL: nobody */
+    size_t max_stream_bytes;        /* a stream is collected up to it; 0: no streams */
+};
+
+struct fl_http_answer {
+    int status;
+    const char *content_type;           /* NULL: none */
+    const struct fl_http_pair *headers; /* what the handler set */
+    size_t header_count;
+    struct fl_bytes *body; /* never NULL */
+};
+/* Case-insensitive; the first of that name; NULL if absent. */
+const char *fl_http_answer_header(const struct fl_http_answer *answer, const char *name);
+
+typedef void fl_http_answered_fn(void *user, const struct fl_http_answer *answer, /* or NULL */
+                                 const struct fl_error *err);
+struct fl_http_asked; /* a request under way, until `done` was called */
+/* NULL: `done` was called already. */
+struct fl_http_asked *fl_http_server_ask(struct fl_http_server *server,
+                                         const struct fl_http_ask *ask, fl_http_answered_fn *done,
+                                         void *user);
+/* As a client that goes away: the handler is told, `done` is not called. */
+void fl_http_server_unask(struct fl_http_asked *asked);
+
 struct fl_http_server_stats {
     uint64_t connections_total, connections_open, requests_total, refused_total, bytes_queued;
+    uint64_t asks_open;
 };
 struct fl_http_server_stats fl_http_server_stats(const struct fl_http_server *server);
 

@@ -4,6 +4,7 @@
  * http_conn.c    one connection: bytes in, requests out, the state machine
  * http_io.c      a connection's socket and TLS, and its queue of output
  * http_reply.c   answers and streams
+ * http_ask.c     requests of the process itself: a connection without a socket, answered by a call
  *
  * A connection is in one state and in at most one deadline list. Nothing frees a connection but the
  * reaper, which runs from the loop: whoever finds it broken closes it and goes on; its memory lasts
@@ -92,8 +93,22 @@ struct fl_http_request {
 
 TAILQ_HEAD(fl_http_segments, fl_http_segment);
 
+/* A request of the process itself. It lives with its connection, which has no socket and is in
+ * server->asks; states: HANDLING, STREAMING, CLOSED. */
+struct fl_http_asked {
+    struct fl_http_conn *conn;
+    fl_http_answered_fn *done; /* NULL: called, or not to be called */
+    void *user;
+    struct fl_bytes *body; /* the request's */
+    size_t max_stream_bytes;
+    struct fl_buf stream;
+    int status;
+    const char *content_type;
+};
+
 struct fl_http_conn {
     struct fl_http_server *server;
+    struct fl_http_asked *asked; /* NULL: a real connection */
     SSL *ssl;
     int fd;
     enum fl_http_state state;
@@ -129,7 +144,7 @@ TAILQ_HEAD(fl_http_conns, fl_http_conn);
 
 struct fl_http_server {
     struct fl_http_server_options options; /* with the defaults filled in */
-    struct event_base *base;
+    struct event_base *base;               /* NULL: without a port */
     int fd;
     uint16_t port;
     struct event accept_event;
@@ -137,8 +152,11 @@ struct fl_http_server {
 
     struct fl_http_conns conns;
     unsigned conn_count, refused_count; /* refused_count: of conn_count, those over the bound */
+    struct fl_http_conns asks;
+    size_t ask_count;
+    bool closing;
     struct fl_http_conns closed, ready;
-    struct event reap_event, ready_event;
+    struct fl_timer *reaper, *settler; /* run soon after something came into `closed`, `ready` */
 
     struct fl_http_conns waiting[FL_HTTP_WAITS];
     int64_t timeouts_ms[FL_HTTP_WAITS];
@@ -163,6 +181,7 @@ struct fl_http_server {
 int64_t fl_http_now_ms(const struct fl_http_server *server);
 void fl_http_wait(struct fl_http_conn *conn, enum fl_http_wait wait); /* from now on */
 void fl_http_bury(struct fl_http_conn *conn);         /* hands a closed one to the reaper */
+void fl_http_forget(struct fl_http_conn *conn);       /* frees it */
 void fl_http_settle_later(struct fl_http_conn *conn); /* fl_http_conn_settle from the loop */
 struct fl_arena *fl_http_take_arena(struct fl_http_server *server);
 void fl_http_return_arena(struct fl_http_server *server, struct fl_arena *arena);
@@ -189,6 +208,17 @@ void fl_http_out_heap(struct fl_http_conn *conn, char *heap, size_t len);
 void fl_http_out_flush(struct fl_http_conn *conn);
 void fl_http_out_push(struct fl_http_conn *conn); /* flush, unless it is known to be of no use */
 void fl_http_out_drop(struct fl_http_conn *conn);
+
+/* http_ask.c: the answer of a request that came without a connection, which the caller has claimed.
+ */
+void fl_http_ask_answer(struct fl_http_request *request, int status, const char *content_type,
+                        struct fl_bytes *body); /* takes the reference */
+void fl_http_ask_stream(struct fl_http_request *request, int status, const char *content_type);
+void fl_http_ask_collect(struct fl_http_request *request, const char *data, size_t len);
+void fl_http_ask_stream_end(struct fl_http_request *request);
+/* Ends it without an answer; the handler hears of it from the loop, if it has not answered. */
+void fl_http_ask_fail(struct fl_http_asked *asked, const struct fl_error *err);
+void fl_http_ask_free(struct fl_http_asked *asked);
 
 /* http_reply.c */
 void fl_http_reply_fault(struct fl_http_conn *conn, int status, const char *detail);

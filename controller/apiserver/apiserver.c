@@ -200,6 +200,10 @@ static int open_port(struct fl_apiserver *server, const struct fl_apiserver_opti
 
     if (r < 0)
         return r;
+    if (!options->address) {
+        server->server_address = fl_strdup("");
+        return 0;
+    }
     server->server_address = fl_asprintf(strchr(options->address, ':') ? "[%s]:%u" : "%s:%u",
                                          options->address, fl_http_server_port(server->http));
     return 0;

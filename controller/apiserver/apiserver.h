@@ -23,7 +23,7 @@ struct fl_apiserver_options {
     struct fl_loop *loop;
     struct fl_store *store;
     struct fl_tls *tls;     /* NULL: plain HTTP, for tests */
-    const char *address;    /* numeric */
+    const char *address;    /* numeric; NULL: no port, only fl_apiserver_ask */
     uint16_t port;          /* 0: any free one */
     const char *token_file; /* see auth.h; NULL: none */
     const char *audit_file; /* JSON lines, appended; NULL: none */
@@ -33,7 +33,8 @@ struct fl_apiserver_options {
     size_t definition_count;
 };
 
-/* Opens the port and serves at once; ready when this returns. */
+/* Opens the port and serves at once; ready when this returns. On a simulated loop there is no port:
+ * what is written is answered when the loop is stepped. */
 int fl_apiserver_create(const struct fl_apiserver_options *options,
                         struct fl_apiserver **ret_server, struct fl_error *err);
 /* Ends watches, lets requests under way finish until the deadline, then calls done. */
@@ -44,6 +45,28 @@ void fl_apiserver_drain(struct fl_apiserver *server, int64_t deadline_ms, fl_loo
 void fl_apiserver_hang_up(struct fl_apiserver *server);
 void fl_apiserver_destroy(struct fl_apiserver *server);
 uint16_t fl_apiserver_port(const struct fl_apiserver *server);
+
+/* A request of the process itself, as a user for whom it vouches: the same authentication door,
+ * RBAC, admission, audit and metrics as for a request from outside. Loop thread. `done` runs on it,
+ * once, possibly before this returns (fl_http_server_ask says when it gets an error; so it does
+ * when the server has hung up, and BAD_REQUEST where a name or the number of groups is beyond what
+ * a certificate may hold). Returns NULL where `done` was called, else what fl_http_server_unask
+ * takes.
+ */
+struct fl_apiserver_ask {
+    const char *method, *target;
+    const char *user;
+    const char *const *groups;
+    size_t group_count;
+    const char *content_type; /* of the body; NULL without one */
+    const char *accept;       /* NULL: JSON */
+    const char *user_agent;   /* NULL: "flops" */
+    struct fl_bytes *body;    /* shared; may be NULL */
+    size_t max_stream_bytes;  /* 0: an answer that is a stream is refused */
+};
+struct fl_http_asked *fl_apiserver_ask(struct fl_apiserver *server,
+                                       const struct fl_apiserver_ask *ask,
+                                       fl_http_answered_fn *done, void *user);
 
 /* Which resources are encrypted at rest; for fl_store_options.sealed. */
 bool fl_apiserver_seals(const char *resource);

@@ -64,13 +64,14 @@ struct fl_apiclient_ops {
     int (*list)(void *self, const struct fl_gvr *gvr, const char *ns, struct fl_list *ret_list,
                 struct fl_error *err);
     /* must: changes after `revision`; EXPIRED as for fl_store_watch. `wake(user)` is called, on any
-     * thread, when there may be something to read and nothing was left at the last read; it must
-     * not block. */
+     * thread, when there may be something to read and nothing was left at the last read (or nothing
+     * was read yet); it must not block, nor call the client. */
     int (*watch)(void *self, const struct fl_gvr *gvr, const char *ns, uint64_t revision,
                  void (*wake)(void *user), void *user, void **ret_watch, struct fl_error *err);
     /* must: 1: the next change; 0: none now; EXPIRED: list anew. As fl_watch_next. */
     int (*watch_next)(void *self, void *watch, struct fl_event *ret_event, struct fl_error *err);
-    /* must: after it, wake is not called any more. */
+    /* must: after it, wake is not called any more. It waits for a `wake` that runs: not with a lock
+     * that wake takes. */
     void (*watch_close)(void *self, void *watch);
 };
 
@@ -83,7 +84,11 @@ FL_DEFINE_CLEANUP(struct fl_apiclient, fl_apiclient_destroy)
 /* The same driver, asking as somebody else. The first client must outlive it; names are copied. */
 struct fl_apiclient *fl_apiclient_as(struct fl_apiclient *client, const struct fl_api_user *user);
 
-/* The driver of the process that has the API server (client_local.c). */
+/* The driver of the process that has the API server (client_local.c). What it is given outlives it;
+ * it is destroyed when no call and no watch of it is left. A call blocks its thread and the loop
+ * must be running meanwhile (so nobody joins such a thread on the loop's); on a simulated loop the
+ * call steps the loop until it has its answer, and is a TIMEOUT at once where only time could bring
+ * it. Answers that are streams are collected up to 4 MiB. */
 struct fl_apiserver;
 struct fl_loop;
 struct fl_apiclient *fl_apiclient_create_local(const struct fl_env *env, struct fl_loop *loop,
@@ -99,7 +104,8 @@ int fl_apiclient_get(struct fl_apiclient *client, const struct fl_gvr *gvr, cons
 int fl_apiclient_create_object(struct fl_apiclient *client, const struct fl_gvr *gvr,
                                const char *ns, const json_t *object, json_t **ret_object,
                                struct fl_error *err);
-/* Server-side apply of `object` (it names itself). `ret_written`: whether anything changed. */
+/* Server-side apply of `object` (it names itself). Where nothing changed, metadata.resourceVersion
+ * of what comes back is the one that was known before. */
 struct fl_apply_options {
     const char *manager;
     bool force;

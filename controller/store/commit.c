@@ -162,12 +162,20 @@ static void revert_all(struct fl_store *store, struct batch *batch)
     store->pending = 0;
 }
 
+static void run_hooks(struct fl_store *store, const struct batch *batch)
+{
+    pthread_mutex_lock(&store->hooks_lock);
+    for (size_t i = 0; i < store->hook_count; i++)
+        store->hooks[i].fn(store->hooks[i].user, batch->events, batch->count);
+    pthread_mutex_unlock(&store->hooks_lock);
+}
+
 static void tell(struct fl_store *store, struct batch *batch, int code, const struct fl_error *err)
 {
     struct fl_pending *pending;
 
-    for (size_t i = 0; code == 0 && i < store->hook_count; i++)
-        store->hooks[i].fn(store->hooks[i].user, batch->events, batch->count);
+    if (code == 0)
+        run_hooks(store, batch);
     while ((pending = STAILQ_FIRST(&batch->writes))) {
         STAILQ_REMOVE_HEAD(&batch->writes, link);
         if (pending->done)
@@ -345,11 +353,22 @@ void fl_commit_tend(struct fl_store *store)
 
 void fl_store_on_commit(struct fl_store *store, fl_store_commit_fn *fn, void *user)
 {
-    pthread_mutex_lock(&store->lock);
-    assert(store->given_out == store->revision);
+    pthread_mutex_lock(&store->hooks_lock);
     store->hooks = fl_realloc(store->hooks, (store->hook_count + 1) * sizeof(*store->hooks));
     store->hooks[store->hook_count++] = (struct fl_commit_hook){fn, user};
-    pthread_mutex_unlock(&store->lock);
+    pthread_mutex_unlock(&store->hooks_lock);
+}
+
+void fl_store_off_commit(struct fl_store *store, fl_store_commit_fn *fn, void *user)
+{
+    size_t kept = 0;
+
+    pthread_mutex_lock(&store->hooks_lock);
+    for (size_t i = 0; i < store->hook_count; i++)
+        if (store->hooks[i].fn != fn || store->hooks[i].user != user)
+            store->hooks[kept++] = store->hooks[i];
+    store->hook_count = kept;
+    pthread_mutex_unlock(&store->hooks_lock);
 }
 
 /* Writes. */

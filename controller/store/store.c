@@ -43,6 +43,7 @@ static struct fl_store *store_create(const struct fl_store_options *options)
         abort();
     set_options(store, options);
     (void)pthread_mutex_init(&store->lock, NULL);
+    (void)pthread_mutex_init(&store->hooks_lock, NULL);
     store->resources = fl_map_create(fl_resource_destroy);
     fl_history_init(&store->history);
     fl_commit_init(store);
@@ -154,6 +155,7 @@ void fl_store_close(struct fl_store *store)
     fl_map_destroy(store->resources);
     (void)pthread_cond_destroy(&store->work);
     (void)pthread_mutex_destroy(&store->lock);
+    (void)pthread_mutex_destroy(&store->hooks_lock);
     sodium_free(store->seal_key);
     free(store->hooks);
     free(store);

@@ -170,9 +170,12 @@ void fl_event_cache_put(struct fl_watch *watch, const struct fl_event *event,
                         struct fl_bytes *frame);
 
 /* Called after each commit, on the committing thread, with its changes in order: to wake loops and
- * keep indexes. Must be quick and must not write. Added before the first write, never removed. */
+ * keep indexes. Those added first are called first. Must be quick, must not write, and adds or
+ * removes no other. A commit under way when it is added may pass it by; after the removal it is not
+ * called any more. */
 typedef void fl_store_commit_fn(void *user, const struct fl_event *events, size_t count);
 void fl_store_on_commit(struct fl_store *store, fl_store_commit_fn *fn, void *user);
+void fl_store_off_commit(struct fl_store *store, fl_store_commit_fn *fn, void *user);
 
 /* Forgets history up to `revision` (also done by itself, by the bounds in the options). */
 int fl_store_compact(struct fl_store *store, uint64_t revision, struct fl_error *err);

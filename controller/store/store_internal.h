@@ -9,8 +9,8 @@
  *   seal.c     encryption at rest
  *   driver.c   the table of drivers; memory.c and sqlite.c are two
  *
- * One mutex (`lock`) guards all of struct fl_store but what is marked. It is never held while the
- * driver works or a caller's function runs, except fl_list_query.match. */
+ * One mutex (`lock`) guards all of struct fl_store but the hooks and what is marked. It is never
+ * held while the driver works or a caller's function runs, except fl_list_query.match. */
 #ifndef FL_CONTROLLER_STORE_INTERNAL_H
 #define FL_CONTROLLER_STORE_INTERNAL_H
 
@@ -117,11 +117,13 @@ struct fl_store {
     uint64_t revision;  /* newest durable */
     uint64_t given_out; /* newest of all */
     bool has_committer, committing, stopping, tend, tending_failed;
-    size_t awaited;    /* the committer sleeps until so many are queued; 0: awake */
-    size_t in_flight;  /* writers that the last commit saw */
-    int64_t commit_us; /* what a commit takes, smoothed */
+    size_t awaited;             /* the committer sleeps until so many are queued; 0: awake */
+    size_t in_flight;           /* writers that the last commit saw */
+    int64_t commit_us;          /* what a commit takes, smoothed */
+    pthread_mutex_t hooks_lock; /* the hooks; held while they run, never while `lock` is */
     struct fl_commit_hook *hooks;
-    size_t hook_count, object_count, watch_count;
+    size_t hook_count;
+    size_t object_count, watch_count;
     uint64_t commits, writes, tended_at;
 };
 
