@@ -31,10 +31,11 @@ void fl_queue_destroy(struct fl_queue *queue);
 FL_DEFINE_CLEANUP(struct fl_queue, fl_queue_destroy)
 
 void fl_queue_add(struct fl_queue *queue, const char *key);
-/* Not before the delay has passed; of several delays of a key the shortest counts. <= 0: now. */
+/* Not before the delay has passed; of several delays of a key the one that ends first counts. A
+ * delayed key that is also added at once comes twice, as each was promised. <= 0: now. */
 void fl_queue_add_after(struct fl_queue *queue, const char *key, int64_t delay_ms);
-/* After the key's back-off: base * 2^failures with up to a tenth of jitter, at most the maximum.
- * Counts a failure. */
+/* After the key's back-off: base * 2^failures and up to a tenth more, or the maximum and up to a
+ * tenth less. Counts a failure. */
 void fl_queue_add_rate_limited(struct fl_queue *queue, const char *key);
 void fl_queue_forget(struct fl_queue *queue, const char *key); /* its failures */
 unsigned fl_queue_failures(struct fl_queue *queue, const char *key);
@@ -51,7 +52,8 @@ size_t fl_queue_delayed(struct fl_queue *queue); /* not due yet */
 /* Monotonic time at which a delayed key becomes due; INT64_MAX: none. 0: one is due now. */
 int64_t fl_queue_next_due_ms(struct fl_queue *queue);
 
-/* Nothing comes in any more, waiting workers return NULL. What is being processed finishes. */
+/* Nothing comes in any more, what was in is dropped, waiting workers return NULL. What is being
+ * processed finishes. */
 void fl_queue_shut_down(struct fl_queue *queue);
 
 #endif

@@ -33,7 +33,9 @@ void fl_metric_set(struct fl_metric_registry *registry, const struct fl_metric *
                    const char *labels, double value); /* gauge */
 void fl_metric_observe(struct fl_metric_registry *registry, const struct fl_metric *metric,
                        const char *labels, double value); /* histogram */
-/* A gauge or counter that is computed when asked for. Removed with the same arguments. */
+/* A gauge or counter that is computed when asked for. `fn` runs under the registry's lock: it may
+ * take a lock of its own, so that lock must not be held where the registry is called. A second one
+ * of the same labels replaces the first. After the end, `fn` is not running and never called. */
 typedef double fl_metric_fn(void *user);
 void fl_metric_compute(struct fl_metric_registry *registry, const struct fl_metric *metric,
                        const char *labels, fl_metric_fn *fn, void *user);
