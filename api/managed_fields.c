@@ -463,7 +463,7 @@ static void keep_times(const struct ownership *ownership, const struct fl_entrie
         const struct fl_entry *old = fl_entries_find(before, &entries->items[i]);
 
         if (!old || !old->json || strcmp(old->api_version, entries->items[i].api_version) != 0 ||
-            !fl_fields_equal(&old->set, &entries->items[i].set))
+            !fl_fields_same(&old->set, &entries->items[i].set))
             return;
     }
     for (size_t i = 0; i < entries->count; i++)
@@ -479,7 +479,7 @@ static void keep_unchanged(struct fl_entries *entries, const struct fl_entries *
 
         if (!entry->json && old && old->json && fl_streq(entry->time, old->time) &&
             strcmp(entry->api_version, old->api_version) == 0 &&
-            fl_fields_equal(&entry->set, &old->set))
+            fl_fields_same(&entry->set, &old->set))
             entry->json = old->json;
     }
 }

@@ -81,7 +81,7 @@ bool fl_value_equal(const json_t *a, const json_t *b);
 void fl_value_write(struct fl_buf *buf, const json_t *value);
 
 bool fl_fields_is_empty(const struct fl_fields *set); /* no marked path in it */
-bool fl_fields_equal(const struct fl_fields *a, const struct fl_fields *b);
+bool fl_fields_same(const struct fl_fields *a, const struct fl_fields *b);
 const struct fl_field_node *fl_fields_find(const struct fl_fields *set,
                                            const struct fl_element *element);
 struct fl_fields fl_fields_union(struct fl_arena *arena, const struct fl_fields *a,

@@ -298,7 +298,7 @@ bool fl_fields_is_empty(const struct fl_fields *set)
     return true;
 }
 
-bool fl_fields_equal(const struct fl_fields *a, const struct fl_fields *b)
+bool fl_fields_same(const struct fl_fields *a, const struct fl_fields *b)
 {
     if (a->nodes == b->nodes && a->count == b->count)
         return true;
@@ -307,7 +307,7 @@ bool fl_fields_equal(const struct fl_fields *a, const struct fl_fields *b)
     for (size_t i = 0; i < a->count; i++) {
         if (a->nodes[i].marks != b->nodes[i].marks ||
             fl_element_compare(&a->nodes[i].element, &b->nodes[i].element) != 0 ||
-            !fl_fields_equal(&a->nodes[i].children, &b->nodes[i].children))
+            !fl_fields_same(&a->nodes[i].children, &b->nodes[i].children))
             return false;
     }
     return true;
