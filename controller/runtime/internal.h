@@ -126,7 +126,7 @@ int fl_patch_status(struct fl_reconcile *rc, struct fl_error *err);
 /* The finalizer comes and goes with what was read as precondition; the pass goes on with what the
  * server answered. */
 int fl_add_finalizer(struct fl_reconcile *rc, struct fl_error *err);
-int fl_drop_finalizer(struct fl_reconcile *rc, struct fl_error *err);
+int fl_pass_drop_finalizer(struct fl_reconcile *rc, struct fl_error *err);
 /* The merge patch from one value to another; NULL where they are equal. The caller's. */
 json_t *fl_merge_diff(const json_t *before, const json_t *after);
 

@@ -213,7 +213,7 @@ static struct fl_verdict drop_finalizer(struct fl_reconcile *rc)
 {
     struct fl_error err = {0};
 
-    if (fl_drop_finalizer(rc, &err) < 0)
+    if (fl_pass_drop_finalizer(rc, &err) < 0)
         return write_failed(rc, &err);
     fl_log_info(rc->log, "finalized");
     return ended_well;

@@ -149,7 +149,7 @@ int fl_add_finalizer(struct fl_reconcile *rc, struct fl_error *err)
     return patch_finalizers(rc, patch, err);
 }
 
-int fl_drop_finalizer(struct fl_reconcile *rc, struct fl_error *err)
+int fl_pass_drop_finalizer(struct fl_reconcile *rc, struct fl_error *err)
 {
     FL_JSON patch = without_finalizer(rc, rc->pass->controller->ops->finalizer);
     int r;
