@@ -124,7 +124,9 @@ static void on_event(struct sim *sim, const struct fl_event *event)
     note_lease(sim, event, is);
     if (is_unwatched(object->resource))
         return;
-    sim->writes++;
+    if (sim->idle)
+        sim_fail(sim, "idle-write", "%s/%s is written by a pass that has nothing to do",
+                 object->resource, object->name);
     if (event->type == FL_EVENT_MODIFIED && was)
         check_change(sim, object, was, is);
     if (event->type == FL_EVENT_DELETED)

@@ -61,6 +61,7 @@ struct sim_process {
     struct sim_watch *watches; /* open ones */
     struct fl_map *seen;       /* resource → revision: nothing older is told to it */
     unsigned slow_calls;       /* of the turn */
+    bool pumped;               /* the manager has connected its caches */
     void *kinds;               /* the scenario's: drivers and contexts that die with the process */
 };
 
@@ -133,6 +134,7 @@ struct sim {
     struct sim_process *acting; /* whose call is under way */
     struct sim_process *turned; /* whose pass is under way */
     bool busy;                  /* faults and edits are on */
+    bool idle;                  /* nothing is to be written */
     unsigned edits_left;
     int64_t began_ms;
     uint64_t turn, calls, passes;

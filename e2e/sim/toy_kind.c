@@ -216,7 +216,7 @@ static int ensure_thing(struct fl_reconcile *rc, void *object, struct fl_error *
     brood->status.restarts = last->restarts;
     brood->status.has_restarts = true;
     fl_true(rc, "ThingReady", "Running", "it runs");
-    fl_requeue_after(rc, 10000);
+    fl_requeue_after(rc, 60000);
     return forget_older(rc, items, count, err);
 }
 
