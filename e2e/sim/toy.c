@@ -329,6 +329,8 @@ static bool status_right(const json_t *brood, const char *ready, struct fl_buf *
         return sim_wrong(why, "%s: its last generation is not observed", name);
     if (!sim_is_condition(brood, "Ready", ready))
         return sim_wrong(why, "%s: Ready is not %s", name, ready);
+    if (sim_is_condition(brood, "Reconciling", "True"))
+        return sim_wrong(why, "%s: still Reconciling", name);
     return true;
 }
 
@@ -339,7 +341,7 @@ static bool suspended_right(struct sim *sim, const json_t *brood, struct fl_buf 
     if (toy_thing_of(&toy->things, fl_json_str(brood, "metadata.uid")))
         return sim_wrong(why, "%s is suspended and has a thing",
                          fl_json_str(brood, "metadata.name"));
-    return true;
+    return status_right(brood, "False", why);
 }
 
 static bool brood_right(struct sim *sim, const json_t *brood, struct fl_buf *why)
