@@ -10,7 +10,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define USERS_MAX 16
+#define USERS_MAX     16
+#define OLD_REVISIONS 50 /* how far behind an old list can be */
 
 struct sim_watch {
     struct sim_process *process;
@@ -168,7 +169,7 @@ static uint64_t how_old(struct sim *sim, uint64_t seen)
 
     if (!sim_is_odd(sim) || now <= seen || !sim_chance(sim, 30))
         return 0;
-    back = now - sim_below(sim, 20);
+    back = now - sim_below(sim, OLD_REVISIONS);
     return back < now && back >= seen && back > sim->first_revision ? back : 0;
 }
 
@@ -235,6 +236,7 @@ static int watch(void *self, const struct fl_gvr *gvr, const char *ns, uint64_t 
         free(watch);
         return r;
     }
+    watch->held = sim_is_odd(process->sim) && sim_chance(process->sim, 20);
     watch->next = process->watches;
     process->watches = watch;
     *ret_watch = watch;

@@ -17,6 +17,7 @@ enum {
     OPT_SEED = 256,
     OPT_RUNS,
     OPT_POINTS,
+    OPT_FAULTS,
     OPT_SCENARIO,
     OPT_AT,
     OPT_FAULT,
@@ -32,6 +33,7 @@ static const struct option long_options[] = {
     {"first-seed", required_argument, NULL, OPT_FIRST},
     {"runs", required_argument, NULL, OPT_RUNS},
     {"crash-points", required_argument, NULL, OPT_POINTS},
+    {"fault-points", required_argument, NULL, OPT_FAULTS},
     {"scenario", required_argument, NULL, OPT_SCENARIO},
     {"at", required_argument, NULL, OPT_AT},
     {"fault", required_argument, NULL, OPT_FAULT},
@@ -45,7 +47,7 @@ static const struct option long_options[] = {
 struct arguments {
     struct sim_options replay; /* seed 0: none */
     const struct sim_scenario *scenario;
-    uint64_t first_seed, runs, points;
+    uint64_t first_seed, runs, points, faults;
     unsigned jobs;
     bool proof;
 };
@@ -78,6 +80,8 @@ static bool take_option(struct arguments *arguments, int option)
         return fl_str_to_uint64(optarg, UINT64_MAX, &arguments->runs);
     case OPT_POINTS:
         return fl_str_to_uint64(optarg, UINT64_MAX, &arguments->points);
+    case OPT_FAULTS:
+        return fl_str_to_uint64(optarg, UINT64_MAX, &arguments->faults);
     case OPT_AT:
         return fl_str_to_uint64(optarg, UINT64_MAX, &arguments->replay.fault_at);
     case OPT_FAULT:
@@ -141,8 +145,10 @@ static bool run_all(const struct arguments *arguments)
 
         sim_seeds(scenario, arguments->first_seed, arguments->runs / count, arguments->jobs,
                   &tally);
-        sim_crash_points(scenario, arguments->first_seed, arguments->points / count,
-                         arguments->jobs, &tally);
+        sim_points(scenario, &sim_crashes, arguments->first_seed, arguments->points / count,
+                   arguments->jobs, &tally);
+        sim_points(scenario, &sim_refusals, arguments->first_seed, arguments->faults / count,
+                   arguments->jobs, &tally);
         sim_determinism(scenario, arguments->first_seed, arguments->jobs, &tally);
     }
     printf("sim: %" PRIu64 " passed, %" PRIu64 " failed\n", tally.passed, tally.failed);
@@ -151,7 +157,8 @@ static bool run_all(const struct arguments *arguments)
 
 int main(int argc, char **argv)
 {
-    struct arguments arguments = {.first_seed = 1, .runs = 1000, .points = 5000, .jobs = 2};
+    struct arguments arguments = {
+        .first_seed = 1, .runs = 1000, .points = 5000, .faults = 1000, .jobs = 2};
     int option;
 
     json_object_seed(1); /* the order of iteration is no chance */

@@ -94,6 +94,15 @@ static void turn_kill(struct sim *sim, struct sim_process *process, size_t i)
     process->dead = true;
 }
 
+/* A machine that has all of it: API server and controllers go down together. */
+static void turn_kill_all(struct sim *sim, struct sim_process *process, size_t i)
+{
+    (void)i;
+    sim_process_end(sim, process->slot);
+    sim_world_restart_server(sim);
+    sim_process_start(sim, 0);
+}
+
 /* Turns of the world. */
 
 static void turn_loop(struct sim *sim, struct sim_process *process, size_t i)
@@ -130,6 +139,16 @@ static void turn_time(struct sim *sim, struct sim_process *process, size_t i)
 }
 
 /* Somebody sets the clock; what is measured goes on. */
+static void turn_world_clock(struct sim *sim, struct sim_process *process, size_t i)
+{
+    int64_t ms = (int64_t)sim_below(sim, 7200000) - 3600000;
+
+    (void)process;
+    (void)i;
+    sim_trace(sim, "all clocks are set by %" PRId64 " ms", ms);
+    sim->clock.realtime_us += ms * 1000;
+}
+
 static void turn_clock(struct sim *sim, struct sim_process *process, size_t i)
 {
     int64_t ms = (int64_t)sim_below(sim, 7200000) - 3600000;
@@ -163,7 +182,9 @@ static void add_of_process(struct sim *sim, struct choices *choices, struct sim_
     add(choices, sim->scenario->processes > 1 ? 6 : 1, turn_lead, process, 0);
     add(choices, 2, turn_events, process, 0);
     add(choices, process->watches ? 3 : 0, turn_stir, process, 0);
-    add(choices, sim->options.faultless || sim->options.fault_at ? 0 : 1, turn_kill, process, 0);
+    add(choices, sim_is_odd(sim) ? 2 : 0, turn_kill, process, 0);
+    add(choices, sim_is_odd(sim) && sim->scenario->processes == 1 ? 1 : 0, turn_kill_all, process,
+        0);
     add(choices, 1, turn_clock, process, 0);
 }
 
@@ -176,6 +197,7 @@ static void take_turn(struct sim *sim)
     for (unsigned slot = 0; slot < sim->scenario->processes; slot++)
         add_of_process(sim, &choices, sim->processes[slot]);
     add(&choices, 6, turn_loop, NULL, 0);
+    add(&choices, 1, turn_world_clock, NULL, 0);
     add(&choices, 8, turn_happen, NULL, 0);
     add(&choices, sim->edits_left ? 8 : 0, turn_edit, NULL, 0);
     for (size_t how = 0; how < 3; how++)

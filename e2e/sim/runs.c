@@ -9,13 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RUN_SECONDS_MAX   120 /* of the machine's time: a run that hangs is a failure */
+#define RUN_SECONDS_MAX   60 /* of the machine's time: a run that hangs is a failure */
 #define REPORT_BYTES_MAX  60000
 #define FAILURES_SHOWN    3
-#define FAILURES_MAX      20 /* then it is enough */
+#define FAILURES_MAX      20       /* then it is enough */
+#define BREAKS            "breaks" /* no oracle, but the run itself */
 #define DETERMINISM_SEEDS 5
 #define PROOF_SEEDS       400
-#define PROOF_POINTS      2000
+#define PROOF_POINTS      1200
 
 /* What a run says to its parent: the result, then a report where it failed. It fits in a pipe. */
 struct slot {
@@ -98,7 +99,7 @@ static void collect(struct pool *pool, struct slot *slot, int status)
         return;
     }
     (void)snprintf(result.oracle, sizeof(result.oracle), "%s",
-                   WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs" : "breaks");
+                   WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs" : BREAKS);
     (void)snprintf(broke, sizeof(broke),
                    "FAILED scenario %s, seed %" PRIu64 ", fault %s at call %" PRIu64
                    ": the run ended with status %#x\n",
@@ -233,10 +234,18 @@ void sim_seeds(const struct sim_scenario *scenario, uint64_t first_seed, uint64_
     pool_close(&pool);
 }
 
-/* Crash points. */
+/* Fault points. */
+
+const struct sim_faults sim_crashes = {"crash points", {SIM_CRASH_BEFORE, SIM_CRASH_AFTER}};
+const struct sim_faults sim_refusals = {"fault points",
+                                        {SIM_ERROR, SIM_CONFLICT, SIM_LOST_ANSWER, SIM_FORGET}};
+const struct sim_faults sim_all_faults = {
+    "all faults",
+    {SIM_CRASH_BEFORE, SIM_CRASH_AFTER, SIM_ERROR, SIM_LOST_ANSWER, SIM_FORGET, SIM_CONFLICT}};
 
 struct points {
     struct pool *pool;
+    const struct sim_faults *faults;
     uint64_t left, calls;
     const char *planted;
 };
@@ -269,34 +278,38 @@ static uint64_t count_calls(struct pool *pool, uint64_t seed, const char *plante
     return calls;
 }
 
-static void crash_everywhere(struct points *points, uint64_t seed)
+static void fail_at(struct points *points, uint64_t seed, uint64_t at)
+{
+    const enum sim_fault *fault = points->faults->items;
+
+    for (; *fault && points->left > 0; fault++, points->left--)
+        pool_start(points->pool, &(struct sim_options){.seed = seed,
+                                                       .scenario = points->pool->world.scenario,
+                                                       .planted = points->planted,
+                                                       .fault_at = at,
+                                                       .fault = *fault});
+}
+
+static void fail_everywhere(struct points *points, uint64_t seed)
 {
     uint64_t calls = count_calls(points->pool, seed, points->planted);
 
-    for (uint64_t at = 1; at <= calls && !points->pool->enough; at++) {
-        for (int fault = SIM_CRASH_BEFORE; fault <= SIM_CRASH_AFTER && points->left > 0; fault++) {
-            pool_start(points->pool, &(struct sim_options){.seed = seed,
-                                                           .scenario = points->pool->world.scenario,
-                                                           .planted = points->planted,
-                                                           .fault_at = at,
-                                                           .fault = (enum sim_fault)fault});
-            points->left--;
-        }
-    }
+    for (uint64_t at = 1; at <= calls && !points->pool->enough; at++)
+        fail_at(points, seed, at);
 }
 
-void sim_crash_points(const struct sim_scenario *scenario, uint64_t first_seed, uint64_t count,
-                      unsigned jobs, struct sim_tally *tally)
+void sim_points(const struct sim_scenario *scenario, const struct sim_faults *faults,
+                uint64_t first_seed, uint64_t count, unsigned jobs, struct sim_tally *tally)
 {
     struct pool pool;
     struct count counted = {.pool = &pool, .began_us = fl_machine_monotonic_us()};
-    struct points points = {.pool = &pool, .left = count};
+    struct points points = {.pool = &pool, .faults = faults, .left = count};
 
     pool_open(&pool, scenario, jobs, count_run, &counted);
     for (uint64_t seed = first_seed; points.left > 0 && !pool.enough; seed++)
-        crash_everywhere(&points, seed);
+        fail_everywhere(&points, seed);
     pool_drain(&pool);
-    count_end(&counted, "crash points", tally);
+    count_end(&counted, faults->name, tally);
     pool_close(&pool);
 }
 
@@ -359,7 +372,7 @@ static void note_found(void *user, const struct sim_options *options,
 
     (void)report;
     search->runs++;
-    if (!result->failed || search->found)
+    if (!result->failed || search->found || fl_streq(result->oracle, BREAKS))
         return;
     search->found = search->pool->enough = true;
     search->at = *options;
@@ -377,10 +390,13 @@ static void search_seeds(struct search *search, const struct sim_bug *bug, uint6
 
 static void search_points(struct search *search, const struct sim_bug *bug, uint64_t first_seed)
 {
-    struct points points = {.pool = search->pool, .left = PROOF_POINTS, .planted = bug->name};
+    struct points points = {.pool = search->pool,
+                            .faults = &sim_all_faults,
+                            .left = PROOF_POINTS,
+                            .planted = bug->name};
 
     for (uint64_t seed = first_seed; points.left > 0 && !search->found; seed++)
-        crash_everywhere(&points, seed);
+        fail_everywhere(&points, seed);
     pool_drain(search->pool);
 }
 
@@ -421,7 +437,7 @@ bool sim_proof(uint64_t first_seed, unsigned jobs)
 
         printf("%s (%s): %s\n", bug->name, bug->scenario->name, bug->what);
         by_seed = find_by(bug, first_seed, jobs, "seeds", search_seeds);
-        by_point = find_by(bug, first_seed, jobs, "crash points", search_points);
+        by_point = find_by(bug, first_seed, jobs, "each call", search_points);
         found += by_seed || by_point;
     }
     printf("sim-proof: %zu passed, %zu failed\n", found, sim_bug_count - found);

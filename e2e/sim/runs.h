@@ -13,9 +13,14 @@ struct sim_tally {
 /* Seeds with faults by chance. */
 void sim_seeds(const struct sim_scenario *scenario, uint64_t first_seed, uint64_t count,
                unsigned jobs, struct sim_tally *tally);
-/* Each call of a run, with a crash before it, and one after it; seed after seed. */
-void sim_crash_points(const struct sim_scenario *scenario, uint64_t first_seed, uint64_t count,
-                      unsigned jobs, struct sim_tally *tally);
+/* Each call of a run meets each of these faults in turn, a run each; seed after seed. */
+struct sim_faults {
+    const char *name;
+    enum sim_fault items[SIM_FAULT_COUNT]; /* ended by SIM_FAULT_NONE */
+};
+extern const struct sim_faults sim_crashes, sim_refusals, sim_all_faults;
+void sim_points(const struct sim_scenario *scenario, const struct sim_faults *faults,
+                uint64_t first_seed, uint64_t count, unsigned jobs, struct sim_tally *tally);
 /* Some seeds twice: the same trace. */
 void sim_determinism(const struct sim_scenario *scenario, uint64_t first_seed, unsigned jobs,
                      struct sim_tally *tally);

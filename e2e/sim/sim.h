@@ -115,8 +115,9 @@ struct sim_result {
     int64_t virtual_ms;
 };
 
-#define SIM_TRACE_LINES 400
-#define SIM_TRACE_SHOWN 50
+#define SIM_DEFINITIONS_MAX 32
+#define SIM_TRACE_LINES     400
+#define SIM_TRACE_SHOWN     50
 
 struct sim {
     struct sim_options options;
@@ -127,6 +128,8 @@ struct sim {
     uint64_t random;
     struct fl_loop *loop;
     struct fl_store *store;
+    struct fl_apiserver_options server_options; /* lent to it */
+    const char *definitions[SIM_DEFINITIONS_MAX];
     struct fl_apiserver *server;
     struct fl_apiclient *client; /* past all faults: users and oracles */
     struct sim_process *processes[SIM_PROCESSES_MAX];
@@ -171,6 +174,8 @@ void sim_advance(struct sim *sim, int64_t ms);
 /* The world (world.c): made once, then forked for each run. */
 int sim_world_create(struct sim *sim, const struct sim_scenario *scenario, struct fl_error *err);
 void sim_world_destroy(struct sim *sim);
+/* What the API server has in memory is lost; its clients must be gone. */
+void sim_world_restart_server(struct sim *sim);
 /* One run in this world, which is spent then. */
 void sim_run(struct sim *sim, const struct sim_options *options);
 void sim_report(const struct sim *sim, struct fl_buf *out); /* of a failure */

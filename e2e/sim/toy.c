@@ -310,6 +310,8 @@ static bool thing_right(struct sim *sim, const json_t *brood, struct fl_buf *why
 
     if (toy_living_of(&toy->things, uid) != 1)
         return sim_wrong(why, "no thing of %s lives", name);
+    if (toy_records_of(&toy->things, uid) != 1)
+        return sim_wrong(why, "older things of %s are left", name);
     if (!fl_streq(thing->payload, fl_json_str(brood, "spec.payload")))
         return sim_wrong(why, "the thing of %s is of another spec", name);
     if (thing->restarts != toy_ends_of(&toy->things, uid) ||

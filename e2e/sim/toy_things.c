@@ -46,6 +46,15 @@ size_t toy_living_of(const struct toy_things *things, const char *owner)
     return count;
 }
 
+size_t toy_records_of(const struct toy_things *things, const char *owner)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < things->count; i++)
+        count += fl_streq(things->items[i].owner, owner);
+    return count;
+}
+
 struct toy_thing *toy_thing_of(struct toy_things *things, const char *owner)
 {
     for (size_t i = 0; i < things->count; i++) {
@@ -106,9 +115,24 @@ static void end(struct toy_things *things, void *user)
         thing->living = false;
 }
 
+/* Nobody may end what its owner wants just as it is. */
+static void check_unwanted(struct sim_process *process, struct toy_things *things, const char *name)
+{
+    const struct toy_thing *thing = find(things, name);
+    const json_t *owner = thing ? sim_object_by_uid(process->sim, thing->owner) : NULL;
+
+    if (!process->dead && owner && thing->living &&
+        !fl_json_str(owner, "metadata.deletionTimestamp") &&
+        !fl_json_bool(owner, "spec.suspend", false) &&
+        fl_streq(fl_json_str(owner, "spec.payload"), thing->payload))
+        sim_fail(process->sim, "wanted-ended", "thing %s is ended, which %s wants", name,
+                 fl_json_str(owner, "metadata.name"));
+}
+
 int toy_thing_stop(struct sim_process *process, struct toy_things *things, const char *name,
                    struct fl_error *err)
 {
+    check_unwanted(process, things, name);
     return change(process, things, "stop", name, end, (void *)name, err);
 }
 

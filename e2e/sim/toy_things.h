@@ -46,6 +46,7 @@ int toy_thing_list(struct sim_process *process, struct toy_things *things, const
 bool toy_thing_ends(struct sim *sim, struct toy_things *things); /* one of the living */
 int64_t toy_ends_of(const struct toy_things *things, const char *owner);
 size_t toy_living_of(const struct toy_things *things, const char *owner);
+size_t toy_records_of(const struct toy_things *things, const char *owner);    /* ended ones, too */
 struct toy_thing *toy_thing_of(struct toy_things *things, const char *owner); /* the first */
 
 #endif

@@ -9,8 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define DEFINITIONS_MAX 32
-#define LOOP_STEPS_MAX  10000
+#define LOOP_STEPS_MAX 10000
 
 /* Chance: splitmix64. */
 
@@ -142,25 +141,44 @@ static size_t collect_definitions(const struct sim_scenario *scenario, const cha
     return count;
 }
 
-static int start_server(struct sim *sim, struct fl_error *err)
-{
-    const char *definitions[DEFINITIONS_MAX];
-    struct fl_apiserver_options options = {
-        .env = &sim->env,
-        .loop = sim->loop,
-        .store = sim->store,
-        .version = "simulated",
-        .definitions = definitions,
-    };
-
-    options.definition_count = collect_definitions(sim->scenario, definitions);
-    return fl_apiserver_create(&options, &sim->server, err);
-}
-
 static void step_loop(struct sim *sim)
 {
     for (int i = 0; i < LOOP_STEPS_MAX && fl_loop_step(sim->loop) > 0; i++)
         ;
+}
+
+static int start_server(struct sim *sim, struct fl_error *err)
+{
+    int r;
+
+    sim->server_options = (struct fl_apiserver_options){
+        .env = &sim->env,
+        .loop = sim->loop,
+        .store = sim->store,
+        .version = "simulated",
+        .definitions = sim->definitions,
+        .definition_count = collect_definitions(sim->scenario, sim->definitions),
+    };
+    r = fl_apiserver_create(&sim->server_options, &sim->server, err);
+    if (r < 0)
+        return r;
+    sim->client = fl_apiclient_create_local(&sim->env, sim->loop, sim->store, sim->server);
+    step_loop(sim);
+    return 0;
+}
+
+void sim_world_restart_server(struct sim *sim)
+{
+    struct fl_error err = {0};
+
+    sim_trace(sim, "the API server begins anew");
+    fl_apiclient_destroy(sim->client);
+    fl_apiserver_hang_up(sim->server);
+    fl_apiserver_detach(sim->server);
+    step_loop(sim);
+    fl_apiserver_destroy(sim->server);
+    if (start_server(sim, &err) < 0)
+        sim_fail(sim, "start", "API server: %s", err.msg);
 }
 
 int sim_world_create(struct sim *sim, const struct sim_scenario *scenario, struct fl_error *err)
@@ -180,8 +198,6 @@ int sim_world_create(struct sim *sim, const struct sim_scenario *scenario, struc
     r = start_server(sim, err);
     if (r < 0)
         return fl_error_wrap(err, "API server");
-    sim->client = fl_apiclient_create_local(&sim->env, sim->loop, sim->store, sim->server);
-    step_loop(sim);
     sim->began_ms = sim_now_ms(sim);
     sim->first_revision = fl_store_revision(sim->store);
     return 0;
@@ -190,8 +206,11 @@ int sim_world_create(struct sim *sim, const struct sim_scenario *scenario, struc
 void sim_world_destroy(struct sim *sim)
 {
     fl_apiclient_destroy(sim->client);
-    fl_apiserver_destroy(sim->server);
+    if (sim->server)
+        fl_apiserver_hang_up(sim->server);
     fl_store_close(sim->store);
+    step_loop(sim);
+    fl_apiserver_destroy(sim->server);
     fl_loop_destroy(sim->loop);
     fl_map_destroy(sim->known);
     json_decref(sim->lease);
