@@ -71,13 +71,21 @@ all: bin/flops ## build the program: bin/flops
 
 include hack/make/*.mk
 
-bin/flops: $(O)/flops
+bin/flops: $(O)/flops $(O)/flops-shim
 	@mkdir -p bin
+	@ln -sf ../$(O)/flops-shim bin/flops-shim
 	@ln -sf ../$(O)/flops bin/flops
 
 $(O)/flops: $(O)/cmd/main.o $(archives_from_cmd)
 	@echo "  LINK    $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# One for each run is in memory, so it is small and needs no library: found beside flops. Sanitizers
+# cannot be linked so.
+SHIM_LDFLAGS := $(if $(filter dev release,$(BUILD)),$(filter-out -pie,$(LDFLAGS)) -static-pie,$(LDFLAGS))
+$(O)/flops-shim: $(O)/cmd/shim/main.o $(archives_from_lib)
+	@echo "  LINK    $@"
+	@$(CC) $(SHIM_LDFLAGS) -o $@ $^
 
 define layer_archive
 $(O)/$(1).a: $(filter-out %/main.o,$(call objects,$(1)))

@@ -7,15 +7,32 @@
 
 struct fl_command {
     const char *name;
-    const char *summary; /* one line for `flops help` */
+    const char *summary; /* one line for `flops help`; NULL: not for people */
     /* Gets its own arguments, argv[0] being the subcommand. Returns the exit status. */
     int (*run)(int argc, char **argv);
 };
 
-extern const struct fl_command fl_command_up, fl_command_version, fl_command_kubeconfig;
-extern const struct fl_command fl_command_apply, fl_command_get, fl_command_describe,
-    fl_command_delete, fl_command_wait, fl_command_diff, fl_command_explain, fl_command_events,
-    fl_command_logs;
+/* All of them, in the order in which help lists them. */
+#define FL_COMMANDS(X)                                                                             \
+    X(up)                                                                                          \
+    X(kubeconfig)                                                                                  \
+    X(apply)                                                                                       \
+    X(get)                                                                                         \
+    X(describe)                                                                                    \
+    X(delete)                                                                                      \
+    X(wait)                                                                                        \
+    X(diff)                                                                                        \
+    X(explain)                                                                                     \
+    X(events)                                                                                      \
+    X(logs)                                                                                        \
+    X(seal)                                                                                        \
+    X(version)                                                                                     \
+    X(git_fetch)                                                                                   \
+    X(shim)
+
+#define FL_COMMAND_DECLARE_(name) extern const struct fl_command fl_command_##name;
+FL_COMMANDS(FL_COMMAND_DECLARE_)
+#undef FL_COMMAND_DECLARE_
 
 /* "flops NAME: text" on standard error, and the exit status for it: 1. */
 int fl_command_fail(const char *name, const struct fl_error *err);

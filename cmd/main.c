@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 static const struct fl_command *const commands[] = {
-    &fl_command_up,       &fl_command_kubeconfig, &fl_command_apply, &fl_command_get,
-    &fl_command_describe, &fl_command_delete,     &fl_command_wait,  &fl_command_diff,
-    &fl_command_explain,  &fl_command_events,     &fl_command_logs,  &fl_command_version,
+#define FL_COMMAND_ROW_(name) &fl_command_##name,
+    FL_COMMANDS(FL_COMMAND_ROW_)
+#undef FL_COMMAND_ROW_
 };
 
 static void print_help(FILE *out)
@@ -18,7 +18,8 @@ static void print_help(FILE *out)
     (void)fprintf(out,
                   "flops: federated learning that is declared.\n\nUsage: flops COMMAND [...]\n\n");
     for (size_t i = 0; i < FL_COUNT_OF(commands); i++)
-        (void)fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+        if (commands[i]->summary)
+            (void)fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
     (void)fprintf(out, "\n`flops COMMAND --help` tells more of each.\n");
 }
 

@@ -1,6 +1,7 @@
 /* `flops up`: the control plane, in one process. */
 #include "api/gen/crds_embedded.h"
 #include "cmd/command.h"
+#include "cmd/controllers.h"
 #include "cmd/credentials.h"
 #include "controller/apiserver/apiserver.h"
 #include "lib/file.h"
@@ -8,6 +9,7 @@
 #include "lib/loop.h"
 #include "lib/str.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <sodium.h>
@@ -27,12 +29,17 @@ static const char help[] =
     "  --tls-cert FILE      serve with this certificate (PEM), with --tls-key, instead of one of\n"
     "  --tls-key FILE       the CA in the data directory\n"
     "  --store DRIVER       sqlite (default) or memory (nothing survives)\n"
+    "  --manifests DIR      apply what is in this folder, and keep it applied\n"
+    "  --git URL            apply what is in this repository, and keep it applied; with\n"
+    "  --git-branch NAME    its default branch, and\n"
+    "  --git-path DIR       all of it, if not said otherwise\n"
     "  --no-audit           write no DIR/audit.log\n"
     "  --log-level LEVEL    debug, info (default), warn, error\n"
     "  --log-format FORMAT  text (default on a terminal) or json\n";
 
 struct up_options {
     const char *data_dir, *address, *store, *tls_cert, *tls_key;
+    const char *manifests, *git_url, *git_branch, *git_path;
     const char *sans[FL_SANS_MAX];
     size_t san_count;
     uint16_t port;
@@ -49,7 +56,9 @@ struct up {
     struct fl_tls *tls;
     struct fl_apiserver *server;
     struct fl_credentials credentials;
-    bool stopping;
+    struct fl_controllers_options controllers_options;
+    struct fl_controllers *controllers;
+    bool stopping, failed;
 };
 
 /* "127.0.0.1:6443", "[::1]:6443", "6443" */
@@ -77,6 +86,10 @@ enum {
     OPT_CERT,
     OPT_KEY,
     OPT_STORE,
+    OPT_MANIFESTS,
+    OPT_GIT,
+    OPT_GIT_BRANCH,
+    OPT_GIT_PATH,
     OPT_NO_AUDIT,
     OPT_LEVEL,
     OPT_FORMAT
@@ -89,6 +102,10 @@ static const struct option long_options[] = {
     {"tls-cert", required_argument, NULL, OPT_CERT},
     {"tls-key", required_argument, NULL, OPT_KEY},
     {"store", required_argument, NULL, OPT_STORE},
+    {"manifests", required_argument, NULL, OPT_MANIFESTS},
+    {"git", required_argument, NULL, OPT_GIT},
+    {"git-branch", required_argument, NULL, OPT_GIT_BRANCH},
+    {"git-path", required_argument, NULL, OPT_GIT_PATH},
     {"no-audit", no_argument, NULL, OPT_NO_AUDIT},
     {"log-level", required_argument, NULL, OPT_LEVEL},
     {"log-format", required_argument, NULL, OPT_FORMAT},
@@ -121,6 +138,18 @@ static int take_option(struct up *up, int option)
         return 0;
     case OPT_STORE:
         options->store = optarg;
+        return 0;
+    case OPT_MANIFESTS:
+        options->manifests = optarg;
+        return 0;
+    case OPT_GIT:
+        options->git_url = optarg;
+        return 0;
+    case OPT_GIT_BRANCH:
+        options->git_branch = optarg;
+        return 0;
+    case OPT_GIT_PATH:
+        options->git_path = optarg;
         return 0;
     case OPT_NO_AUDIT:
         options->no_audit = true;
@@ -166,7 +195,23 @@ static int parse_options(struct up *up, int argc, char **argv)
         return fl_command_usage("up", "unexpected argument \"%s\"", argv[optind]);
     if (!up->options.tls_cert != !up->options.tls_key)
         return fl_command_usage("up", "--tls-cert and --tls-key go together");
+    if ((up->options.git_branch || up->options.git_path) && !up->options.git_url)
+        return fl_command_usage("up", "--git-branch and --git-path go with --git");
     return -1;
+}
+
+/* A GitSync names the folder, whatever the next process' working directory is. */
+static int resolve_manifests(struct up *up, struct fl_error *err)
+{
+    FL_CLEANUP(fl_freep) char *path = NULL;
+
+    if (!up->options.manifests)
+        return 0;
+    path = realpath(up->options.manifests, NULL);
+    if (!path)
+        return fl_error_errno(err, errno, "--manifests %s", up->options.manifests);
+    up->options.manifests = fl_arena_strdup(up->arena, path);
+    return 0;
 }
 
 /* Each watch is a connection: take what the system allows. */
@@ -187,17 +232,51 @@ static void drained(void *user)
     fl_loop_stop(up->loop);
 }
 
+static void controllers_stopped(void *user)
+{
+    struct up *up = user;
+
+    fl_apiserver_drain(up->server, DRAIN_MS, drained, up);
+}
+
 static void on_stop_signal(void *user)
 {
     struct up *up = user;
 
-    if (up->stopping) {
-        fl_loop_stop(up->loop);
-        return;
+    if (up->stopping) { /* the second time: nothing that was acknowledged is lost by it */
+        fl_log_warn(up->env.log, "stopping at once");
+        _exit(1);
     }
     up->stopping = true;
     fl_log_info(up->env.log, "stopping");
-    fl_apiserver_drain(up->server, DRAIN_MS, drained, up);
+    fl_controllers_stop(up->controllers, controllers_stopped, up);
+}
+
+static void on_controllers_failed(void *user, const struct fl_error *err)
+{
+    struct up *up = user;
+
+    fl_log_error(up->env.log, "control loops", FL_STR("error", err->msg));
+    up->failed = true;
+    if (!up->stopping)
+        on_stop_signal(up);
+}
+
+static int make_controllers(struct up *up, struct fl_error *err)
+{
+    up->controllers_options = (struct fl_controllers_options){
+        .env = &up->env,
+        .loop = up->loop,
+        .store = up->store,
+        .data_dir = up->options.data_dir,
+        .manifests = up->options.manifests,
+        .git_url = up->options.git_url,
+        .git_branch = up->options.git_branch,
+        .git_path = up->options.git_path,
+        .failed = on_controllers_failed,
+        .user = up,
+    };
+    return fl_controllers_create(&up->controllers_options, &up->controllers, err);
 }
 
 static int open_store(struct up *up, struct fl_error *err)
@@ -228,6 +307,7 @@ static int open_tls(struct up *up, struct fl_error *err)
 
 static int start_server(struct up *up, struct fl_error *err)
 {
+    const struct fl_apiserver_subresource logs = fl_controllers_logs(up->controllers);
     const char *definitions[FL_EMBEDDED_CRD_COUNT];
     struct fl_apiserver_options options = {
         .env = &up->env,
@@ -243,6 +323,10 @@ static int start_server(struct up *up, struct fl_error *err)
         .version = fl_version(),
         .definitions = definitions,
         .definition_count = FL_EMBEDDED_CRD_COUNT,
+        .subresources = &logs,
+        .subresource_count = 1,
+        .metrics = fl_controllers_metrics,
+        .metrics_user = up->controllers,
     };
 
     for (size_t i = 0; i < FL_EMBEDDED_CRD_COUNT; i++)
@@ -274,7 +358,9 @@ static int start(struct up *up, struct fl_error *err)
         names[count++] = options->sans[i];
     (void)umask(077); /* all that is made here is the owner's alone */
     raise_file_limit();
-    r = fl_dir_ensure(options->data_dir, 0700, err);
+    r = resolve_manifests(up, err);
+    if (r == 0)
+        r = fl_dir_ensure(options->data_dir, 0700, err);
     if (r == 0)
         r = fl_credentials_ensure(&up->env, up->arena, options->data_dir, names, count,
                                   &up->credentials, err);
@@ -285,6 +371,8 @@ static int start(struct up *up, struct fl_error *err)
     if (r == 0)
         r = open_tls(up, err);
     if (r == 0)
+        r = make_controllers(up, err);
+    if (r == 0)
         r = start_server(up, err);
     if (r == 0)
         r = fl_kubeconfig_ensure(&up->env, up->arena, options->data_dir, server_url(up), err);
@@ -292,6 +380,8 @@ static int start(struct up *up, struct fl_error *err)
         r = fl_loop_on_signal(up->loop, SIGTERM, on_stop_signal, up, err);
     if (r == 0)
         r = fl_loop_on_signal(up->loop, SIGINT, on_stop_signal, up, err);
+    if (r == 0)
+        r = fl_controllers_start(up->controllers, up->server, err);
     return r;
 }
 
@@ -301,6 +391,9 @@ static void stop(struct up *up)
 {
     if (up->server)
         fl_apiserver_hang_up(up->server);
+    if (up->loop && up->server)
+        fl_loop_run_for(up->loop, 1);
+    fl_controllers_destroy(up->controllers);
     fl_store_close(up->store);
     if (up->loop && up->server)
         fl_loop_run_for(up->loop, 1);
@@ -329,7 +422,7 @@ static int run(int argc, char **argv)
                      up.options.data_dir);
         (void)fflush(stdout);
         fl_loop_run(up.loop);
-        status = 0;
+        status = up.failed ? 1 : 0;
     }
     stop(&up);
     return status;

@@ -20,3 +20,4 @@
 #define RB_ENTRY(type) struct { struct type *left, *right, *parent; int colour; }
 #define RB_HEAD(name, type) struct name { struct type *root; }
 #define RB_FOREACH(item, name, head) for ((item) = (head)->root; (item); (item) = next_item(item))
+#define RB_GENERATE_INTERNAL(name, type, field, compare, attributes)

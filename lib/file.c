@@ -3,6 +3,7 @@
 #include "lib/str.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -104,13 +105,12 @@ static int write_all(int fd, const char *data, size_t len)
 }
 
 /* Mode first: a secret must not be readable for a moment. */
-static int fill_and_sync(int fd, const void *data, size_t len, mode_t mode)
+static int fill_and_sync(int fd, const struct fl_file_part *parts, size_t count, mode_t mode)
 {
-    int r;
+    int r = fchmod(fd, mode) == 0 ? 0 : -errno;
 
-    if (fchmod(fd, mode) != 0)
-        return -errno;
-    r = write_all(fd, data, len);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = write_all(fd, parts[i].data, parts[i].len);
     if (r < 0)
         return r;
     return fsync(fd) == 0 ? 0 : -errno;
@@ -137,7 +137,8 @@ static int sync_folder_of(const char *path)
     return 0;
 }
 
-int fl_file_write(const char *path, const void *data, size_t len, mode_t mode, struct fl_error *err)
+int fl_file_write_parts(const char *path, const struct fl_file_part *parts, size_t count,
+                        mode_t mode, struct fl_error *err)
 {
     FL_CLEANUP(fl_freep) char *temporary = fl_asprintf("%s.XXXXXX", path);
     FL_CLEANUP(closep) int fd = mkostemp(temporary, O_CLOEXEC);
@@ -145,7 +146,7 @@ int fl_file_write(const char *path, const void *data, size_t len, mode_t mode, s
 
     if (fd < 0)
         return fl_error_errno(err, errno, "create %s", temporary);
-    r = fill_and_sync(fd, data, len, mode);
+    r = fill_and_sync(fd, parts, count, mode);
     if (r == 0 && rename(temporary, path) != 0)
         r = -errno;
     if (r < 0) {
@@ -156,6 +157,13 @@ int fl_file_write(const char *path, const void *data, size_t len, mode_t mode, s
     if (r < 0)
         return fl_error_errno(err, -r, "sync the folder of %s", path);
     return 0;
+}
+
+int fl_file_write(const char *path, const void *data, size_t len, mode_t mode, struct fl_error *err)
+{
+    const struct fl_file_part part = {data, len};
+
+    return fl_file_write_parts(path, &part, 1, mode, err);
 }
 
 static int make_one(const char *path, mode_t mode, struct fl_error *err)
@@ -190,4 +198,46 @@ int fl_dir_ensure(const char *path, mode_t mode, struct fl_error *err)
         *slash = '/';
     }
     return make_one(partial, mode, err);
+}
+
+static int remove_entries(int fd, struct fl_error *err)
+{
+    DIR *dir = fdopendir(fd);
+    const struct dirent *entry;
+    int r = 0;
+
+    if (!dir) {
+        r = fl_error_errno(err, errno, "fdopendir");
+        (void)close(fd);
+        return r;
+    }
+    while (r == 0 && (entry = readdir(dir))) {
+        int child;
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            unlinkat(dirfd(dir), entry->d_name, 0) == 0)
+            continue;
+        child = openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        r = child < 0 ? fl_error_errno(err, errno, "%s", entry->d_name)
+                      : remove_entries(child, err);
+        if (r == 0 && unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+            r = fl_error_errno(err, errno, "%s", entry->d_name);
+    }
+    (void)closedir(dir);
+    return r;
+}
+
+int fl_dir_remove(const char *path, struct fl_error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int r;
+
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0)
+        return fl_error_errno(err, errno, "remove %s", path);
+    r = remove_entries(fd, err);
+    if (r == 0 && rmdir(path) < 0 && errno != ENOENT)
+        r = fl_error_errno(err, errno, "rmdir");
+    return r < 0 ? fl_error_wrap(err, "remove %s", path) : 0;
 }

@@ -18,7 +18,18 @@ int fl_fd_read(int fd, size_t max_bytes, struct fl_bytes **ret_bytes, struct fl_
 int fl_file_write(const char *path, const void *data, size_t len, mode_t mode,
                   struct fl_error *err);
 
+/* The same from several pieces, one behind the other. */
+struct fl_file_part {
+    const void *data;
+    size_t len;
+};
+int fl_file_write_parts(const char *path, const struct fl_file_part *parts, size_t count,
+                        mode_t mode, struct fl_error *err);
+
 /* mkdir -p with `mode` for what is made. */
 int fl_dir_ensure(const char *path, mode_t mode, struct fl_error *err);
+
+/* rm -rf: a folder with all in it. Gone already is fine. Follows no links. */
+int fl_dir_remove(const char *path, struct fl_error *err);
 
 #endif

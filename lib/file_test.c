@@ -197,6 +197,28 @@ static void test_folders_are_made_with_their_parents(void **state)
     assert_int_equal(fl_dir_ensure("", 0700, &err), FL_E_BAD_REQUEST);
 }
 
+static void test_a_folder_goes_with_all_in_it(void **state)
+{
+    struct stat st;
+    struct fl_error err = {0};
+
+    (void)state;
+    assert_int_equal(fl_dir_ensure("r1/b/c", 0700, NULL), 0);
+    assert_int_equal(fl_dir_ensure("kept", 0700, NULL), 0);
+    assert_int_equal(fl_file_write("kept/file", "x", 1, 0600, NULL), 0);
+    assert_int_equal(fl_file_write("r1/b/file", "x", 1, 0400, NULL), 0);
+    assert_int_equal(symlink("../../kept", "r1/b/way"), 0);
+    assert_int_equal(symlink("/nowhere", "r1/dangling"), 0);
+    assert_int_equal(fl_dir_remove("r1", &err), 0);
+    assert_int_equal(stat("r1", &st), -1);
+    assert_int_equal(stat("kept/file", &st), 0);
+    assert_int_equal(fl_dir_remove("r1", &err), 0);
+    assert_int_equal(symlink("kept", "way"), 0);
+    assert_true(fl_dir_remove("way", &err) < 0);
+    assert_true(fl_dir_remove("kept/file", &err) < 0);
+    assert_int_equal(stat("kept/file", &st), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +229,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_failed_write_leaves_all_as_it_was, enter_folder,
                                         leave_folder),
         cmocka_unit_test_setup_teardown(test_folders_are_made_with_their_parents, enter_folder,
+                                        leave_folder),
+        cmocka_unit_test_setup_teardown(test_a_folder_goes_with_all_in_it, enter_folder,
                                         leave_folder),
     };
 

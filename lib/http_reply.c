@@ -419,7 +419,9 @@ bool fl_http_stream_write_bytes(struct fl_http_request *request, struct fl_bytes
 
 size_t fl_http_stream_queued(const struct fl_http_request *request)
 {
-    return request->conn->queued;
+    const struct fl_http_conn *conn = request->conn;
+
+    return conn->state == FL_HTTP_CLOSED ? conn->server->options.max_queued_bytes : conn->queued;
 }
 
 void fl_http_stream_end(struct fl_http_request *request)

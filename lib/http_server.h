@@ -173,6 +173,8 @@ void fl_http_respond_buf(struct fl_http_request *request, int status, const char
 void fl_http_stream_begin(struct fl_http_request *request, int status, const char *content_type);
 bool fl_http_stream_write(struct fl_http_request *request, const void *data, size_t len);
 bool fl_http_stream_write_bytes(struct fl_http_request *request, struct fl_bytes *bytes);
+/* Of a connection that has just broken: max_queued_bytes, so that a writer who minds it waits (for
+ * `gone`) instead of reading on for nobody. */
 size_t fl_http_stream_queued(const struct fl_http_request *request);
 void fl_http_stream_end(struct fl_http_request *request);
 /* Closes the connection without an end: the peer sees a broken stream. The request is gone. */

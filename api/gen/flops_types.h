@@ -1635,8 +1635,9 @@ struct fl_gitsync_spec {
     /* What happens when a file cannot be read or an object is refused. ApplyRest: the others are
      * applied. ApplyNothing: the last good revision stays as a whole. */
     enum fl_gitsync_on_error on_error;
-    /* Take over fields that another manager has set. Otherwise such an object is a failure, and the
-     * message names the manager. */
+    /* Take over objects and fields that another manager has applied. Otherwise such an object is a
+     * failure, and the message names the manager. What was changed by hand in an object that this
+     * one has applied is drift, and corrected in any case. */
     bool force;
     /* What becomes of the applied objects when this object is deleted. */
     enum fl_gitsync_deletion_policy deletion_policy;
@@ -2981,7 +2982,7 @@ struct fl_workload_status_instance_last_exit {
     bool oom_killed;
     bool has_oom_killed;
     /* One CamelCase word for programs: Completed, Error, Signal, OOMKilled, ProbeFailed,
-     * DeadlineExceeded, Lost. */
+     * DeadlineExceeded, Stopped, Suspended, StartFailed, ImageNotFound, PortTaken, Lost. */
     const char *reason;
     /* When it ended. */
     const char *time;
@@ -3058,9 +3059,9 @@ struct fl_workload_status {
     bool has_observed_generation;
     /* Scheduled: every instance has a place. Available: enough of them are ready. Complete: all
      * ended well, for restartPolicy OnFailure and Never. Ready: the summary; its reason is
-     * Suspended, OrchestratorNotReady, NoPlace, ImageNotFound, SecretNotFound, PortTaken, Starting,
-     * Restarting, OutOfRestarts, DeadlineExceeded, Running or Completed. Reconciling and Stalled as
-     * in kstatus. Each follows the usual Kubernetes form. */
+     * Suspended, OrchestratorNotReady, NoPlace, ImageNotFound, SecretNotFound, PortTaken,
+     * StartFailed, Starting, Restarting, OutOfRestarts, DeadlineExceeded, Running or Completed.
+     * Reconciling and Stalled as in kstatus. Each follows the usual Kubernetes form. */
     struct fl_condition_list conditions;
     /* The instances by state. */
     struct fl_workload_status_replicas replicas;

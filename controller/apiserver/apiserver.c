@@ -219,7 +219,12 @@ int fl_apiserver_create(const struct fl_apiserver_options *options,
     server->loop = options->loop;
     server->store = options->store;
     server->version = fl_strdup(options->version);
+    server->subresources = options->subresources;
+    server->subresource_count = options->subresource_count;
+    server->more_metrics = options->metrics;
+    server->more_metrics_user = options->metrics_user;
     TAILQ_INIT(&server->watchers);
+    TAILQ_INIT(&server->streams);
     server->chores = fl_timer_create(server->loop, do_chores, server);
     server->chores_ms = fl_monotonic_ms(server->env);
     r = start_parts(server, options, err);
@@ -244,7 +249,11 @@ void fl_apiserver_drain(struct fl_apiserver *server, int64_t deadline_ms, fl_loo
 {
     server->draining = true;
     fl_watchers_end(server);
-    fl_http_server_drain(server->http, deadline_ms, done, user);
+    fl_streams_end(server);
+    if (server->http)
+        fl_http_server_drain(server->http, deadline_ms, done, user);
+    else /* it has hung up: nothing is left to wait for */
+        fl_loop_post(server->loop, done, user);
 }
 
 void fl_apiserver_hang_up(struct fl_apiserver *server)

@@ -17,6 +17,7 @@
 #include "lib/tls.h"
 
 struct fl_apiserver;
+struct fl_apiserver_subresource; /* controller/apiserver/subresource.h */
 
 struct fl_apiserver_options {
     const struct fl_env *env;
@@ -31,6 +32,12 @@ struct fl_apiserver_options {
     /* Definitions to have from the start (JSON text each), applied as a user would apply them. */
     const char *const *definitions;
     size_t definition_count;
+    /* What else is served below objects. */
+    const struct fl_apiserver_subresource *subresources;
+    size_t subresource_count;
+    /* Appends to what /metrics says: lines of the text format, each ended. NULL: nothing. */
+    void (*metrics)(void *user, struct fl_buf *text);
+    void *metrics_user;
 };
 
 /* Opens the port and serves at once; ready when this returns. On a simulated loop there is no port:

@@ -49,7 +49,10 @@ struct rig {
     struct fl_arena *arena;
     pthread_t thread;
     bool running;
-    size_t queued_bytes, writes_in_flight; /* when last counted */
+    size_t queued_bytes, writes_in_flight;               /* when last counted */
+    const struct fl_apiserver_subresource *subresources; /* before it is opened */
+    size_t subresource_count;
+    void (*metrics)(void *user, struct fl_buf *text);
     char folder[64], tokens[96], audit[96], database[96];
 };
 
@@ -227,6 +230,10 @@ static inline void rig_open(struct rig *rig)
         .version = "test",
         .definitions = rig_definitions,
         .definition_count = FL_COUNT_OF(rig_definitions),
+        .subresources = rig->subresources,
+        .subresource_count = rig->subresource_count,
+        .metrics = rig->metrics,
+        .metrics_user = rig,
     };
 
     if (fl_store_open(&rig->store_options, &rig->store, &err) < 0)

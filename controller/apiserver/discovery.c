@@ -143,10 +143,39 @@ static json_t *verbs_to_json(const struct fl_resource *resource)
     return list;
 }
 
-static json_t *subresource_verbs(bool update_only)
+/* What a resource has below its objects, as discovery tells it. */
+struct subresource {
+    const char *name;
+    bool scale, update_only, get_only;
+};
+
+#define SUBRESOURCES_MAX 16
+
+static size_t list_subresources(const struct fl_apiserver *server,
+                                const struct fl_resource *resource,
+                                struct subresource list[SUBRESOURCES_MAX])
 {
-    return update_only ? json_pack("[s]", "update")
-                       : json_pack("[s,s,s]", "get", "patch", "update");
+    size_t count = 0;
+
+    if (resource->traits.has_status)
+        list[count++] = (struct subresource){.name = "status"};
+    if (resource->has_scale)
+        list[count++] = (struct subresource){.name = "scale", .scale = true};
+    if (resource->has_finalize)
+        list[count++] = (struct subresource){.name = "finalize", .update_only = true};
+    for (size_t i = 0; i < server->subresource_count && count < SUBRESOURCES_MAX; i++)
+        if (strcmp(server->subresources[i].resource, resource->storage) == 0)
+            list[count++] =
+                (struct subresource){.name = server->subresources[i].name, .get_only = true};
+    return count;
+}
+
+static json_t *subresource_verbs(const struct subresource *subresource)
+{
+    if (subresource->update_only)
+        return json_pack("[s]", "update");
+    return subresource->get_only ? json_pack("[s]", "get")
+                                 : json_pack("[s,s,s]", "get", "patch", "update");
 }
 
 static json_t *storage_hash(const struct fl_resource *resource)
@@ -175,18 +204,18 @@ static json_t *api_resource(const struct fl_resource *resource)
     return entry;
 }
 
-static void add_api_subresource(json_t *list, const struct fl_resource *resource, const char *name)
+static void add_api_subresource(json_t *list, const struct fl_resource *resource,
+                                const struct subresource *subresource)
 {
-    bool scale = strcmp(name, "scale") == 0, finalize = strcmp(name, "finalize") == 0;
-    json_t *entry =
-        json_pack("{s:s+, s:s, s:b, s:s, s:o}", "name", resource->plural, "", "singularName", "",
-                  "namespaced", resource->traits.namespaced, "kind",
-                  scale ? "Scale" : resource->kind, "verbs", subresource_verbs(finalize));
+    json_t *entry = json_pack("{s:s+, s:s, s:b, s:s, s:o}", "name", resource->plural, "",
+                              "singularName", "", "namespaced", resource->traits.namespaced, "kind",
+                              subresource->scale ? "Scale" : resource->kind, "verbs",
+                              subresource_verbs(subresource));
     char path[600];
 
-    (void)snprintf(path, sizeof(path), "%s/%s", resource->plural, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", resource->plural, subresource->name);
     fl_json_set_str(entry, "name", path);
-    if (scale) {
+    if (subresource->scale) {
         fl_json_set_str(entry, "group", "autoscaling");
         fl_json_set_str(entry, "version", "v1");
     }
@@ -231,14 +260,12 @@ static struct fl_bytes *make_resource_list(struct fl_request *request, const cha
     list = json_array();
     for (size_t i = 0; i < gv->count; i++) {
         const struct fl_resource *resource = gv->items[i]->resource;
+        struct subresource subresources[SUBRESOURCES_MAX];
+        size_t count = list_subresources(request->server, resource, subresources);
 
         (void)json_array_append_new(list, api_resource(resource));
-        if (resource->traits.has_status)
-            add_api_subresource(list, resource, "status");
-        if (resource->has_scale)
-            add_api_subresource(list, resource, "scale");
-        if (resource->has_finalize)
-            add_api_subresource(list, resource, "finalize");
+        for (size_t k = 0; k < count; k++)
+            add_api_subresource(list, resource, &subresources[k]);
     }
     return to_bytes(json_pack("{s:s, s:s, s:s, s:o}", "kind", "APIResourceList", "apiVersion", "v1",
                               "groupVersion", join_version(request, gv), "resources", list));
@@ -301,32 +328,29 @@ static json_t *response_kind(const struct fl_resource *resource)
                      "version", resource->builtin ? "" : resource->version, "kind", resource->kind);
 }
 
-static void add_subresource(json_t *list, const char *name, json_t *kind, bool update_only)
+static json_t *discovery_subresources(const struct fl_apiserver *server,
+                                      const struct fl_resource *resource)
 {
-    (void)json_array_append_new(list,
-                                json_pack("{s:s, s:o, s:o}", "subresource", name, "responseKind",
-                                          kind, "verbs", subresource_verbs(update_only)));
-}
-
-static json_t *discovery_subresources(const struct fl_resource *resource)
-{
+    struct subresource subresources[SUBRESOURCES_MAX];
+    size_t count = list_subresources(server, resource, subresources);
     json_t *list = json_array();
 
-    if (resource->traits.has_status)
-        add_subresource(list, "status", response_kind(resource), false);
-    if (resource->has_scale)
-        add_subresource(
-            list, "scale",
-            json_pack("{s:s, s:s, s:s}", "group", "autoscaling", "version", "v1", "kind", "Scale"),
-            false);
-    if (resource->has_finalize)
-        add_subresource(list, "finalize", response_kind(resource), true);
+    for (size_t i = 0; i < count; i++) {
+        json_t *kind = subresources[i].scale ? json_pack("{s:s, s:s, s:s}", "group", "autoscaling",
+                                                         "version", "v1", "kind", "Scale")
+                                             : response_kind(resource);
+
+        (void)json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "subresource",
+                                                    subresources[i].name, "responseKind", kind,
+                                                    "verbs", subresource_verbs(&subresources[i])));
+    }
     return list;
 }
 
-static json_t *discovery_resource(const struct fl_resource *resource)
+static json_t *discovery_resource(const struct fl_apiserver *server,
+                                  const struct fl_resource *resource)
 {
-    FL_JSON subresources = discovery_subresources(resource);
+    FL_JSON subresources = discovery_subresources(server, resource);
     json_t *entry = json_pack(
         "{s:s, s:o, s:s, s:s, s:o}", "resource", resource->plural, "responseKind",
         response_kind(resource), "scope", resource->traits.namespaced ? "Namespaced" : "Cluster",
@@ -341,12 +365,13 @@ static json_t *discovery_resource(const struct fl_resource *resource)
     return entry;
 }
 
-static json_t *discovery_version(const struct fl_group_version *gv)
+static json_t *discovery_version(const struct fl_apiserver *server,
+                                 const struct fl_group_version *gv)
 {
     json_t *resources = json_array();
 
     for (size_t i = 0; i < gv->count; i++)
-        (void)json_array_append_new(resources, discovery_resource(gv->items[i]->resource));
+        (void)json_array_append_new(resources, discovery_resource(server, gv->items[i]->resource));
     return json_pack("{s:s, s:o, s:s}", "version", gv->version, "resources", resources, "freshness",
                      "Current");
 }
@@ -371,7 +396,7 @@ static struct fl_bytes *make_aggregated(struct fl_request *request, const char *
             (void)json_array_append_new(
                 items, json_pack("{s:o, s:o}", "metadata", meta, "versions", versions));
         }
-        (void)json_array_append_new(versions, discovery_version(&all[i]));
+        (void)json_array_append_new(versions, discovery_version(request->server, &all[i]));
     }
     return to_bytes(json_pack("{s:s, s:s+, s:{}, s:o}", "kind", "APIGroupDiscoveryList",
                               "apiVersion", "apidiscovery.k8s.io/", strchr(argument, '/') + 1,

@@ -9,6 +9,7 @@
 #include "controller/apiserver/apiserver.h"
 #include "controller/apiserver/audit.h"
 #include "controller/apiserver/auth.h"
+#include "controller/apiserver/subresource.h"
 #include "lib/map.h"
 #include "lib/str.h"
 
@@ -79,6 +80,11 @@ struct fl_apiserver {
     uint64_t content_looks;                /* how often */
     char *version, *server_address;
     TAILQ_HEAD(fl_watchers, fl_watcher) watchers;
+    TAILQ_HEAD(fl_streams, fl_api_stream) streams; /* of subresources */
+    const struct fl_apiserver_subresource *subresources;
+    size_t subresource_count;
+    void (*more_metrics)(void *user, struct fl_buf *text); /* may be NULL */
+    void *more_metrics_user;
     struct fl_timer *chores; /* what time alone brings, and controllers' next run */
     int64_t chores_ms;
     uint64_t chores_done;
@@ -110,8 +116,9 @@ struct fl_request {
     const char *audit_id;
     /* from the path */
     const char *group, *version, *plural, *ns, *name, *subresource; /* "" where there is none */
-    bool names_namespace;     /* the path is /api/v1/namespaces/NAME: ns and name are the same */
-    struct fl_served *served; /* of a resource request; held until it ends */
+    bool names_namespace; /* the path is /api/v1/namespaces/NAME: ns and name are the same */
+    const struct fl_apiserver_subresource *elsewhere; /* who serves the subresource; or NULL */
+    struct fl_served *served;     /* of a resource request; held until it ends */
     struct fl_resource *resource; /* served->resource */
     const char *verb; /* "get", "list", "watch", "create" … or the lower-case method */
     struct fl_access access;
@@ -210,6 +217,13 @@ void fl_handle_watch(struct fl_request *request);
 void fl_watchers_pump(struct fl_apiserver *server);
 void fl_watchers_end(struct fl_apiserver *server);
 size_t fl_watchers_count(const struct fl_apiserver *server);
+
+/* subresource.c: those that somebody else serves. */
+const struct fl_apiserver_subresource *fl_subresource_find(const struct fl_apiserver *server,
+                                                           const char *group, const char *plural,
+                                                           const char *name); /* or NULL */
+void fl_handle_subresource(struct fl_request *request);
+void fl_streams_end(struct fl_apiserver *server);
 
 /* write.c */
 void fl_handle_create(struct fl_request *request);

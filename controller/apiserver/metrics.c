@@ -183,4 +183,6 @@ void fl_metrics_write(struct fl_apiserver *server, struct fl_buf *buf)
     gauge(buf, "flops_store_writes_total", "counter", "Writes.", store.writes);
     gauge(buf, "flops_store_history_events", "gauge", "Changes kept for watches.",
           store.history_events);
+    if (server->more_metrics)
+        server->more_metrics(server->more_metrics_user, buf);
 }

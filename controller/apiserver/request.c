@@ -395,7 +395,7 @@ static bool knows_subresource(const struct fl_request *request)
 
     return !*sub || (resource->traits.has_status && strcmp(sub, "status") == 0) ||
            (resource->has_scale && strcmp(sub, "scale") == 0) ||
-           (resource->has_finalize && strcmp(sub, "finalize") == 0);
+           (resource->has_finalize && strcmp(sub, "finalize") == 0) || request->elsewhere;
 }
 
 static int verb_number(const char *verb)
@@ -419,6 +419,8 @@ static bool verb_fits(const struct fl_request *request, int verb)
 {
     if (verb < 0 || !fl_resource_allows(request->resource, (enum fl_verb)verb))
         return false;
+    if (request->elsewhere) /* a HEAD would wait for what is never sent */
+        return strcmp(fl_http_method(request->http), "GET") == 0;
     if (*request->subresource)
         return verb == FL_VERB_GET || verb == FL_VERB_UPDATE || verb == FL_VERB_PATCH;
     if (*request->name)
@@ -447,6 +449,8 @@ static void dispatch(struct fl_request *request)
         fl_respond_warning(request, request->resource->deprecation_warning);
     if (request->resource->builtin && request->resource->verbs == 1u << FL_VERB_CREATE)
         fl_handle_review(request);
+    else if (request->elsewhere)
+        fl_handle_subresource(request);
     else
         handlers[verb](request);
 }
@@ -473,7 +477,10 @@ static int understand(struct fl_request *request, bool *ret_is_resource, struct 
                             "includeObject must be one of None, Metadata, Object");
     request->pretty = wants_pretty(request);
     *ret_is_resource = read_resource_path(request, &segments, &watch);
-    if (*ret_is_resource) /* documents have types of their own */
+    if (*ret_is_resource && *request->subresource)
+        request->elsewhere = fl_subresource_find(request->server, request->group, request->plural,
+                                                 request->subresource);
+    if (*ret_is_resource && !request->elsewhere) /* others have types of their own */
         r = negotiate(request, err);
     if (r < 0)
         return r;

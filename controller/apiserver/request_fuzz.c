@@ -49,6 +49,36 @@ static void turn(void)
     fl_loop_run(loop);
 }
 
+/* A log that says what it was asked for, and stays where it is followed. */
+static void forget_stream(void *user)
+{
+    (void)user;
+}
+
+static void get_log(void *user, struct fl_api_stream *stream)
+{
+    const char *lines = fl_api_stream_param(stream, "lines");
+    struct fl_error err = {0};
+
+    (void)user;
+    check(*fl_api_stream_object(stream)->name != '\0');
+    if (lines && !*lines) {
+        (void)fl_error_set(&err, FL_E_BAD_REQUEST, "lines: empty");
+        fl_api_stream_fail(stream, &err);
+        return;
+    }
+    fl_api_stream_on_gone(stream, forget_stream, NULL);
+    fl_api_stream_begin(stream, "text/plain");
+    if (lines)
+        (void)fl_api_stream_write(stream, lines, strlen(lines));
+    if (!fl_api_stream_flag(stream, "follow"))
+        fl_api_stream_end(stream);
+}
+
+static const struct fl_apiserver_subresource subresources[] = {
+    {"widgets.test.dev", "log", get_log, NULL},
+};
+
 static void start(void)
 {
     const char *definitions[] = {definition};
@@ -59,7 +89,9 @@ static void start(void)
                                            .token_file = path,
                                            .version = "fuzz",
                                            .definitions = definitions,
-                                           .definition_count = 1};
+                                           .definition_count = 1,
+                                           .subresources = subresources,
+                                           .subresource_count = FL_COUNT_OF(subresources)};
     int fd = mkstemp(path);
 
     env = fl_env_real(NULL);
@@ -157,7 +189,8 @@ static bool is_quiet(void)
     struct fl_http_server_stats stats = fl_http_server_stats(server->http);
 
     return stats.connections_open == 0 && stats.bytes_queued == 0 &&
-           server->writes_in_flight == 0 && fl_watchers_count(server) == 0;
+           server->writes_in_flight == 0 && fl_watchers_count(server) == 0 &&
+           TAILQ_EMPTY(&server->streams);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

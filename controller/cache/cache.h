@@ -4,6 +4,12 @@
  * missed: a watch that expired or broke is listed anew, and every `resync_ms` all objects are told
  * to the handlers again. With the client's driver `local` it shares the store's objects.
  *
+ * What is said of an object counts only where it is newer than what is known of it: events may be
+ * lost, late, doubled or in another order, lists may be old. The next list, at the resync at the
+ * latest, finds what was missed, and the handlers are told as if it had just happened. For them,
+ * `old` is always what they were told last, and an object that was replaced by another one of its
+ * name goes and comes.
+ *
  * Reading: any thread. fl_cache_pump runs on one thread at a time (the manager's, or the
  * simulation's turn); handlers are called from it, without the cache's lock, in the order of the
  * changes, and must not block: they put keys into queues. */
@@ -30,15 +36,16 @@ struct fl_cache_index {
  * pointer: a resync. Lent for the call. */
 typedef void fl_cache_handler_fn(void *user, struct fl_object *old, struct fl_object *object);
 
-struct fl_cache_options {
+struct fl_cache_options { /* what it points to is lent for the cache's life */
     const struct fl_env *env;
     struct fl_apiclient *client;
     struct fl_gvr gvr;
     const char *ns;    /* NULL: all namespaces */
-    int64_t resync_ms; /* 0: 10 h, as controller-runtime; spread by a tenth */
+    int64_t resync_ms; /* a list, then all is told; 0: 10 h; spread by a tenth */
     const struct fl_cache_index *indexes;
     size_t index_count;
-    /* Any thread: there is something to pump. */
+    /* Any thread: there is something to pump. Must not block, nor take a lock that is held around
+     * fl_cache_pump or fl_cache_destroy, which wait for it to return. */
     void (*wake)(void *user);
     void *wake_user;
     struct fl_metric_registry *metrics; /* may be NULL */
@@ -50,9 +57,10 @@ FL_DEFINE_CLEANUP(struct fl_cache, fl_cache_destroy)
 /* Before the first pump. */
 void fl_cache_on_change(struct fl_cache *cache, fl_cache_handler_fn *handler, void *user);
 
-/* Lists where that is due, then takes up to `limit` changes (0: all that are there); returns how
- * many. A list that fails is tried again with back-off (0.8 s to 30 s); the cache serves what it
- * has. */
+/* Takes up to `limit` changes of the watch (0: all that are there) and lists where that is due;
+ * returns how many changes these were, and objects told again. A list that fails is tried again
+ * with back-off (0.8 s to 30 s), as is a watch that ends before it worked; the cache serves what it
+ * has, and a watch that works goes on until a list is in. */
 size_t fl_cache_pump(struct fl_cache *cache, size_t limit);
 /* Monotonic time of the next list or resync that is due by time alone; 0: a pump has work now. */
 int64_t fl_cache_next_due_ms(struct fl_cache *cache);

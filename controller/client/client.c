@@ -9,7 +9,8 @@
 #define TIMEOUT_MS     30000
 #define DEFAULT_USER   "system:flops:controller-manager"
 #define DEFAULT_GROUP  "system:masters"
-#define MESSAGE_SAMPLE 200 /* of an answer that is no Status */
+#define MESSAGE_SAMPLE 200                         /* of an answer that is no Status */
+#define ANSWER_MAX     ((size_t)256 * 1024 * 1024) /* lists are larger than any one object */
 
 struct fl_apiclient {
     const struct fl_env *env;
@@ -73,6 +74,13 @@ struct fl_apiclient *fl_apiclient_create(const struct fl_env *env,
 struct fl_apiclient *fl_apiclient_as(struct fl_apiclient *client, const struct fl_api_user *user)
 {
     return new_client(client->env, client->ops, client->self, user);
+}
+
+const struct fl_apiclient_ops *fl_apiclient_driver(const struct fl_apiclient *client,
+                                                   void **ret_self)
+{
+    *ret_self = client->self;
+    return client->ops;
 }
 
 void fl_apiclient_destroy(struct fl_apiclient *client)
@@ -141,6 +149,7 @@ static int fail(int status, const struct fl_bytes *body, struct fl_error *err)
 int fl_apiclient_call(struct fl_apiclient *client, const struct fl_api_call *call,
                       json_t **ret_value, struct fl_error *err)
 {
+    const struct fl_json_limits limits = {.max_bytes = ANSWER_MAX};
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     struct fl_api_call own = *call;
     int status = 0, r;
@@ -154,7 +163,7 @@ int fl_apiclient_call(struct fl_apiclient *client, const struct fl_api_call *cal
         return fail(status, body, err);
     if (!ret_value)
         return 0;
-    r = fl_json_parse(body->data, body->len, NULL, NULL, NULL, ret_value, err);
+    r = fl_json_parse(body->data, body->len, &limits, NULL, NULL, ret_value, err);
     return r < 0 ? fl_error_wrap(err, "the answer to %s %.200s", call->method, call->target) : 0;
 }
 

@@ -81,6 +81,9 @@ struct fl_apiclient *fl_apiclient_create(const struct fl_env *env,
                                          const struct fl_apiclient_ops *ops, void *self);
 void fl_apiclient_destroy(struct fl_apiclient *client);
 FL_DEFINE_CLEANUP(struct fl_apiclient, fl_apiclient_destroy)
+/* Its driver, for one that wraps it. Lent. */
+const struct fl_apiclient_ops *fl_apiclient_driver(const struct fl_apiclient *client,
+                                                   void **ret_self);
 /* The same driver, asking as somebody else. The first client must outlive it; names are copied. */
 struct fl_apiclient *fl_apiclient_as(struct fl_apiclient *client, const struct fl_api_user *user);
 

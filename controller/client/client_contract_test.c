@@ -32,18 +32,21 @@ struct driver {
     const char *name;
     bool simulated;
     const char *store;
+    bool faulty;
 };
 
 static const struct driver drivers[] = {
-    {"local, threads, memory", false, "memory"},
-    {"local, threads, sqlite", false, "sqlite"},
-    {"local, simulated", true, "memory"},
+    {"local, threads, memory", false, "memory", false},
+    {"local, threads, sqlite", false, "sqlite", false},
+    {"local, simulated", true, "memory", false},
+    {"faulty, without faults", true, "memory", true},
 };
 
 struct fixture {
     const struct driver *driver;
     struct fl_plane *plane;
     struct fl_apiclient *client;
+    struct fl_client_faults faults;
     char folder[64], path[96];
 };
 
@@ -68,6 +71,8 @@ static struct fixture *open_fixture(const struct driver *driver)
     if (fl_plane_create(&options, &f->plane, &err) < 0)
         fail_msg("%s", err.msg);
     f->client = f->plane->client;
+    if (driver->faulty)
+        f->client = fl_apiclient_create_faulty(&f->plane->env, f->client, &f->faults);
     return f;
 }
 
@@ -76,6 +81,8 @@ static void close_fixture(struct fixture *f)
     static const char *const suffixes[] = {"", "-wal", "-shm"};
     char path[128];
 
+    if (f->driver->faulty)
+        fl_apiclient_destroy(f->client);
     fl_plane_destroy(f->plane);
     for (size_t i = 0; i < FL_COUNT_OF(suffixes); i++) {
         (void)snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);
@@ -277,6 +284,25 @@ CONTRACT(a_list_selects_by_label)
     assert_int_equal(json_array_size(some), 1);
     assert_string_equal(fl_json_str(json_array_get(some, 0), "metadata.name"), "b");
     assert_int_equal(json_array_size(everywhere), 2);
+}
+
+/* An answer may be larger than any request. */
+CONTRACT(a_list_may_be_long)
+{
+    FL_CLEANUP(fl_freep) char *text = fl_malloc(900001);
+    FL_JSON all = NULL;
+
+    memset(text, 'x', 900000);
+    text[900000] = '\0';
+    for (int i = 0; i < 5; i++) {
+        FL_CLEANUP(fl_freep) char *name = fl_asprintf("m%d", i);
+        FL_JSON map = json_pack("{s:s, s:s, s:{s:s}, s:{s:s}}", "apiVersion", "v1", "kind",
+                                "ConfigMap", "metadata", "name", name, "data", "text", text);
+
+        OK(fl_apiclient_create_object(f->client, &fl_gvr_configmaps, "default", map, NULL, &err));
+    }
+    OK(fl_apiclient_list(f->client, &fl_gvr_configmaps, "default", NULL, &all, &err));
+    assert_int_equal(json_array_size(all), 5);
 }
 
 CONTRACT(cluster_scoped_objects_have_no_namespace)
@@ -574,6 +600,7 @@ int main(void)
         cmocka_unit_test(test_an_apply_owns_its_fields),
         cmocka_unit_test(test_a_deletion_of_what_is_gone_succeeds),
         cmocka_unit_test(test_a_list_selects_by_label),
+        cmocka_unit_test(test_a_list_may_be_long),
         cmocka_unit_test(test_cluster_scoped_objects_have_no_namespace),
         cmocka_unit_test(test_another_user_has_only_their_own_rights),
         cmocka_unit_test(test_a_user_that_cannot_be_is_refused),

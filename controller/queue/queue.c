@@ -394,6 +394,12 @@ void fl_queue_done(struct fl_queue *queue, const char *key)
     fl_metric_observe(queue->metrics, &worked_metric, queue->labels, worked);
 }
 
+size_t fl_queue_known(struct fl_queue *queue)
+{
+    FL_LOCKED(queue->lock);
+    return fl_map_count(queue->items);
+}
+
 size_t fl_queue_depth(struct fl_queue *queue)
 {
     FL_LOCKED(queue->lock);

@@ -35,4 +35,7 @@ bool fl_queue_delays_put(struct fl_queue_delays *delays, struct fl_queue_item *i
                          int64_t due_ms);
 void fl_queue_delays_remove(struct fl_queue_delays *delays, struct fl_queue_item *item);
 
+/* How many keys anything is known of. */
+size_t fl_queue_known(struct fl_queue *queue);
+
 #endif

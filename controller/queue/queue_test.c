@@ -1,5 +1,6 @@
 #include "controller/queue/queue.h"
 
+#include "controller/queue/queue_internal.h"
 #include "controller/runtime/metrics.h"
 #include "lib/map.h"
 #include "lib/str.h"
@@ -226,6 +227,64 @@ static void jitter_spreads_keys(void **state)
     assert_true(last - first > 100);
 }
 
+static void keeps_nothing_of_forgotten_keys(void **state)
+{
+    struct rig *rig = *state;
+    char key[16];
+
+    for (int i = 0; i < 1000; i++) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        if (i % 2)
+            fl_queue_add(rig->queue, key);
+        else
+            fl_queue_add_rate_limited(rig->queue, key);
+        fl_fake_env_advance(&rig->fake, 10);
+        assert_next(rig->queue, key);
+        fl_queue_done(rig->queue, key);
+        assert_int_equal(fl_queue_known(rig->queue), i % 2 ? 0 : 1);
+        fl_queue_forget(rig->queue, key);
+        assert_int_equal(fl_queue_known(rig->queue), 0);
+    }
+    fl_queue_add(rig->queue, "ready");
+    fl_queue_add_after(rig->queue, "delayed", 10);
+    fl_queue_add_rate_limited(rig->queue, "failed");
+    assert_int_equal(fl_queue_known(rig->queue), 3);
+    fl_queue_shut_down(rig->queue);
+    assert_int_equal(fl_queue_known(rig->queue), 1);
+}
+
+/* The heap with removals in the middle: what is left comes out in order. */
+static void delays_end_in_their_order(void **state)
+{
+    struct fl_queue_item items[40] = {0}, *last, *first;
+    struct fl_queue_delays delays = {0};
+    struct fl_fake_env chance;
+
+    (void)state;
+    fl_fake_env_init(&chance, 3, NULL);
+    for (int round = 0; round < 500; round++) {
+        size_t left = FL_COUNT_OF(items), out = 0;
+
+        for (size_t k = 0; k < FL_COUNT_OF(items); k++)
+            (void)fl_queue_delays_put(&delays, &items[k],
+                                      (int64_t)fl_random_below(&chance.env, 100));
+        for (int i = 0; i < 15; i++) {
+            struct fl_queue_item *item = &items[fl_random_below(&chance.env, FL_COUNT_OF(items))];
+
+            left -= item->delay_at != 0;
+            if (item->delay_at)
+                fl_queue_delays_remove(&delays, item);
+        }
+        for (last = NULL; (first = fl_queue_delays_first(&delays)); last = first, out++) {
+            assert_true(!last || last->due_ms < first->due_ms ||
+                        (last->due_ms == first->due_ms && last->order < first->order));
+            fl_queue_delays_remove(&delays, first);
+        }
+        assert_int_equal(out, left);
+    }
+    free(delays.items);
+}
+
 static void shut_down_drops_what_was_in(void **state)
 {
     struct rig *rig = *state;
@@ -440,7 +499,7 @@ struct crowd {
     struct fl_env env;
     struct fl_queue *queue;
     atomic_int told[KEYS], seen[KEYS], in_hand[KEYS];
-    atomic_int twice, producing;
+    atomic_int twice, producing, idle;
     struct fl_lock *lock;
     struct fl_signal *changed; /* a worker has seen something */
 };
@@ -550,32 +609,113 @@ static void threads_lose_nothing_and_share_nothing(void **state)
     fl_lock_destroy(crowd.lock);
 }
 
-/* Workers that wait already must wake for delays by themselves: nothing else happens. */
-static void waiting_workers_wake_for_delayed_keys(void **state)
+static void crowd_init(struct crowd *crowd)
 {
-    struct crowd crowd = {.env = fl_env_real(NULL)};
-    struct fl_thread *workers[WORKERS];
+    *crowd = (struct crowd){.env = fl_env_real(NULL)};
+    crowd->lock = fl_lock_create();
+    crowd->changed = fl_signal_create();
+    crowd->queue = fl_queue_create(
+        &(struct fl_queue_options){.env = &crowd->env, .name = "crowd", .base_delay_ms = 1});
+}
+
+static void crowd_finish(struct crowd *crowd)
+{
+    fl_queue_destroy(crowd->queue);
+    fl_signal_destroy(crowd->changed);
+    fl_lock_destroy(crowd->lock);
+}
+
+static void tell_after(struct crowd *crowd, int k, int64_t delay_ms)
+{
     char key[16];
 
+    (void)snprintf(key, sizeof(key), "ns/%d", k);
+    atomic_fetch_add(&crowd->told[k], 1);
+    fl_queue_add_after(crowd->queue, key, delay_ms);
+}
+
+/* Workers wait, one of them for an hour; a sooner delay must wake one in its time, though nothing
+ * else happens. */
+static void a_sooner_delay_wakes_waiting_workers(void **state)
+{
+    struct fl_thread *workers[WORKERS];
+    struct crowd crowd;
+
     (void)state;
-    crowd.lock = fl_lock_create();
-    crowd.changed = fl_signal_create();
-    crowd.queue = fl_queue_create(&(struct fl_queue_options){.env = &crowd.env, .name = "delayed"});
+    crowd_init(&crowd);
+    fl_queue_add_after(crowd.queue, "ns/0", 3600000);
     for (int i = 0; i < WORKERS; i++)
         start("worker", work, &crowd, &workers[i]);
-    for (int k = KEYS - 1; k >= 0; k--) { /* each sooner than those before it */
-        (void)snprintf(key, sizeof(key), "ns/%d", k);
-        atomic_store(&crowd.told[k], 1);
-        fl_queue_add_after(crowd.queue, key, 20 + 5 * k);
+    for (int k = 1; k < KEYS; k++) {
+        tell_after(&crowd, k, 10);
+        wait_until_all_seen(&crowd);
     }
-    fl_queue_add_after(crowd.queue, "ns/0", 3600000);
-    wait_until_all_seen(&crowd);
     fl_queue_shut_down(crowd.queue);
     for (int i = 0; i < WORKERS; i++)
         fl_thread_join(workers[i]);
-    fl_queue_destroy(crowd.queue);
-    fl_signal_destroy(crowd.changed);
-    fl_lock_destroy(crowd.lock);
+    crowd_finish(&crowd);
+}
+
+/* Holds its key until all keys of the round are in hand. */
+static void hold_until_all_are_seen(void *user)
+{
+    struct crowd *crowd = user;
+    char *key;
+
+    for (atomic_fetch_add(&crowd->idle, 1); (key = fl_queue_get(crowd->queue));
+         atomic_fetch_add(&crowd->idle, 1)) {
+        int k = key_number(key);
+
+        atomic_fetch_sub(&crowd->idle, 1);
+        FL_LOCKED(crowd->lock);
+        atomic_store(&crowd->seen[k], atomic_load(&crowd->told[k]));
+        fl_signal_all(crowd->changed);
+        while (!all_seen(crowd))
+            if (!fl_signal_wait(crowd->changed, crowd->lock, 120000))
+                break;
+        fl_queue_done(crowd->queue, key);
+        free(key);
+    }
+}
+
+static void wait_until_idle(struct crowd *crowd, int workers)
+{
+    int64_t deadline = fl_monotonic_ms(&crowd->env) + 120000;
+
+    FL_LOCKED(crowd->lock);
+    while (atomic_load(&crowd->idle) < workers) {
+        assert_true(fl_monotonic_ms(&crowd->env) < deadline);
+        (void)fl_signal_wait(crowd->changed, crowd->lock, 1);
+    }
+}
+
+/* One worker waits for a delayed key, the others for being told. Keys come at once for all but one
+ * of them, so for the first who waited, too, and all are held until the delayed one is in hand: the
+ * one that is left must wait for it. */
+static void the_wait_for_delays_is_handed_over(void **state)
+{
+    struct fl_thread *workers[WORKERS];
+
+    (void)state;
+    for (int round = 0; round < 5; round++) {
+        struct crowd crowd;
+
+        crowd_init(&crowd);
+        atomic_store(&crowd.producing, 1);
+        tell_after(&crowd, 0, 100);
+        for (int i = 0; i < WORKERS; i++) {
+            start("worker", hold_until_all_are_seen, &crowd, &workers[i]);
+            wait_until_idle(&crowd, i + 1);
+        }
+        for (int k = 1; k < WORKERS; k++)
+            tell_after(&crowd, k, 0);
+        atomic_store(&crowd.producing, 0);
+        wait_until_all_seen(&crowd);
+        fl_queue_shut_down(crowd.queue);
+        for (int i = 0; i < WORKERS; i++)
+            fl_thread_join(workers[i]);
+        crowd_finish(&crowd);
+    }
 }
 
 int main(void)
@@ -589,11 +729,14 @@ int main(void)
         WITH_RIG(keys_that_are_due_together_keep_their_order),
         WITH_RIG(backs_off_per_key),
         cmocka_unit_test(jitter_spreads_keys),
+        WITH_RIG(keeps_nothing_of_forgotten_keys),
+        cmocka_unit_test(delays_end_in_their_order),
         WITH_RIG(shut_down_drops_what_was_in),
         WITH_RIG(metrics_end_with_the_queue),
         cmocka_unit_test(agrees_with_a_naive_model),
         cmocka_unit_test(threads_lose_nothing_and_share_nothing),
-        cmocka_unit_test(waiting_workers_wake_for_delayed_keys),
+        cmocka_unit_test(a_sooner_delay_wakes_waiting_workers),
+        cmocka_unit_test(the_wait_for_delays_is_handed_over),
     };
 
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);

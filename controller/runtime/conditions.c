@@ -216,6 +216,9 @@ static const struct summary {
     [FL_PROGRESS_DELETE_RETRYING] = {.ready = FL_CONDITION_STATUS_FALSE,
                                      .ready_reason = "Deleting",
                                      .reconciling = "ProgressingWithRetry"},
+    [FL_PROGRESS_DELETE_STALLED] = {.ready = FL_CONDITION_STATUS_FALSE,
+                                    .ready_reason = "Deleting",
+                                    .stalled = true},
 };
 
 static void set_observed_generation(struct fl_reconcile *rc)
@@ -242,11 +245,12 @@ void fl_summarize(struct fl_reconcile *rc, enum fl_progress progress)
     struct fl_cause cause = progress == FL_PROGRESS_DONE ? rc->pass->ready : rc->pass->cause;
     const char *reason = fl_str_or(summary->ready_reason, cause.reason);
     const char *message = fl_str_or(fl_str_or(summary->ready_message, cause.message), "");
+    const char *stalled = summary->stalled ? fl_str_or(cause.reason, reason) : NULL;
 
     assert(reason); /* whoever says "not yet" says why */
 
     set_observed_generation(rc);
     fl_condition_set(rc, FL_CONDITION_READY, summary->ready, reason, message);
     set_or_drop(rc, FL_CONDITION_RECONCILING, summary->reconciling, message);
-    set_or_drop(rc, FL_CONDITION_STALLED, summary->stalled ? reason : NULL, message);
+    set_or_drop(rc, FL_CONDITION_STALLED, stalled, message);
 }

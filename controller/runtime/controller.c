@@ -33,6 +33,7 @@ static const struct fl_metric
 #define MAX_DELAY_MS       300000
 #define KEY_MAX            (253 + 1 + 253 + 1)
 #define OWNERS_SCANNED_MAX 64
+#define LABELS_MAX         160
 
 /* Keys. */
 
@@ -115,6 +116,60 @@ static void other_changed(void *user, struct fl_object *old, struct fl_object *o
         wake_for(wake, object);
 }
 
+/* Measuring. */
+
+static const char *result_name(struct fl_verdict verdict)
+{
+    switch (verdict.ending) {
+    case FL_ENDED_FAILED:
+    case FL_ENDED_TERMINAL:
+        return "error";
+    case FL_ENDED_CONFLICT:
+        return "requeue";
+    case FL_ENDED_LATER:
+        return "requeue_after";
+    default:
+        return verdict.delay_ms >= 0 ? "requeue_after" : "success";
+    }
+}
+
+static void print_labels(const struct fl_controller *controller, const char *result,
+                         char out[LABELS_MAX])
+{
+    (void)snprintf(out, LABELS_MAX, "%s,result=\"%s\"", controller->labels, result);
+}
+
+static void measure(struct fl_controller *controller, struct fl_verdict verdict, int64_t took_us)
+{
+    struct fl_metric_registry *metrics = controller->manager->options.metrics;
+    char labels[LABELS_MAX];
+
+    print_labels(controller, result_name(verdict), labels);
+    fl_metric_add(metrics, &reconcile_total, labels, 1);
+    if (verdict.ending == FL_ENDED_FAILED || verdict.ending == FL_ENDED_TERMINAL)
+        fl_metric_add(metrics, &reconcile_errors, controller->labels, 1);
+    if (verdict.ending == FL_ENDED_TERMINAL)
+        fl_metric_add(metrics, &terminal_errors, controller->labels, 1);
+    fl_metric_observe(metrics, &reconcile_time, controller->labels, (double)took_us / 1e6);
+}
+
+/* All series are there from the start, so that rates are right from the first error on. */
+static void begin_metrics(struct fl_controller *controller)
+{
+    static const char *const results[] = {"success", "error", "requeue", "requeue_after"};
+    struct fl_metric_registry *metrics = controller->manager->options.metrics;
+    char labels[LABELS_MAX];
+
+    for (size_t i = 0; i < FL_COUNT_OF(results); i++) {
+        print_labels(controller, results[i], labels);
+        fl_metric_add(metrics, &reconcile_total, labels, 0);
+    }
+    fl_metric_add(metrics, &reconcile_errors, controller->labels, 0);
+    fl_metric_add(metrics, &terminal_errors, controller->labels, 0);
+    fl_metric_set(metrics, &max_concurrent, controller->labels, (double)controller->worker_count);
+    fl_metric_set(metrics, &active_workers, controller->labels, 0);
+}
+
 /* Making one. */
 
 static const struct fl_field *find_field(const struct fl_kind_type *type, const char *name)
@@ -187,9 +242,7 @@ int fl_controller_create(struct fl_manager *manager, const struct fl_kind_ops *o
         manager->env->log, (struct fl_log_field[]){FL_STR("controller", ops->controller)}, 1);
     controller->queue = make_queue(&manager->options, ops->controller);
     controller->own_writes = fl_own_writes_create();
-    fl_metric_set(manager->options.metrics, &max_concurrent, controller->labels,
-                  (double)controller->worker_count);
-    fl_metric_set(manager->options.metrics, &active_workers, controller->labels, 0);
+    begin_metrics(controller);
     *ret_controller = controller;
     return 0;
 }
@@ -219,36 +272,6 @@ void fl_controller_connect(struct fl_controller *controller)
 }
 
 /* Processing. */
-
-static const char *result_name(struct fl_verdict verdict)
-{
-    switch (verdict.ending) {
-    case FL_ENDED_FAILED:
-    case FL_ENDED_TERMINAL:
-        return "error";
-    case FL_ENDED_CONFLICT:
-        return "requeue";
-    case FL_ENDED_LATER:
-        return "requeue_after";
-    default:
-        return verdict.delay_ms >= 0 ? "requeue_after" : "success";
-    }
-}
-
-static void measure(struct fl_controller *controller, struct fl_verdict verdict, int64_t took_us)
-{
-    struct fl_metric_registry *metrics = controller->manager->options.metrics;
-    char labels[160];
-
-    (void)snprintf(labels, sizeof(labels), "%s,result=\"%s\"", controller->labels,
-                   result_name(verdict));
-    fl_metric_add(metrics, &reconcile_total, labels, 1);
-    if (verdict.ending == FL_ENDED_FAILED || verdict.ending == FL_ENDED_TERMINAL)
-        fl_metric_add(metrics, &reconcile_errors, controller->labels, 1);
-    if (verdict.ending == FL_ENDED_TERMINAL)
-        fl_metric_add(metrics, &terminal_errors, controller->labels, 1);
-    fl_metric_observe(metrics, &reconcile_time, controller->labels, (double)took_us / 1e6);
-}
 
 static void requeue(struct fl_controller *controller, const char *key, struct fl_verdict verdict)
 {

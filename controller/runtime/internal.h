@@ -117,6 +117,7 @@ enum fl_progress {
     FL_PROGRESS_SUSPENDING,
     FL_PROGRESS_DELETING,
     FL_PROGRESS_DELETE_RETRYING,
+    FL_PROGRESS_DELETE_STALLED,
 };
 /* Ready, Reconciling, Stalled and observedGeneration from it and the pass's cause. */
 void fl_summarize(struct fl_reconcile *rc, enum fl_progress progress);

@@ -176,30 +176,54 @@ static bool is_taken(const struct fl_lease *lease)
     return lease->seen_changed_ms + held_ms > fl_monotonic_ms(lease->env);
 }
 
-/* 1: it is ours; 0: somebody else's; < 0: nobody knows. */
-static int acquire_or_renew(struct fl_lease *lease, struct fl_error *err)
+static int take(struct fl_lease *lease, struct fl_error *err)
 {
     json_t *object = NULL;
     int r;
 
-    r = call(lease, "GET", lease->name, NULL, NULL, &object, err);
-    if (r == FL_E_NOT_FOUND) {
-        r = create(lease, &object, err);
-        if (r < 0)
-            return r;
-        observe(lease, object);
-        return 1;
-    }
-    if (r < 0)
-        return r;
-    observe(lease, object);
-    if (is_taken(lease))
-        return 0;
     r = patch_spec(lease, our_spec(lease, lease->seen), &object, err);
     if (r < 0)
         return r;
     observe(lease, object);
     return 1;
+}
+
+static int take_new(struct fl_lease *lease, struct fl_error *err)
+{
+    json_t *object = NULL;
+    int r;
+
+    r = create(lease, &object, err);
+    if (r < 0)
+        return r;
+    observe(lease, object);
+    return 1;
+}
+
+/* 1: it is ours; 0: somebody else's; < 0: nobody knows. */
+static int look_and_take(struct fl_lease *lease, struct fl_error *err)
+{
+    json_t *object = NULL;
+    int r;
+
+    r = call(lease, "GET", lease->name, NULL, NULL, &object, err);
+    if (r == FL_E_NOT_FOUND)
+        return take_new(lease, err);
+    if (r < 0)
+        return r;
+    observe(lease, object);
+    return is_taken(lease) ? 0 : take(lease, err);
+}
+
+/* Whoever holds it renews without a look: the version says whether it is still so. */
+static int acquire_or_renew(struct fl_lease *lease, struct fl_error *err)
+{
+    int r;
+
+    if (!fl_lease_holds(lease))
+        return look_and_take(lease, err);
+    r = take(lease, err);
+    return r == FL_E_CONFLICT || r == FL_E_NOT_FOUND ? look_and_take(lease, err) : r;
 }
 
 /* Candidates spread, so that they do not all come at the same time. */

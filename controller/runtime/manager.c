@@ -259,12 +259,17 @@ size_t fl_manager_pump(struct fl_manager *manager)
     return pump_some(manager, 0);
 }
 
-static void tell_leadership(struct fl_manager *manager, bool leads)
+static void measure_leadership(struct fl_manager *manager, bool leads)
 {
-    char labels[160];
+    char labels[320];
 
     (void)snprintf(labels, sizeof(labels), "name=\"%s\"", manager->options.lease_name);
     fl_metric_set(manager->options.metrics, &leader_status, labels, leads);
+}
+
+static void tell_leadership(struct fl_manager *manager, bool leads)
+{
+    measure_leadership(manager, leads);
     fl_log_info(manager->env->log, leads ? "leading" : "leadership lost",
                 FL_STR("lease", manager->options.lease_name),
                 FL_STR("identity", manager->options.identity));
@@ -429,6 +434,8 @@ void fl_manager_stop(struct fl_manager *manager)
     fl_thread_join(FL_TAKE(manager->pump));
     fl_thread_join(FL_TAKE(manager->office));
     write_last_events(manager);
-    if (manager->lease)
+    if (manager->lease) {
         fl_lease_release(manager->lease);
+        measure_leadership(manager, false);
+    }
 }

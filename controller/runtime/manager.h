@@ -29,7 +29,8 @@ struct fl_manager_options {
     const char *identity;
     const char *lease_namespace, *lease_name;
     int64_t lease_ms, renew_ms, retry_ms; /* 0: 15 s, 10 s, 2 s */
-    void (*lost)(void *user);             /* leadership was lost: any thread */
+    void (*lost)(void *user); /* leadership was lost: one of the manager's threads, which must
+                                 not stop the manager itself */
     void *lost_user;
 };
 

@@ -77,8 +77,8 @@ bool fl_own_writes_seen(struct fl_own_writes *writes, const char *key, uint64_t 
             entry->seen = revision;
         return false;
     }
-    if (revision < entry->revision)
-        return true;
+    if (revision < entry->revision) /* read before, or one of our own just before this one */
+        return false;
     news = revision > entry->revision || entry->waited_for;
     (void)fl_map_remove(writes->entries, key);
     return news;

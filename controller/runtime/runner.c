@@ -117,6 +117,8 @@ static struct fl_verdict write_failed(struct fl_reconcile *rc, const struct fl_e
         return ended_conflict;
     }
     fl_log_error(rc->log, "cannot write", FL_STR("error", err->msg));
+    if (!is_worth_a_retry(err->code)) /* there is no status to say it in */
+        note_about(rc, FL_WARNING, "WriteRefused", err->msg);
     return ended_failed;
 }
 
@@ -176,6 +178,19 @@ static struct fl_verdict step_failed(struct fl_reconcile *rc, const struct fl_er
     return conclude(rc, FL_PROGRESS_FAILED, ended_terminal);
 }
 
+/* Leadership may have ended since the last one. */
+static int run_step(struct fl_reconcile *rc, fl_step_fn *step, struct fl_error *err)
+{
+    int r;
+
+    rc->pass->cause = (struct fl_cause){0};
+    if (!fl_manager_may_work(rc->manager))
+        return fl_error_set(err, FL_E_CONFLICT, "this process does not lead any more");
+    r = step(rc, rc->pass->object, err);
+    assert(r <= FL_STEP_STALLED);
+    return r;
+}
+
 /* Deletion. */
 
 /* Whether there is something to finalize, judged by what the server has now: an old state, or
@@ -232,41 +247,42 @@ static struct fl_verdict finalize(struct fl_reconcile *rc)
         return finalize_failed(rc, &err);
     if (!ours)
         return ended_well;
-    r = ops->finalize(rc, rc->pass->object, &err);
+    r = run_step(rc, ops->finalize, &err);
     if (r < 0)
         return finalize_failed(rc, &err);
     if (r == FL_STEP_DONE)
         return drop_finalizer(rc);
-    return conclude(rc, FL_PROGRESS_DELETING, ended_well);
+    return conclude(rc, r == FL_STEP_STALLED ? FL_PROGRESS_DELETE_STALLED : FL_PROGRESS_DELETING,
+                    ended_well);
 }
 
 /* Life. */
 
-/* 0: all are done; > 0: one of them said so; < 0. Leadership may end between two of them. */
+/* 0: all are done; > 0: one of them said so; < 0. */
 static int run_steps(struct fl_reconcile *rc, struct fl_error *err)
 {
     fl_step_fn *const *steps = rc->pass->controller->ops->steps;
     int r = FL_STEP_DONE;
 
-    for (size_t i = 0; i < FL_STEPS_MAX && steps[i] && r == FL_STEP_DONE; i++) {
-        rc->pass->cause = (struct fl_cause){0};
-        if (!fl_manager_may_work(rc->manager))
-            return fl_error_set(err, FL_E_CONFLICT, "this process does not lead any more");
-        r = steps[i](rc, rc->pass->object, err);
-    }
+    for (size_t i = 0; i < FL_STEPS_MAX && steps[i] && r == FL_STEP_DONE; i++)
+        r = run_step(rc, steps[i], err);
     return r;
 }
 
 static struct fl_verdict suspend(struct fl_reconcile *rc)
 {
+    static const enum fl_progress progress[] = {
+        [FL_STEP_DONE] = FL_PROGRESS_SUSPENDED,
+        [FL_STEP_WAIT] = FL_PROGRESS_SUSPENDING,
+        [FL_STEP_STALLED] = FL_PROGRESS_STALLED,
+    };
     fl_step_fn *step = rc->pass->controller->ops->suspend;
     struct fl_error err = {0};
-    int r = step ? step(rc, rc->pass->object, &err) : FL_STEP_DONE;
+    int r = step ? run_step(rc, step, &err) : FL_STEP_DONE;
 
     if (r < 0)
         return step_failed(rc, &err);
-    return conclude(rc, r == FL_STEP_DONE ? FL_PROGRESS_SUSPENDED : FL_PROGRESS_SUSPENDING,
-                    ended_well);
+    return conclude(rc, progress[r], ended_well);
 }
 
 static struct fl_verdict advance(struct fl_reconcile *rc)
@@ -279,7 +295,6 @@ static struct fl_verdict advance(struct fl_reconcile *rc)
     struct fl_error err = {0};
     int r = run_steps(rc, &err);
 
-    assert(r <= FL_STEP_STALLED);
     if (r < 0)
         return step_failed(rc, &err);
     return conclude(rc, progress[r], ended_well);

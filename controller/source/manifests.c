@@ -1,5 +1,6 @@
 #include "controller/source/manifests.h"
 
+#include "api/meta.h"
 #include "lib/map.h"
 #include "lib/str.h"
 #include "lib/yaml.h"
@@ -85,6 +86,20 @@ static bool is_too_long(const struct fl_manifest *manifest)
     return strlen(manifest->group) > GROUP_MAX || strlen(manifest->version) > VERSION_MAX ||
            strlen(manifest->kind) > KIND_MAX || strlen(manifest->ns) > NS_MAX ||
            strlen(manifest->name) > NAME_MAX_;
+}
+
+/* Names go into paths of the API. */
+static const char *check_names(struct reading *reading, const struct fl_manifest *manifest)
+{
+    const char *why;
+
+    if (is_too_long(manifest))
+        return "its names are longer than any API allows";
+    if (!fl_name_is_path_segment(manifest->name, &why))
+        return fl_arena_printf(reading->arena, "metadata.name %s", why);
+    if (*manifest->ns && !fl_name_is_label(manifest->ns, &why))
+        return fl_arena_printf(reading->arena, "metadata.namespace: %s", why);
+    return NULL;
 }
 
 /* What is wrong with its identity, or NULL. */
@@ -180,7 +195,7 @@ static void read_one(struct reading *reading, json_t *object, size_t line)
 
     if (!wrong) {
         split_api_version(reading, &manifest);
-        wrong = is_too_long(&manifest) ? "its names are longer than any API allows" : NULL;
+        wrong = check_names(reading, &manifest);
     }
     if (wrong)
         add_unread(reading, line, manifest.kind ? title_of(reading, &manifest) : NULL, wrong);
@@ -257,6 +272,12 @@ static void read_file(struct reading *reading, const struct fl_source_file *file
     struct fl_error err = {0};
 
     reading->file = file->path;
+    if (file->fault) {
+        add_unread(reading, 0, NULL, file->fault);
+        return;
+    }
+    if (file->unfinished)
+        reading->into->incomplete = true;
     if (fl_yaml_parse_all(file->data, file->len, &limits, take_document, reading, &err) < 0 &&
         !reading->too_many)
         add_unread(reading, line_of(&err), NULL, fl_arena_strdup(reading->arena, err.msg));

@@ -56,8 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const char *nul = at < end ? memchr(at, 0, (size_t)(end - at)) : NULL;
         size_t len = (size_t)((nul ? nul : end) - at);
 
-        files[snapshot.file_count++] =
-            (struct fl_source_file){"f.yaml", fl_arena_strndup(arena, at, len), len};
+        files[snapshot.file_count++] = (struct fl_source_file){
+            .path = "f.yaml", .data = fl_arena_strndup(arena, at, len), .len = len};
         if (!nul)
             break;
         at = nul + 1;

@@ -66,6 +66,12 @@ static const struct read_case read_cases[] = {
                 {"a.yaml", 5, NULL, "kind is missing"},
                 {"a.yaml", 9, "ConfigMap/?", "name is missing"}},
      .incomplete = true},
+    {.name = "names that would be paths",
+     .files = {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ../secrets/a}\n---\n"
+               "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: b/c}\n"},
+     .faults = {{"a.yaml", 1, "ConfigMap/../secrets/a", "may not contain"},
+                {"a.yaml", 5, "ConfigMap/a", "metadata.namespace"}},
+     .incomplete = true},
     {.name = "what stands twice, in whatever version",
      .files = {"apiVersion: apps/v1\nkind: D\nmetadata: {name: a}\n", NULL,
                "---\napiVersion: apps/v2\nkind: D\nmetadata: {name: a}\n---\n"
@@ -98,8 +104,8 @@ static struct fl_snapshot *snapshot_of(const char *const texts[FILES_MAX])
     snapshot = (struct fl_snapshot){.files = files};
     for (size_t i = 0; i < FILES_MAX; i++)
         if (texts[i])
-            files[snapshot.file_count++] =
-                (struct fl_source_file){names[i], texts[i], strlen(texts[i])};
+            files[snapshot.file_count++] = (struct fl_source_file){
+                .path = names[i], .data = texts[i], .len = strlen(texts[i])};
     return &snapshot;
 }
 

@@ -19,6 +19,11 @@ struct fl_source_file {
     const char *path; /* relative to the repository, '/' between */
     const void *data;
     size_t len;
+    /* What a folder may have and a commit never has: a file that could not be read (why; there is
+     * no data), and one that somebody is still writing. What they want is not known, so nothing may
+     * be pruned. */
+    const char *fault;
+    bool unfinished;
 };
 
 /* Immutable; reference counted. */
@@ -31,6 +36,8 @@ struct fl_snapshot {
         *files; /* .yaml, .yml, .json under path, less what is excluded; by path */
     size_t file_count;
 };
+/* For drivers: an empty one of one reference, with its arena. */
+struct fl_snapshot *fl_snapshot_create(void);
 struct fl_snapshot *fl_snapshot_ref(struct fl_snapshot *snapshot);
 void fl_snapshot_unref(struct fl_snapshot *snapshot);
 FL_DEFINE_CLEANUP(struct fl_snapshot, fl_snapshot_unref)
@@ -63,10 +70,12 @@ enum fl_fetch_state {
 
 struct fl_fetch_result {
     enum fl_fetch_state state;
-    uint64_t ticket;              /* of the fetch that this is the result of */
-    struct fl_snapshot *snapshot; /* a reference of the caller's */
-    const char *attempted;        /* revision that was found, also where it was refused; or NULL */
-    const char *reason;           /* of a failure: FetchFailed, RevisionNotFound, NotSigned */
+    uint64_t ticket; /* of the fetch that this is the result of */
+    /* A reference of the caller's: what was fetched; while one runs and after a failure the last
+     * good one of the same request (credentials aside), also after a restart; or NULL. */
+    struct fl_snapshot *snapshot;
+    const char *attempted; /* revision that was found, also where it was refused; or NULL */
+    const char *reason;    /* of a failure: FetchFailed, RevisionNotFound, NotSigned */
     struct fl_error err;
     int64_t finished_ms; /* monotonic */
 };

@@ -17,7 +17,8 @@ import time
 
 from rig import FLOPS, Judge, Server
 
-SYNCS = "/apis/flops.dev/v1alpha1/namespaces/default/gitsyncs"
+SYNCS = "/apis/flops.dev/v1alpha1/namespaces/%s/gitsyncs"
+SYSTEM = "flops-system"  # where a GitSync may read what is on the control plane's machine
 MAPS = "/api/v1/namespaces/default/configmaps"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 DEADLINE_S = 60
@@ -137,19 +138,30 @@ class User:
     def __init__(self, server):
         self.server = server
 
+    def path(self, name):
+        return SYNCS % ("default" if name in ("web", "sly") else SYSTEM)
+
     def sync(self, name, url, **spec):
         body = {"apiVersion": "flops.dev/v1alpha1", "kind": "GitSync", "metadata": {"name": name},
-                "spec": {"url": url, "interval": "1h", "retryInterval": "200ms", **spec}}
-        status, answer = self.server.call("POST", SYNCS, body)
+                "spec": {"url": url, "interval": "1h", "retryInterval": "200ms", "targetNamespace": "default", **spec}}
+        status, answer = wait_for(lambda: self.created(self.path(name), body))
         assert status == 201, answer
 
+    def created(self, path, body):
+        """None as long as the namespace is not there."""
+        status, answer = self.server.call("POST", path, body)
+        return None if status == 404 else (status, answer)
+
     def get(self, name):
-        status, answer = self.server.call("GET", f"{SYNCS}/{name}")
+        status, answer = self.server.call("GET", f"{self.path(name)}/{name}")
         return answer if status == 200 else None
 
     def patch(self, name, patch):
-        status, answer = self.server.call("PATCH", f"{SYNCS}/{name}", patch, MERGE)
+        status, answer = self.server.call("PATCH", f"{self.path(name)}/{name}", patch, MERGE)
         assert status == 200, answer
+
+    def delete(self, name):
+        return self.server.call("DELETE", f"{self.path(name)}/{name}")[0]
 
     def ask(self, name):
         """The annotation that asks at once; waits until it was acted on."""
@@ -280,7 +292,7 @@ def checks_signatures(judge, user, repository):
     user.ask("strict")
     judge.check("a good one again is applied", user.wait_live("strict", head) and user.wait_value("signed", "2"),
                 user.get("strict"))
-    user.server.call("DELETE", f"{SYNCS}/strict")
+    user.delete("strict")
     judge.check("deleted with all that it applied", wait_for(lambda: user.get("strict") is None)
                 and user.wait_value("signed", None) and user.value("a") == "3", user.get("strict"))
 
@@ -311,7 +323,7 @@ def reaches_https(judge, user, repository, base):
         and user.get("web")["status"].get("observedGeneration") == user.get("web")["metadata"]["generation"]),
         user.get("web"))
     hole.close()
-    judge.check("suspended and deleted", user.server.call("DELETE", f"{SYNCS}/web")[0] == 200 and wait_for(
+    judge.check("suspended and deleted", user.delete("web") == 200 and wait_for(
         lambda: user.get("web") is None and user.value("web") is None), user.get("web"))
 
 
@@ -354,7 +366,7 @@ def survives_restarts(judge, user, repository):
     user.server.start()
     judge.check("a commit made before a restart is found", user.wait_live("main", head) and user.wait_value("late", "1"),
                 user.get("main"))
-    user.server.call("DELETE", f"{SYNCS}/main")
+    user.delete("main")
     user.server.kill()
     user.server.start()
     judge.check("a deletion interrupted by a kill ends", wait_for(lambda: user.get("main") is None)
@@ -388,9 +400,16 @@ def watches_a_folder(judge, user, folder):
     judge.check("and its removal", user.wait_value("dir-c", None), "")
     os.unlink(os.path.join(folder, "b.yaml"))
     judge.check("a removed file is pruned", user.wait_value("dir-b", None), "")
-    status, answer = user.server.call("GET", "/apis/flops.dev/v1alpha1/namespaces/flops-system/gitsyncs")
-    judge.check("its state is seen as a GitSync's", status == 200 and len(answer["items"]) == 1
-                and answer["items"][0]["status"].get("lastAppliedRevision", "").startswith("sha256:"), answer)
+    judge.check("its state is seen as a GitSync's", (user.get("manifests") or {}).get("status", {}).get(
+        "lastAppliedRevision", "").startswith("sha256:"), user.get("manifests"))
+
+
+def grants_nothing(judge, user, repository):
+    """Who may write a GitSync in a namespace gets no more by it."""
+    user.sync("sly", "file://" + repository.bare)
+    judge.check("file:// is not for everybody", wait_for(lambda: user.ready("sly").get("status") == "False")
+                and not user.get("sly")["status"].get("lastAppliedRevision"), user.get("sly"))
+    user.delete("sly")
 
 
 def main():
@@ -411,6 +430,7 @@ def main():
         takes_a_thousand(judge, user, repository)
         survives_restarts(judge, user, repository)
         watches_a_folder(judge, user, folder)
+        grants_nothing(judge, user, repository)
         judge.check("it ends in good order", user.server.stop() == 0, user.server.errors()[-500:])
     finally:
         user.server.remove()

@@ -2,7 +2,10 @@
 
 # Tests whose subject has threads; the others need no TSan run.
 THREADED := $(filter $(O)/lib/loop_test $(O)/lib/http_% $(O)/controller/store/% \
-                     $(O)/controller/apiserver/%,$(filter %_test,$(TESTS)))
+                     $(O)/lib/run_test $(O)/controller/source/% $(O)/controller/client/% \
+                     $(O)/controller/apiserver/% $(O)/controller/queue/% $(O)/controller/cache/% \
+                     $(O)/controller/runtime/metrics_test $(O)/controller/runtime/manager_test, \
+                     $(filter %_test,$(TESTS)))
 
 .PHONY: deps
 deps: ## install the packages that build and tests need

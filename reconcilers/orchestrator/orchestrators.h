@@ -25,16 +25,23 @@ void fl_orchestrators_register(struct fl_orchestrators *orchestrators, const cha
 void fl_orchestrators_on_changed(struct fl_orchestrators *orchestrators, fl_run_changed_fn *changed,
                                  void *user);
 
-/* The driver by name, made and configured when the object is first seen. UNAVAILABLE: no driver of
- * the type. */
+/* The driver by name, made and configured when the object is first seen, configured anew when the
+ * spec is another; `changed` is told of both. INVALID: no driver of the type. ensure and drop
+ * of one name are one thread's at a time. */
 int fl_orchestrators_ensure(struct fl_orchestrators *orchestrators, const char *name,
                             const char *type, const struct fl_orchestrator_spec *spec,
                             struct fl_error *err);
+/* What runs on it goes on; who has the driver may finish. */
 void fl_orchestrators_drop(struct fl_orchestrators *orchestrators, const char *name);
 /* NULL: none by this name. */
 struct fl_orchestrator_driver *fl_orchestrators_get(struct fl_orchestrators *orchestrators,
                                                     const char *name);
+/* NULL is fine. */
 void fl_orchestrators_put(struct fl_orchestrators *orchestrators,
                           struct fl_orchestrator_driver *driver);
+
+/* What the EdgeNode of the i-th node is called: as the node, or CLUSTER.NODE where nodes of several
+ * clusters have the same name. Arena or lent. */
+const char *fl_edgenode_name(struct fl_arena *arena, const struct fl_node_list *nodes, size_t i);
 
 #endif

@@ -146,6 +146,11 @@ struct fl_log_query {
 };
 struct fl_log_reader;
 
+struct fl_orchestrator_about {
+    const char *version;
+    const char *runtime; /* what runs images, with version */
+};
+
 struct fl_orchestrator_driver;
 
 struct fl_orchestrator_ops {
@@ -180,6 +185,10 @@ struct fl_orchestrator_ops {
     /* must: uids of all Workloads of which anything is left. */
     int (*workloads)(struct fl_orchestrator_driver *self, struct fl_arena *arena,
                      struct fl_string_list *ret_uids, struct fl_error *err);
+
+    /* may: what it is, for people; texts in the arena or NULL. */
+    int (*about)(struct fl_orchestrator_driver *self, struct fl_arena *arena,
+                 struct fl_orchestrator_about *ret_about, struct fl_error *err);
 
     /* may: output. NOT_FOUND where there is none. `more(user)` is called, on any thread, each time
      * something may have been added after a read that returned 0. */

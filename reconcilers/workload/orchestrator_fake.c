@@ -3,6 +3,7 @@
 #include "api/quantity.h"
 #include "lib/map.h"
 #include "lib/str.h"
+#include "lib/thread.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -36,6 +37,7 @@ struct node {
 };
 
 struct fl_fake_world {
+    struct fl_lock *lock; /* of all that follows; held while changes are told */
     const struct fl_env *env;
     struct fl_map *workloads; /* by uid */
     struct fl_map *nodes;     /* by name */
@@ -101,6 +103,7 @@ struct fl_fake_world *fl_fake_world_create(const struct fl_env *env)
 {
     struct fl_fake_world *world = fl_calloc(1, sizeof(*world));
 
+    world->lock = fl_lock_create();
     world->env = env;
     world->workloads = fl_map_create(destroy_workload);
     world->nodes = fl_map_create(destroy_node);
@@ -115,6 +118,7 @@ void fl_fake_world_destroy(struct fl_fake_world *world)
     assert(!world->driver);
     fl_map_destroy(world->workloads);
     fl_map_destroy(world->nodes);
+    fl_lock_destroy(world->lock);
     free(world);
 }
 
@@ -255,6 +259,7 @@ static void advance_run(const struct fl_fake_world *world, struct run *run)
 
 int64_t fl_fake_world_next_due_ms(const struct fl_fake_world *world)
 {
+    FL_LOCKED(world->lock);
     int64_t due = NEVER;
     void *cursor = NULL, *value;
 
@@ -270,6 +275,7 @@ int64_t fl_fake_world_next_due_ms(const struct fl_fake_world *world)
 
 size_t fl_fake_world_step(struct fl_fake_world *world)
 {
+    FL_LOCKED(world->lock);
     size_t done = 0;
     void *cursor = NULL, *value;
 
@@ -322,6 +328,7 @@ static void copy_node(struct fl_arena *arena, const struct fl_node *from, struct
 
 void fl_fake_world_put_node(struct fl_fake_world *world, const struct fl_node *node)
 {
+    FL_LOCKED(world->lock);
     struct fl_arena *arena = fl_arena_create();
     struct node *kept = fl_new(arena, struct node);
 
@@ -336,6 +343,7 @@ void fl_fake_world_put_node(struct fl_fake_world *world, const struct fl_node *n
 
 void fl_fake_world_set_ready(struct fl_fake_world *world, const char *name, bool ready)
 {
+    FL_LOCKED(world->lock);
     struct node *node = fl_map_get(world->nodes, name);
 
     assert(node);
@@ -355,6 +363,7 @@ static void lose_run(struct fl_fake_world *world, const struct workload *workloa
 
 void fl_fake_world_remove_node(struct fl_fake_world *world, const char *name)
 {
+    FL_LOCKED(world->lock);
     void *cursor = NULL, *value;
 
     (void)fl_map_remove(world->nodes, name);
@@ -370,6 +379,7 @@ void fl_fake_world_remove_node(struct fl_fake_world *world, const char *name)
 
 void fl_fake_world_set_reachable(struct fl_fake_world *world, bool reachable)
 {
+    FL_LOCKED(world->lock);
     world->unreachable = !reachable;
     tell(world, NULL, NULL);
 }
@@ -377,6 +387,7 @@ void fl_fake_world_set_reachable(struct fl_fake_world *world, bool reachable)
 bool fl_fake_world_end_run(struct fl_fake_world *world, const struct fl_run_id *id,
                            const struct fl_run_exit *exit)
 {
+    FL_LOCKED(world->lock);
     const struct workload *workload = fl_map_get(world->workloads, id->workload_uid);
     struct run *run = find_run(world, id);
 
@@ -389,6 +400,7 @@ bool fl_fake_world_end_run(struct fl_fake_world *world, const struct fl_run_id *
 
 bool fl_fake_world_turn_run(struct fl_fake_world *world, const struct fl_run_id *id, bool ready)
 {
+    FL_LOCKED(world->lock);
     const struct workload *workload = fl_map_get(world->workloads, id->workload_uid);
     struct run *run = find_run(world, id);
 
@@ -403,6 +415,7 @@ bool fl_fake_world_turn_run(struct fl_fake_world *world, const struct fl_run_id 
 
 struct fl_fake_counts fl_fake_world_count(const struct fl_fake_world *world, const char *uid)
 {
+    FL_LOCKED(world->lock);
     struct fl_fake_counts counts = {.starts = world->starts, .stops = world->stops};
     void *cursor = NULL, *value;
     const char *key;
@@ -422,6 +435,7 @@ struct fl_fake_counts fl_fake_world_count(const struct fl_fake_world *world, con
 void fl_fake_world_each(const struct fl_fake_world *world,
                         void (*each)(void *user, const struct fl_fake_item *item), void *user)
 {
+    FL_LOCKED(world->lock);
     void *cursor = NULL, *value;
     const char *uid;
 
@@ -491,12 +505,19 @@ static int leave(struct driver *driver, enum fl_fake_op op, struct fl_error *err
                                                             : 0;
 }
 
+static void leave_world(struct driver *driver)
+{
+    FL_LOCKED(driver->world->lock);
+
+    if (driver->world->driver == driver)
+        driver->world->driver = NULL;
+}
+
 static void destroy(struct fl_orchestrator_driver *self)
 {
     struct driver *driver = driver_of(self);
 
-    if (driver->world->driver == driver)
-        driver->world->driver = NULL;
+    leave_world(driver);
     free(driver);
 }
 
@@ -530,24 +551,31 @@ static void count_runs(const struct fl_fake_world *world, struct fl_node *node)
     }
 }
 
-static int nodes(struct fl_orchestrator_driver *self, struct fl_arena *arena,
-                 struct fl_node_list *ret_nodes, struct fl_error *err)
+static struct fl_node_list list_nodes(struct fl_fake_world *world, struct fl_arena *arena)
 {
-    const struct fl_fake_world *world = driver_of(self)->world;
-    struct fl_node_list list = {0};
+    FL_LOCKED(world->lock);
+    struct fl_node_list list = {fl_new_array(arena, struct fl_node, fl_map_count(world->nodes)), 0};
     void *cursor = NULL, *value;
-    int r;
 
-    r = enter(driver_of(self), FL_FAKE_NODES, err);
-    if (r < 0)
-        return r;
-    list.items = fl_new_array(arena, struct fl_node, fl_map_count(world->nodes));
     while (fl_map_next(world->nodes, &cursor, NULL, &value)) {
         struct fl_node *node = &list.items[list.count++];
 
         copy_node(arena, &((struct node *)value)->node, node);
         count_runs(world, node);
     }
+    return list;
+}
+
+static int nodes(struct fl_orchestrator_driver *self, struct fl_arena *arena,
+                 struct fl_node_list *ret_nodes, struct fl_error *err)
+{
+    struct fl_node_list list;
+    int r;
+
+    r = enter(driver_of(self), FL_FAKE_NODES, err);
+    if (r < 0)
+        return r;
+    list = list_nodes(driver_of(self)->world, arena);
     r = leave(driver_of(self), FL_FAKE_NODES, err);
     if (r == 0)
         *ret_nodes = list;
@@ -573,22 +601,31 @@ static struct fl_run copy_run(struct fl_arena *arena, const struct fl_run *run)
     return copy;
 }
 
+static struct fl_run_list list_runs(struct fl_fake_world *world, const char *uid,
+                                    struct fl_arena *arena)
+{
+    FL_LOCKED(world->lock);
+    const struct workload *workload = fl_map_get(world->workloads, uid);
+    struct fl_run_list list = {NULL, 0};
+
+    if (!workload)
+        return list;
+    list.items = fl_new_array(arena, struct fl_run, workload->count);
+    for (; list.count < workload->count; list.count++)
+        list.items[list.count] = copy_run(arena, &workload->runs[list.count]->seen);
+    return list;
+}
+
 static int observe(struct fl_orchestrator_driver *self, const char *uid, struct fl_arena *arena,
                    struct fl_run_list *ret_runs, struct fl_error *err)
 {
-    const struct workload *workload;
-    struct fl_run_list list = {0};
+    struct fl_run_list list;
     int r;
 
     r = enter(driver_of(self), FL_FAKE_OBSERVE, err);
     if (r < 0)
         return r;
-    workload = fl_map_get(driver_of(self)->world->workloads, uid);
-    if (workload) {
-        list.items = fl_new_array(arena, struct fl_run, workload->count);
-        for (; list.count < workload->count; list.count++)
-            list.items[list.count] = copy_run(arena, &workload->runs[list.count]->seen);
-    }
+    list = list_runs(driver_of(self)->world, uid, arena);
     r = leave(driver_of(self), FL_FAKE_OBSERVE, err);
     if (r == 0)
         *ret_runs = list;
@@ -722,6 +759,7 @@ static void put_run(struct workload *workload, struct run *run)
 
 static int begin(struct fl_fake_world *world, const struct fl_run_spec *spec, struct fl_error *err)
 {
+    FL_LOCKED(world->lock);
     const struct run *before = find_run(world, &spec->id);
     const struct node *node = fl_map_get(world->nodes, spec->node);
 
@@ -771,17 +809,24 @@ static void begin_stop(struct fl_fake_world *world, struct run *run, int64_t gra
     }
 }
 
+static void stop_run(struct fl_fake_world *world, const struct fl_run_id *id, int64_t grace_ms,
+                     const char *reason)
+{
+    FL_LOCKED(world->lock);
+    struct run *run = find_run(world, id);
+
+    if (run && lives(run))
+        begin_stop(world, run, grace_ms, reason);
+}
+
 static int stop(struct fl_orchestrator_driver *self, const struct fl_run_id *id, int64_t grace_ms,
                 const char *reason, struct fl_error *err)
 {
     int r = enter(driver_of(self), FL_FAKE_STOP, err);
-    struct run *run;
 
     if (r != 0)
         return r < 0 ? r : 0;
-    run = find_run(driver_of(self)->world, id);
-    if (run && lives(run))
-        begin_stop(driver_of(self)->world, run, grace_ms, reason);
+    stop_run(driver_of(self)->world, id, grace_ms, reason);
     return leave(driver_of(self), FL_FAKE_STOP, err);
 }
 
@@ -798,39 +843,53 @@ static void forget(struct fl_fake_world *world, const struct fl_run_id *id)
         (void)fl_map_remove(world->workloads, id->workload_uid);
 }
 
-static int remove_run(struct fl_orchestrator_driver *self, const struct fl_run_id *id,
-                      struct fl_error *err)
+static int forget_ended(struct fl_fake_world *world, const struct fl_run_id *id,
+                        struct fl_error *err)
 {
-    struct fl_fake_world *world = driver_of(self)->world;
-    const struct run *run;
-    int r;
+    FL_LOCKED(world->lock);
+    const struct run *run = find_run(world, id);
 
-    r = enter(driver_of(self), FL_FAKE_REMOVE, err);
-    if (r != 0)
-        return r < 0 ? r : 0;
-    run = find_run(world, id);
     if (run && lives(run))
         return fl_error_set(err, FL_E_CONFLICT, "instance %" PRId64 " lives", id->index);
     if (run)
         forget(world, id);
-    return leave(driver_of(self), FL_FAKE_REMOVE, err);
+    return 0;
+}
+
+static int remove_run(struct fl_orchestrator_driver *self, const struct fl_run_id *id,
+                      struct fl_error *err)
+{
+    int r = enter(driver_of(self), FL_FAKE_REMOVE, err);
+
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = forget_ended(driver_of(self)->world, id, err);
+    return r < 0 ? r : leave(driver_of(self), FL_FAKE_REMOVE, err);
+}
+
+static struct fl_string_list list_workloads(struct fl_fake_world *world, struct fl_arena *arena)
+{
+    FL_LOCKED(world->lock);
+    struct fl_string_list list = {fl_new_array(arena, const char *, fl_map_count(world->workloads)),
+                                  0};
+    void *cursor = NULL;
+    const char *uid;
+
+    while (fl_map_next(world->workloads, &cursor, &uid, NULL))
+        list.items[list.count++] = fl_arena_strdup(arena, uid);
+    return list;
 }
 
 static int workloads(struct fl_orchestrator_driver *self, struct fl_arena *arena,
                      struct fl_string_list *ret_uids, struct fl_error *err)
 {
-    const struct fl_map *all = driver_of(self)->world->workloads;
-    struct fl_string_list list = {0};
-    void *cursor = NULL;
-    const char *uid;
+    struct fl_string_list list;
     int r;
 
     r = enter(driver_of(self), FL_FAKE_WORKLOADS, err);
     if (r < 0)
         return r;
-    list.items = fl_new_array(arena, const char *, fl_map_count(all));
-    while (fl_map_next(all, &cursor, &uid, NULL))
-        list.items[list.count++] = fl_arena_strdup(arena, uid);
+    list = list_workloads(driver_of(self)->world, arena);
     r = leave(driver_of(self), FL_FAKE_WORKLOADS, err);
     if (r == 0)
         *ret_uids = list;
@@ -853,6 +912,7 @@ struct fl_orchestrator_driver *fl_fake_orchestrator_create(struct fl_fake_world 
                                                            fl_run_changed_fn *changed,
                                                            void *changed_user)
 {
+    FL_LOCKED(world->lock);
     struct driver *driver = fl_calloc(1, sizeof(*driver));
 
     assert(!world->driver || world->driver->crashed);

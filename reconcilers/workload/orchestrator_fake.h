@@ -5,7 +5,8 @@
  * fl_fake_world_step, which does what is due by env's monotonic clock. What happens to a run is
  * planned when it starts: by a callback of the owner, else by env's random.
  *
- * Inside it is asserted that no instance ever has two living runs. One thread: that of its env. */
+ * Inside it is asserted that no instance ever has two living runs. Any thread, where env is real;
+ * else that of env. Callbacks `plan`, `changed` and `each` must not call back; `fault` may. */
 #ifndef FL_RECONCILERS_ORCHESTRATOR_FAKE_H
 #define FL_RECONCILERS_ORCHESTRATOR_FAKE_H
 
@@ -64,9 +65,9 @@ void fl_fake_world_on_fault(struct fl_fake_world *world, fl_fake_fault_fn *fault
 /* Nodes. `requested`, `runs` and `ready_changed_us` are the world's own. */
 void fl_fake_world_put_node(struct fl_fake_world *world, const struct fl_node *node);
 /* A node that is not ready still obeys; what runs there goes on. */
-void fl_fake_world_set_ready(struct fl_fake_world *world, const char *node, bool ready);
+void fl_fake_world_set_ready(struct fl_fake_world *world, const char *name, bool ready);
 /* What ran there is lost at once. */
-void fl_fake_world_remove_node(struct fl_fake_world *world, const char *node);
+void fl_fake_world_remove_node(struct fl_fake_world *world, const char *name);
 /* Whether it can be asked at all. */
 void fl_fake_world_set_reachable(struct fl_fake_world *world, bool reachable);
 

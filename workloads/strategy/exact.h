@@ -2,10 +2,10 @@
  *
  * An update's values are multiplied by a power of two and rounded once, to whole numbers; from then
  * on all is integer addition. So a sum has the same bits whatever the order in which updates come
- * and however tiers group them, and a masked sum is the same code. The precision of a round (`bits`
- * after the point, per model) and the bound on the sum of weights are the round's, chosen by the
- * root and handed down, so that all parties round alike: with |value| below 2^range and weights
- * that sum to less than 2^w, bits = 62 - range - w, at most 52 - range - (weight of one).
+ * and however tiers group them, and a masked sum is the same code. The precision of a round is
+ * chosen by the root and handed down, so that all parties round alike: with values up to 2^range
+ * and weights that sum up to 2^w there are min(50 - range, 62 - range - w) bits behind the point,
+ * 48 at most.
  *
  * Float tensors are summed so; integer and boolean tensors are not averaged: they are taken from
  * the base model (counters of steps have no mean), as the header of a strategy says. What does not
@@ -20,10 +20,11 @@
 struct fl_exact;
 
 struct fl_exact_precision {
-    unsigned bits;      /* after the point */
-    int64_t max_weight; /* of all updates together */
+    unsigned range_bits; /* values are at most 2^range_bits */
+    unsigned bits;       /* behind the point */
+    int64_t max_weight;  /* of all updates together */
 };
-/* For values of magnitude below 2^range_bits (at least 1) and this sum of weights. INVALID where
+/* For values of magnitude up to 2^range_bits (at least 1) and this sum of weights. INVALID where
  * fewer than 20 bits would be left. */
 int fl_exact_plan(unsigned range_bits, int64_t max_weight, struct fl_exact_precision *ret_precision,
                   struct fl_error *err);
@@ -40,7 +41,8 @@ int fl_exact_fold(struct fl_exact *exact, const struct fl_model *update, double 
                   int64_t weight, struct fl_error *err);
 /* What a tier hands up, as a model of I64 tensors with the float tensors' names; and taking it in.
  */
-struct fl_model *fl_exact_partial(const struct fl_exact *exact);
+int fl_exact_partial(const struct fl_exact *exact, struct fl_model **ret_partial,
+                     struct fl_error *err);
 int fl_exact_fold_partial(struct fl_exact *exact, const struct fl_model *partial, int64_t weight,
                           struct fl_error *err);
 int64_t fl_exact_weight(const struct fl_exact *exact);
@@ -49,9 +51,13 @@ int64_t fl_exact_weight(const struct fl_exact *exact);
 int fl_exact_mean(const struct fl_exact *exact, double divisor, struct fl_model *out,
                   struct fl_error *err);
 
+/* out = base + scale * (sum - factors * base), in double, rounded once. */
+int fl_exact_move(const struct fl_exact *exact, const struct fl_model *base, double factors,
+                  double scale, struct fl_model *out, struct fl_error *err);
+
 /* The same for single numbers (losses, norms): a sum of doubles that does not depend on order. */
 struct fl_exact_scalar {
-    __int128 high; /* fixed point, 2^-64 */
+    __int128 fixed; /* in units of 2^-64 */
     bool overflow;
 };
 void fl_exact_scalar_add(struct fl_exact_scalar *sum, double value);

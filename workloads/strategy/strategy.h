@@ -27,19 +27,21 @@ struct fl_strategy_options {
     double server_learning_rate, server_momentum, beta1, beta2, tau, q, trim_fraction, norm_bound;
     double local_learning_rate; /* QFedAvg's L = 1 / it */
     int64_t byzantine_learners, select_updates, max_iterations, buffer_size;
-    double max_share;      /* of one learner's examples in a round's sum; NAN: 1 */
-    const char *spill_dir; /* robust rules; NULL: memory */
-    size_t block_bytes;    /* robust rules: of all updates' blocks together; 0: 64 MiB */
+    bool any_number; /* Krum, MultiKrum, Bulyan: go on with fewer updates than they need to hold
+                        what they promise */
+    const char *spill_dir; /* robust rules: where updates wait; NULL: memory */
+    size_t block_bytes;    /* robust rules: of all updates' blocks together; 0: 32 MiB */
 };
 void fl_strategy_options_init(struct fl_strategy_options *options, const char *name);
 
 /* What a learner says of its update. */
 struct fl_update_facts {
-    const char *learner; /* robust rules sort by it, so that arrival does not matter */
-    int64_t examples;    /* > 0 */
-    int64_t steps;       /* local steps; FedNova */
-    double loss;         /* before training, on its data; QFedAvg. NAN: not said */
-    int64_t staleness;   /* rounds since its base model; FedBuff and late updates */
+    const char *learner;         /* robust rules sort by it, so that arrival does not matter */
+    int64_t examples;            /* > 0 */
+    int64_t steps;               /* local steps; FedNova */
+    double loss;                 /* before training, on its data; QFedAvg. NAN: not said */
+    int64_t staleness;           /* rounds since its base model; FedBuff and late updates */
+    const struct fl_model *base; /* what it started from; NULL: the round's */
 };
 
 /* INVALID: an unknown name, or a parameter out of its range, by name. */
@@ -51,9 +53,12 @@ const char *fl_strategy_name(const struct fl_strategy *strategy);
 bool fl_strategy_is_sum(const struct fl_strategy *strategy);
 int64_t fl_strategy_min_updates(const struct fl_strategy *strategy); /* Krum: 2f + 3 … */
 
-/* A round. `base` (referenced) is what learners started from. */
+/* A round. `base` (referenced) is what learners start from; a claim of more than `max_examples` (0:
+ * no bound) counts as that many. */
 int fl_strategy_begin(struct fl_strategy *strategy, struct fl_model *base,
-                      const struct fl_exact_precision *precision, struct fl_error *err);
+                      const struct fl_exact_precision *precision, int64_t max_examples,
+                      struct fl_error *err);
+/* All or nothing. Twice from one learner is a mistake of the caller's. */
 int fl_strategy_add(struct fl_strategy *strategy, const struct fl_model *update,
                     const struct fl_update_facts *facts, struct fl_error *err);
 /* Sums only: what this tier hands up (a model of I64 tensors; its notes carry the numbers), and

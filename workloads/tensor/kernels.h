@@ -7,12 +7,16 @@
 #ifndef FL_WORKLOADS_KERNELS_H
 #define FL_WORKLOADS_KERNELS_H
 
+#include "lib/error.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* BLAS with one thread, whatever the environment says. Once, in a program's beginning. */
-void fl_kernels_init(void);
+/* Takes up OpenBLAS, with one thread. Programs that compute call it once when they begin; those
+ * that do not stay free of its memory and threads. UNAVAILABLE where it is not installed. Without
+ * it the plain matrix product is used, which is right and slow. */
+int fl_kernels_init(struct fl_error *err);
 
 /* y += a * x */
 void fl_k_axpy(size_t n, float a, const float *x, float *y);
@@ -29,16 +33,17 @@ double fl_ref_distance2(size_t n, const float *x, const float *y);
 size_t fl_k_find_bad(size_t n, const float *x);
 size_t fl_ref_find_bad(size_t n, const float *x);
 
-/* sum[i] += weight * rint(factor * x[i] * 2^bits) in 64 bits. False, with sum unchanged, where a
- * value does not fit: |factor * x * 2^bits| * weight must be below 2^52. See exact.h. */
-bool fl_k_fold(size_t n, const float *x, double factor, unsigned bits, int64_t weight,
-               int64_t *sum);
-bool fl_ref_fold(size_t n, const float *x, double factor, unsigned bits, int64_t weight,
-                 int64_t *sum);
-/* sum[i] += add[i]; false, with sum unchanged, at an overflow. */
-bool fl_k_add_sums(size_t n, const int64_t *add, int64_t *sum);
-bool fl_ref_add_sums(size_t n, const int64_t *add, int64_t *sum);
-/* out[i] = sum[i] / (divisor * 2^bits), rounded once to float. */
+/* Exact sums (see workloads/strategy/exact.h): sum[i] += weight * rint(factor * x[i] * 2^bits), in
+ * whole numbers. False, with sum unchanged, where some |rint(…)| is above `limit` (below 2^51) or x
+ * has a NaN or an infinity; that weight * limit, added up, fits is the caller's to know. */
+bool fl_k_fold(size_t n, const float *x, double factor, unsigned bits, int64_t limit,
+               int64_t weight, int64_t *sum);
+bool fl_ref_fold(size_t n, const float *x, double factor, unsigned bits, int64_t limit,
+                 int64_t weight, int64_t *sum);
+/* sum[i] += add[i]; false, with sum unchanged, where one of them is above `limit` after it. */
+bool fl_k_add_sums(size_t n, const int64_t *add, int64_t limit, int64_t *sum);
+bool fl_ref_add_sums(size_t n, const int64_t *add, int64_t limit, int64_t *sum);
+/* out[i] = sum[i] / (divisor * 2^bits), in double, rounded once more to float. */
 void fl_k_unfold(size_t n, const int64_t *sum, double divisor, unsigned bits, float *out);
 void fl_ref_unfold(size_t n, const int64_t *sum, double divisor, unsigned bits, float *out);
 

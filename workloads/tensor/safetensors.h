@@ -8,10 +8,10 @@
 #ifndef FL_WORKLOADS_SAFETENSORS_H
 #define FL_WORKLOADS_SAFETENSORS_H
 
+#include "lib/digest.h"
 #include "workloads/tensor/tensor.h"
 
 #define FL_SAFETENSORS_HEADER_MAX ((size_t)16 * 1024 * 1024)
-#define FL_DIGEST_SIZE            72 /* "sha256:" and 64 hex digits and NUL */
 
 struct fl_model_limits {
     size_t max_bytes;   /* of the data; 0: 8 GiB */

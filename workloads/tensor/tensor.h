@@ -82,7 +82,12 @@ FL_DEFINE_CLEANUP(struct fl_model, fl_model_unref)
  * ordered as a file would be. INVALID for doubled names, negative sizes or what overflows. */
 int fl_model_create(const struct fl_tensor *tensors, size_t count, struct fl_model **ret_model,
                     struct fl_error *err);
-struct fl_model *fl_model_like(const struct fl_model *model, bool copy); /* zeroed, or a copy */
+/* Of the same form: zeroed, or a copy. UNAVAILABLE where there is no memory for it. */
+int fl_model_like(const struct fl_model *model, bool copy, struct fl_model **ret_model,
+                  struct fl_error *err);
+/* Notes, as long as one owns the model alone. */
+void fl_model_note(struct fl_model *model, const char *key, const char *value);
+const char *fl_model_get_note(const struct fl_model *model, const char *key);          /* or NULL */
 const struct fl_tensor *fl_model_find(const struct fl_model *model, const char *name); /* or NULL */
 /* Same names, types and shapes. INVALID says the first that differs: what a peer sent is named. */
 int fl_model_check_like(const struct fl_model *model, const struct fl_model *other,

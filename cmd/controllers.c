@@ -1,0 +1,383 @@
+#include "cmd/controllers.h"
+
+#include "cmd/identity.h"
+#include "controller/runtime/manager.h"
+#include "controller/source/seal.h"
+#include "controller/source/source.h"
+#include "lib/str.h"
+#include "lib/thread.h"
+#include "reconcilers/gitsync/gitsync.h"
+#include "reconcilers/orchestrator/orchestrator.h"
+#include "reconcilers/workload/local/local.h"
+#include "reconcilers/workload/workload.h"
+#include "reconcilers/workload/workload_log.h"
+
+#include <errno.h>
+
+#define SYSTEM_NAMESPACE FL_GITSYNC_SYSTEM_NAMESPACE
+#define LEASE_NAME       "flops-controller-manager"
+#define FIELD_MANAGER    "flops-up"
+#define TRIES            10 /* of what must be there before the loops begin */
+#define PAUSE_MS         500
+#define RESYNC_MS        (INT64_C(10) * 60 * 1000)
+
+struct fl_controllers {
+    const struct fl_controllers_options *options;
+    struct fl_arena *arena;
+    char *identity, *program;
+    struct fl_metric_registry *metrics;
+    struct fl_apiclient *client;
+    struct fl_orchestrators *orchestrators;
+    struct fl_workload_logs *logs;
+    struct fl_seal_keys *keys;
+    struct fl_gitsyncs *syncs;
+    struct fl_source *source;
+    struct fl_manager *manager;
+    struct fl_workload_controller *workloads;
+    struct fl_orchestrator_controller *orchestrator;
+    struct fl_thread *beginner, *stopper;
+    struct fl_lock *lock; /* the rest */
+    struct fl_signal *halted;
+    bool stopping;
+    struct fl_error failure;
+    fl_loop_fn *stopped;
+    void *stopped_user;
+};
+
+/* Loop thread. */
+static void tell_failure(void *user)
+{
+    struct fl_controllers *controllers = user;
+
+    controllers->options->failed(controllers->options->user, &controllers->failure);
+}
+
+static void fail(struct fl_controllers *controllers, const struct fl_error *err)
+{
+    fl_lock_take(controllers->lock);
+    controllers->failure = *err;
+    fl_lock_release(controllers->lock);
+    fl_loop_post(controllers->options->loop, tell_failure, controllers);
+}
+
+static void on_lost(void *user)
+{
+    struct fl_error err = {0};
+
+    (void)fl_error_set(&err, FL_E_UNAVAILABLE,
+                       "leadership is lost: another control plane has taken over");
+    fail(user, &err);
+}
+
+static int make_local(void *user, const char *name, fl_run_changed_fn *changed, void *changed_user,
+                      struct fl_orchestrator_driver **ret_driver, struct fl_error *err)
+{
+    struct fl_controllers *controllers = user;
+    const struct fl_local_options options = {
+        .env = controllers->options->env,
+        .data_dir = controllers->options->data_dir,
+        .program = controllers->program,
+        .changed = changed,
+        .changed_user = changed_user,
+    };
+
+    if (strcmp(name, FL_ORCHESTRATOR_LOCAL) != 0)
+        return fl_error_set(err, FL_E_INVALID,
+                            "there is one machine: the Orchestrator of type Local is \"%s\"",
+                            FL_ORCHESTRATOR_LOCAL);
+    return fl_local_create(&options, ret_driver, err);
+}
+
+static int unseal(void *user, json_t *secret, const char *ns, struct fl_error *err)
+{
+    return fl_seal_open(user, secret, ns, err);
+}
+
+/* Parts that need nobody else. */
+static int make_parts(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    int r = fl_identity_ensure(options->env, options->data_dir, &controllers->identity, err);
+
+    controllers->program = realpath("/proc/self/exe", NULL);
+    if (r == 0 && !controllers->program)
+        r = fl_error_errno(err, errno, "the program's own path");
+    if (r == 0)
+        r = fl_seal_keys_load(options->data_dir, &controllers->keys, err);
+    if (r < 0)
+        return r;
+    controllers->metrics = fl_metrics_registry_create();
+    controllers->orchestrators = fl_orchestrators_create();
+    fl_orchestrators_register(controllers->orchestrators, "Local", make_local, controllers);
+    controllers->logs = fl_workload_logs_create(options->loop, controllers->orchestrators);
+    return 0;
+}
+
+static int make_sources(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    const struct fl_gitsync_options syncs = {.unseal = unseal, .user = controllers->keys};
+    struct fl_source_options sources = {
+        .env = options->env,
+        .data_dir = options->data_dir,
+        .directories = &options->manifests,
+        .directory_count = options->manifests ? 1 : 0,
+        .changed = fl_gitsync_source_changed,
+    };
+    struct fl_source *dir = NULL, *git = NULL;
+    int r;
+
+    controllers->syncs = fl_gitsyncs_create(&syncs);
+    sources.user = controllers->syncs;
+    r = fl_source_dir_create(&sources, &dir, err);
+    if (r < 0)
+        return r;
+    r = fl_source_git_create(&sources, &git, err);
+    if (r < 0) {
+        dir->ops->destroy(dir);
+        return r;
+    }
+    controllers->source = fl_source_create_routed(dir, git);
+    return 0;
+}
+
+static int make_manager(struct fl_controllers *controllers, struct fl_apiserver *server,
+                        struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    struct fl_manager_options manager = {
+        .env = options->env,
+        .metrics = controllers->metrics,
+        .resync_ms = RESYNC_MS,
+        .identity = controllers->identity,
+        .lease_namespace = SYSTEM_NAMESPACE,
+        .lease_name = LEASE_NAME,
+        .lost = on_lost,
+        .lost_user = controllers,
+    };
+    int r;
+
+    controllers->client =
+        fl_apiclient_create_local(options->env, options->loop, options->store, server);
+    manager.client = controllers->client;
+    r = fl_manager_create(&manager, &controllers->manager, err);
+    if (r == 0)
+        r = fl_workload_controller_create(controllers->manager, controllers->orchestrators,
+                                          &controllers->workloads, err);
+    if (r == 0)
+        r = fl_orchestrator_controller_create(controllers->manager, controllers->orchestrators,
+                                              &controllers->orchestrator, err);
+    if (r == 0)
+        r = make_sources(controllers, err);
+    if (r < 0)
+        return r;
+    fl_gitsyncs_attach(controllers->syncs, controllers->manager, controllers->source);
+    return fl_manager_add(controllers->manager, &fl_gitsync_ops, controllers->syncs, err);
+}
+
+int fl_controllers_create(const struct fl_controllers_options *options,
+                          struct fl_controllers **ret_controllers, struct fl_error *err)
+{
+    struct fl_controllers *controllers = fl_calloc(1, sizeof(*controllers));
+    int r;
+
+    controllers->options = options;
+    controllers->arena = fl_arena_create();
+    controllers->lock = fl_lock_create();
+    controllers->halted = fl_signal_create();
+    r = make_parts(controllers, err);
+    if (r < 0) {
+        fl_controllers_destroy(controllers);
+        return r;
+    }
+    *ret_controllers = controllers;
+    return 0;
+}
+
+struct fl_apiserver_subresource fl_controllers_logs(struct fl_controllers *controllers)
+{
+    return fl_workload_logs_subresource(controllers->logs);
+}
+
+void fl_controllers_metrics(void *controllers, struct fl_buf *text)
+{
+    fl_metrics_registry_write(((struct fl_controllers *)controllers)->metrics, text);
+}
+
+/* Objects that exist by themselves */
+
+static int apply(struct fl_controllers *controllers, const struct fl_gvr *gvr, const json_t *object,
+                 struct fl_error *err)
+{
+    const struct fl_apply_options options = {.manager = FIELD_MANAGER, .force = true};
+
+    return fl_apiclient_apply(controllers->client, gvr, object, &options, NULL, err);
+}
+
+static int ensure_namespace(struct fl_controllers *controllers, const char *name,
+                            struct fl_error *err)
+{
+    FL_JSON object = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Namespace",
+                               "metadata", "name", name);
+
+    return apply(controllers, &fl_gvr_namespaces, object, err);
+}
+
+static int ensure_sealing_key(struct fl_controllers *controllers, struct fl_error *err)
+{
+    FL_JSON object = fl_seal_config_map(controllers->keys);
+
+    return apply(controllers, &fl_gvr_configmaps, object, err);
+}
+
+static int ensure_sync(struct fl_controllers *controllers, const char *name, json_t *spec,
+                       struct fl_error *err)
+{
+    FL_JSON object =
+        json_pack("{s:s, s:s, s:{s:s, s:s}, s:o}", "apiVersion", "flops.dev/v1alpha1", "kind",
+                  "GitSync", "metadata", "name", name, "namespace", SYSTEM_NAMESPACE, "spec", spec);
+    const struct fl_gvr gvr = fl_gvr_of(&fl_gitsync_type);
+
+    return apply(controllers, &gvr, object, err);
+}
+
+static int ensure_syncs(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    int r = 0;
+
+    if (options->manifests)
+        r = ensure_sync(controllers, "manifests",
+                        json_pack("{s:o, s:s}", "url", json_sprintf("dir://%s", options->manifests),
+                                  "targetNamespace", "default"),
+                        err);
+    if (r == 0 && options->git_url) {
+        json_t *spec =
+            json_pack("{s:s, s:s}", "url", options->git_url, "targetNamespace", "default");
+
+        if (options->git_branch)
+            (void)json_object_set_new(spec, "ref",
+                                      json_pack("{s:s}", "branch", options->git_branch));
+        fl_json_set_str(spec, "path", options->git_path);
+        r = ensure_sync(controllers, "git", spec, err);
+    }
+    return r;
+}
+
+static int ensure_objects(struct fl_controllers *controllers, struct fl_error *err)
+{
+    int r = ensure_namespace(controllers, SYSTEM_NAMESPACE, err);
+
+    if (r == 0)
+        r = ensure_namespace(controllers, FL_SEAL_NAMESPACE, err);
+    if (r == 0)
+        r = ensure_sealing_key(controllers, err);
+    if (r == 0)
+        r = fl_orchestrator_ensure_local(controllers->client, err);
+    return r < 0 ? r : ensure_syncs(controllers, err);
+}
+
+/* Begin and end */
+
+/* False when it is time to stop. */
+static bool pause_beginning(struct fl_controllers *controllers)
+{
+    FL_LOCKED(controllers->lock);
+    if (!controllers->stopping)
+        (void)fl_signal_wait(controllers->halted, controllers->lock, PAUSE_MS);
+    return !controllers->stopping;
+}
+
+static bool is_stopping(struct fl_controllers *controllers)
+{
+    FL_LOCKED(controllers->lock);
+    return controllers->stopping;
+}
+
+/* On a thread of its own: each call needs the loop to turn. */
+static void begin(void *user)
+{
+    struct fl_controllers *controllers = user;
+    struct fl_error err = {0};
+    int r = ensure_objects(controllers, &err);
+
+    for (int i = 1; r < 0 && fl_error_is_retryable(r) && i < TRIES; i++) {
+        if (!pause_beginning(controllers))
+            return;
+        r = ensure_objects(controllers, &err);
+    }
+    if (is_stopping(controllers))
+        return;
+    if (r == 0)
+        r = fl_manager_start(controllers->manager, &err);
+    if (r < 0) {
+        (void)fl_error_wrap(&err, "the control loops cannot begin");
+        fail(controllers, &err);
+    }
+}
+
+int fl_controllers_start(struct fl_controllers *controllers, struct fl_apiserver *server,
+                         struct fl_error *err)
+{
+    int r = make_manager(controllers, server, err);
+
+    return r < 0 ? r
+                 : fl_thread_start("flops-begin", begin, controllers, &controllers->beginner, err);
+}
+
+static void report_stopped(void *user)
+{
+    struct fl_controllers *controllers = user;
+
+    fl_thread_join(FL_TAKE(controllers->stopper));
+    controllers->stopped(controllers->stopped_user);
+}
+
+static void stop(void *user)
+{
+    struct fl_controllers *controllers = user;
+
+    fl_thread_join(FL_TAKE(controllers->beginner));
+    if (controllers->manager)
+        fl_manager_stop(controllers->manager);
+    fl_loop_post(controllers->options->loop, report_stopped, controllers);
+}
+
+void fl_controllers_stop(struct fl_controllers *controllers, fl_loop_fn *done, void *user)
+{
+    struct fl_error err = {0};
+
+    controllers->stopped = done;
+    controllers->stopped_user = user;
+    fl_lock_take(controllers->lock);
+    controllers->stopping = true;
+    fl_signal_all(controllers->halted);
+    fl_lock_release(controllers->lock);
+    if (fl_thread_start("flops-stop", stop, controllers, &controllers->stopper, &err) < 0) {
+        fl_log_error(controllers->options->env->log, "stop", FL_STR("error", err.msg));
+        done(user);
+    }
+}
+
+void fl_controllers_destroy(struct fl_controllers *controllers)
+{
+    if (!controllers)
+        return;
+    fl_manager_destroy(controllers->manager);
+    fl_workload_controller_destroy(controllers->workloads);
+    fl_orchestrator_controller_destroy(controllers->orchestrator);
+    if (controllers->source)
+        controllers->source->ops->destroy(controllers->source);
+    fl_gitsyncs_destroy(controllers->syncs);
+    fl_apiclient_destroy(controllers->client);
+    fl_workload_logs_destroy(controllers->logs);
+    fl_orchestrators_destroy(controllers->orchestrators);
+    fl_seal_keys_destroy(controllers->keys);
+    fl_metrics_registry_destroy(controllers->metrics);
+    fl_signal_destroy(controllers->halted);
+    fl_lock_destroy(controllers->lock);
+    free(controllers->identity);
+    free(controllers->program);
+    fl_arena_destroy(controllers->arena);
+    free(controllers);
+}

@@ -1,0 +1,70 @@
+#include "lib/digest.h"
+
+#include "lib/str.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+/* cmocka wants these first */
+#include <cmocka.h>
+
+/* FIPS 180-4's own examples. */
+static const struct {
+    const char *text, *digest;
+} vectors[] = {
+    {"", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+    {"abc", "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+    {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+     "sha256:248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+};
+
+static void known_texts(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(vectors); i++) {
+        char out[FL_DIGEST_SIZE];
+
+        fl_digest_of(vectors[i].text, strlen(vectors[i].text), out);
+        assert_string_equal(out, vectors[i].digest);
+        assert_true(fl_digest_is_valid(out));
+    }
+}
+
+static void pieces_are_the_whole(void **state)
+{
+    FL_CLEANUP(fl_sha256_destroyp) struct fl_sha256 *hash = fl_sha256_create();
+    char out[FL_DIGEST_SIZE];
+
+    (void)state;
+    for (int again = 0; again < 2; again++) { /* it begins anew by itself */
+        fl_sha256_add(hash, "a", 1);
+        fl_sha256_add(hash, "bc", 2);
+        fl_sha256_end_text(hash, out);
+        assert_string_equal(out, vectors[1].digest);
+    }
+}
+
+static void what_is_no_digest(void **state)
+{
+    char text[FL_DIGEST_SIZE + 1];
+
+    (void)state;
+    assert_false(fl_digest_is_valid(NULL));
+    assert_false(fl_digest_is_valid("sha256:"));
+    (void)strcpy(text, vectors[0].digest);
+    text[20] = 'G';
+    assert_false(fl_digest_is_valid(text));
+    (void)strcpy(text, vectors[0].digest);
+    text[71] = 'a', text[72] = '\0';
+    assert_false(fl_digest_is_valid(text));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(known_texts),
+        cmocka_unit_test(pieces_are_the_whole),
+        cmocka_unit_test(what_is_no_digest),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,205 @@
+/* For tests of orchestrators: what a driver must give so that the contract can be tried on it, and
+ * a fixture that plays one control plane after another in front of one world. */
+#ifndef FL_RECONCILERS_ORCHESTRATOR_TESTING_H
+#define FL_RECONCILERS_ORCHESTRATOR_TESTING_H
+
+#include "reconcilers/workload/orchestrator_driver.h"
+
+#include "lib/str.h"
+#include "lib/thread.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+/* cmocka wants the four above first */
+#include <cmocka.h>
+
+/* What the test's programs do. */
+enum behaviour {
+    RUNS,      /* until it is told to end: with 0 */
+    EXITS_0,   /* at once */
+    EXITS_7,   /* at once */
+    CRASHES,   /* at once, with SIGSEGV */
+    IGNORES,   /* the stop signal, for ever */
+    PRINTS,    /* "line 1" … "line 20", and runs */
+    CANNOT_BE, /* it does not come up */
+};
+
+struct harness {
+    const char *name;
+    /* A new world without runs, and its end: nothing of it is left after that. */
+    void *(*begin)(void);
+    void (*end)(void *world);
+    /* A control plane begins; it ends by the driver's destroy. */
+    struct fl_orchestrator_driver *(*open)(void *world, fl_run_changed_fn *changed, void *user);
+    /* Fills in image or process. */
+    void (*behave)(void *world, struct fl_arena *arena, enum behaviour behaviour,
+                   struct fl_workload_spec *spec);
+    void (*let_pass)(void *world); /* a moment */
+    unsigned patience;             /* how many moments anything may take */
+};
+
+struct change {
+    struct fl_lock *lock;
+    unsigned count;
+    char ns[64], name[64];
+};
+
+struct fixture {
+    const struct harness *harness;
+    void *world;
+    struct fl_arena *arena;
+    struct fl_orchestrator_driver *driver;
+    struct change change;
+};
+
+static inline void on_change(void *user, const char *ns, const char *name)
+{
+    struct change *change = user;
+    FL_LOCKED(change->lock);
+
+    if (!name)
+        return;
+    change->count++;
+    (void)snprintf(change->ns, sizeof(change->ns), "%s", ns);
+    (void)snprintf(change->name, sizeof(change->name), "%s", name);
+}
+
+static inline void fixture_open(struct fixture *f)
+{
+    struct fl_orchestrator_spec spec = {.type = FL_ORCHESTRATOR_TYPE_LOCAL};
+    struct fl_error err = {0};
+
+    f->driver = f->harness->open(f->world, on_change, &f->change);
+    assert_non_null(f->driver);
+    if (f->driver->ops->configure(f->driver, &spec, &err) < 0)
+        fail_msg("configure: %s", err.msg);
+}
+
+static inline void fixture_init(struct fixture *f, const struct harness *harness)
+{
+    *f = (struct fixture){.harness = harness, .arena = fl_arena_create()};
+    f->change.lock = fl_lock_create();
+    f->world = harness->begin();
+    fixture_open(f);
+}
+
+/* The control plane ends and begins anew. */
+static inline void fixture_restart(struct fixture *f)
+{
+    f->driver->ops->destroy(f->driver);
+    fixture_open(f);
+}
+
+static inline void fixture_finish(struct fixture *f)
+{
+    f->driver->ops->destroy(f->driver);
+    f->harness->end(f->world);
+    fl_arena_destroy(f->arena);
+    fl_lock_destroy(f->change.lock);
+}
+
+/* A spec with the defaults that matter. */
+static inline struct fl_run_spec a_run(struct fixture *f, enum behaviour behaviour, int64_t index,
+                                       int64_t number)
+{
+    struct fl_workload_spec *spec = fl_new(f->arena, struct fl_workload_spec);
+
+    spec->stop_signal = FL_WORKLOAD_STOP_SIGNAL_SIGTERM;
+    spec->grace_period = "30s";
+    f->harness->behave(f->world, f->arena, behaviour, spec);
+    return (struct fl_run_spec){
+        .id = {.workload_uid = "uid-1", .index = index},
+        .number = number,
+        .spec_hash = "hash-1",
+        .ns = "default",
+        .name = "one",
+        .cluster = "local",
+        .node = "node",
+        .spec = spec,
+    };
+}
+
+/* What is known of the instance; state 0: nothing. */
+static inline struct fl_run look(struct fixture *f, const struct fl_run_id *id)
+{
+    struct fl_run_list list = {0};
+    struct fl_error err = {0};
+
+    if (f->driver->ops->observe(f->driver, id->workload_uid, f->arena, &list, &err) < 0)
+        fail_msg("observe: %s", err.msg);
+    for (size_t i = 0; i < list.count; i++)
+        if (list.items[i].index == id->index)
+            return list.items[i];
+    return (struct fl_run){0};
+}
+
+static inline struct fl_run wait_for_state(struct fixture *f, const struct fl_run_id *id,
+                                           enum fl_run_state state)
+{
+    struct fl_run run = {0};
+
+    for (unsigned i = 0; i < f->harness->patience; i++) {
+        run = look(f, id);
+        if (run.state == state)
+            return run;
+        f->harness->let_pass(f->world);
+    }
+    fail_msg("instance %" PRId64 " is in state %d (%s: %s), not %d", id->index, run.state,
+             fl_str_or(run.exit.reason, ""), fl_str_or(run.exit.message, ""), state);
+    return run;
+}
+
+static inline struct fl_run wait_until_ready(struct fixture *f, const struct fl_run_id *id)
+{
+    struct fl_run run = {0};
+
+    for (unsigned i = 0; i < f->harness->patience; i++) {
+        run = look(f, id);
+        if (run.ready)
+            return run;
+        f->harness->let_pass(f->world);
+    }
+    fail_msg("instance %" PRId64 " is not ready, in state %d (%s: %s; %s)", id->index, run.state,
+             fl_str_or(run.exit.reason, ""), fl_str_or(run.exit.message, ""),
+             fl_str_or(run.message, ""));
+    return run;
+}
+
+/* The result of the call, and its text where it failed. */
+static inline int start(struct fixture *f, const struct fl_run_spec *run)
+{
+    struct fl_error err = {0};
+    int r = f->driver->ops->start(f->driver, run, &err);
+
+    assert_true(r <= 0);
+    assert_true(r == 0 || (r == err.code && err.msg[0]));
+    return r;
+}
+
+static inline int stop(struct fixture *f, const struct fl_run_id *id, int64_t grace_ms,
+                       const char *reason)
+{
+    return f->driver->ops->stop(f->driver, id, grace_ms, reason, NULL);
+}
+
+static inline int forget(struct fixture *f, const struct fl_run_id *id)
+{
+    return f->driver->ops->remove(f->driver, id, NULL);
+}
+
+static inline bool knows(struct fixture *f, const char *uid)
+{
+    struct fl_string_list uids = {0};
+
+    assert_int_equal(f->driver->ops->workloads(f->driver, f->arena, &uids, NULL), 0);
+    for (size_t i = 0; i < uids.count; i++)
+        if (strcmp(uids.items[i], uid) == 0)
+            return true;
+    return false;
+}
+
+#endif
