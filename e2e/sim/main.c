@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct sim_scenario *const scenarios[] = {&sim_toy, &sim_toy_pair};
+static const struct sim_scenario *const scenarios[] = {&sim_toy, &sim_toy_pair, &sim_workload};
 
 enum {
     OPT_SEED = 256,

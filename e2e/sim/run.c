@@ -5,8 +5,10 @@
 #include <inttypes.h>
 
 #define CHOICES_MAX     64
-#define CALM_ROUNDS_MAX 3000 /* at one instant */
+#define ROUND_MS        20 /* what a round takes: who does not rest meets its back-off's end */
+#define CALM_ROUNDS_MAX 3000
 #define PASSES_MAX      6000
+#define BEATS_MAX       40  /* while nothing is to be done */
 #define EVENTS_MAX      150 /* Event objects that a run may leave */
 
 struct choice {
@@ -267,8 +269,9 @@ static void do_what_is_due(struct sim *sim)
     int rounds = 0;
 
     while (calm_round(sim)) {
+        sim_advance(sim, ROUND_MS);
         if (++rounds > CALM_ROUNDS_MAX || sim->passes > PASSES_MAX)
-            sim_fail(sim, "livelock", "after %d rounds at one time and %" PRIu64 " passes", rounds,
+            sim_fail(sim, "livelock", "after %d rounds without rest and %" PRIu64 " passes", rounds,
                      sim->passes);
     }
 }
@@ -346,6 +349,8 @@ static void stay_at_rest(struct sim *sim)
         sim->scenario->touch(sim, sim->processes[slot]);
     stay_for(sim, sim->scenario->idle_ms);
     sim->idle = false;
+    if (sim->beats > BEATS_MAX)
+        sim_fail(sim, "idle-write", "%u writes only to tell that somebody is there", sim->beats);
     if (sim->scenario->actions(sim) != actions)
         sim_fail(sim, "idle-actions", "drivers did something in passes that had nothing to do");
 }

@@ -73,7 +73,9 @@ struct sim_scenario {
     const struct fl_gvr *const *caches; /* of the managers, ended by NULL: pumped one by one */
     unsigned turns, edits;              /* of the busy phase; about */
     int64_t patience_ms;                /* virtual time to come to rest in */
-    int64_t idle_ms;                    /* how long nothing must be written then */
+    int64_t idle_ms;                    /* how long nothing must be written then, */
+    const char *const
+        *beats; /* but these, seldom: what tells that somebody was there; may be NULL */
 
     void *(*create)(struct sim *sim); /* the scenario's own world */
     void (*destroy)(void *world);
@@ -96,7 +98,7 @@ struct sim_scenario {
     bool (*nothing_left)(struct sim *sim, struct fl_buf *why);
 };
 
-extern const struct sim_scenario sim_toy, sim_toy_pair;
+extern const struct sim_scenario sim_toy, sim_toy_pair, sim_workload;
 
 struct sim_options {
     uint64_t seed;
@@ -138,6 +140,7 @@ struct sim {
     struct sim_process *turned; /* whose pass is under way */
     bool busy;                  /* faults and edits are on */
     bool idle;                  /* nothing is to be written */
+    unsigned beats;             /* written meanwhile */
     unsigned edits_left;
     int64_t began_ms;
     uint64_t turn, calls, passes;
