@@ -187,7 +187,7 @@ static void add_of_process(struct sim *sim, struct choices *choices, struct sim_
     add(choices, sim_is_odd(sim) ? 2 : 0, turn_kill, process, 0);
     add(choices, sim_is_odd(sim) && sim->scenario->processes == 1 ? 1 : 0, turn_kill_all, process,
         0);
-    add(choices, 1, turn_clock, process, 0);
+    add(choices, !sim->scenario->one_clock, turn_clock, process, 0);
 }
 
 static void take_turn(struct sim *sim)

@@ -71,6 +71,7 @@ struct sim_scenario {
     unsigned processes;                 /* 1, or 2 that contend for a lease */
     const char *const *definitions;     /* CustomResourceDefinitions beyond the product's own */
     const struct fl_gvr *const *caches; /* of the managers, ended by NULL: pumped one by one */
+    bool one_clock;                     /* machines and the world outside tell the same time */
     unsigned turns, edits;              /* of the busy phase; about */
     int64_t patience_ms;                /* virtual time to come to rest in */
     int64_t idle_ms;                    /* how long nothing must be written then, */

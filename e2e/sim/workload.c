@@ -11,12 +11,13 @@
 
 #define NS        "default"
 #define FINALIZER "flops.dev/workload"
+#define NODES     2
 
 static const struct fl_gvr workloads = {"flops.dev", "v1alpha1", "workloads", true};
 static const struct fl_gvr orchestrators = {"flops.dev", "v1alpha1", "orchestrators", false};
 static const struct fl_gvr *const caches[] = {&workloads, &orchestrators, NULL};
 static const char *const names[] = {"ann", "bob"};
-static const char *const nodes[] = {"a", "b"};
+static const char *const nodes[NODES] = {"a", "b"};
 static const char *const works[] = {"sow", "reap"};
 
 static const char *const beats[] = {"orchestrators.flops.dev", "edgenodes.flops.dev",
@@ -26,6 +27,7 @@ struct place {
     struct sim *sim;
     struct fl_fake_world *world;
     struct fl_map *works; /* "uid/index" → what its last run was told to do */
+    bool lost[NODES];
     unsigned ends_left;
     enum sim_fault fault; /* of the driver's call under way */
 };
@@ -249,15 +251,26 @@ static void end_some_run(struct sim *sim, struct place *place)
     place->ends_left--;
 }
 
+static void set_there(struct place *place, size_t node, bool there)
+{
+    if (there && place->lost[node])
+        put_node(place, nodes[node]);
+    else if (!there && !place->lost[node])
+        fl_fake_world_remove_node(place->world, nodes[node]);
+    place->lost[node] = !there;
+}
+
 static void disturb(struct sim *sim, struct place *place)
 {
-    const char *node = any(sim, nodes, FL_COUNT_OF(nodes));
+    size_t i = sim_below(sim, NODES);
+    const char *node = nodes[i];
     bool good = sim_chance(sim, 60);
 
     switch (sim_below(sim, 6)) {
     case 0:
         sim_trace(sim, "node %s is %s", node, good ? "ready" : "not ready");
-        fl_fake_world_set_ready(place->world, node, good);
+        if (!place->lost[i])
+            fl_fake_world_set_ready(place->world, node, good);
         break;
     case 1:
         sim_trace(sim, "the orchestrator is %s", good ? "reachable" : "not reachable");
@@ -265,10 +278,7 @@ static void disturb(struct sim *sim, struct place *place)
         break;
     case 2:
         sim_trace(sim, "node %s is %s", node, good ? "there" : "lost");
-        if (good)
-            put_node(place, node);
-        else
-            fl_fake_world_remove_node(place->world, node);
+        set_there(place, i, good);
         break;
     default:
         end_some_run(sim, place);
@@ -299,7 +309,7 @@ static void calm(struct sim *sim)
 
     fl_fake_world_set_reachable(place->world, true);
     for (size_t i = 0; i < FL_COUNT_OF(nodes); i++) {
-        put_node(place, nodes[i]);
+        set_there(place, i, true);
         fl_fake_world_set_ready(place->world, nodes[i], true);
     }
 }
@@ -372,8 +382,9 @@ static bool workload_right(struct sim *sim, const json_t *workload, struct fl_bu
     if (survey.orphans)
         return false;
     if (survey.living != wanted || survey.right != wanted)
-        return sim_wrong(why, "%s: %zu runs live, %zu of them right, not %zu", name, survey.living,
-                         survey.right, wanted);
+        return sim_wrong(why, "%s: %zu runs live, %zu of them right, not %zu (%s)", name,
+                         survey.living, survey.right, wanted,
+                         fl_str_or(fl_json_str(sim_condition(workload, "Ready"), "message"), ""));
     if (!suspended && fl_json_int(workload, "status.replicas.ready", 0) != (int64_t)wanted)
         return sim_wrong(why, "%s: status tells of %" PRId64 " ready", name,
                          fl_json_int(workload, "status.replicas.ready", 0));
@@ -432,6 +443,7 @@ static bool nothing_left(struct sim *sim, struct fl_buf *why)
 const struct sim_scenario sim_workload = {
     .name = "workload",
     .processes = 1,
+    .one_clock = true,
     .caches = caches,
     .turns = 160,
     .edits = 12,
