@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct sim_scenario *const scenarios[] = {&sim_toy, &sim_toy_pair, &sim_workload};
+static const struct sim_scenario *const scenarios[] = {&sim_toy, &sim_toy_pair, &sim_workload,
+                                                       &sim_gitsync};
 
 enum {
     OPT_SEED = 256,

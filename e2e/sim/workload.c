@@ -403,6 +403,8 @@ static bool converged(struct sim *sim, struct fl_buf *why)
             return false;
     }
     fl_fake_world_each(place->world, look_at, &survey);
+    if (fl_fake_world_next_due_ms(place->world) != INT64_MAX)
+        return sim_wrong(why, "the orchestrator has not come to rest");
     return !survey.orphans;
 }
 
