@@ -415,6 +415,7 @@ const struct sim_scenario sim_gitsync = {
     .turns = 150,
     .edits = 12,
     .patience_ms = 3 * 60 * 60 * 1000,
+    .settle_ms = 3 * 60 * 1000, /* status.objects: the next try finds all unchanged */
     .idle_ms = 12 * 60 * 1000,
     .create = create,
     .destroy = destroy,

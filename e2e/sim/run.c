@@ -400,8 +400,11 @@ void sim_run(struct sim *sim, const struct sim_options *options)
     begin(sim, options);
     be_busy(sim, scenario->turns, scenario->edits);
     calm(sim);
-    if (come_to_rest(sim, scenario->converged, "converged"))
+    if (come_to_rest(sim, scenario->converged, "converged")) {
+        stay_for(sim, scenario->settle_ms);
         stay_at_rest(sim);
+        (void)come_to_rest(sim, scenario->converged, "stays");
+    }
     if (!sim->result.failed) {
         sim_trace(sim, "everything is deleted");
         scenario->remove_all(sim);

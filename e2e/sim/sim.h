@@ -74,6 +74,7 @@ struct sim_scenario {
     bool one_clock;                     /* machines and the world outside tell the same time */
     unsigned turns, edits;              /* of the busy phase; about */
     int64_t patience_ms;                /* virtual time to come to rest in */
+    int64_t settle_ms;                  /* how long it may still tell of what it did */
     int64_t idle_ms;                    /* how long nothing must be written then, */
     const char *const
         *beats; /* but these, seldom: what tells that somebody was there; may be NULL */
