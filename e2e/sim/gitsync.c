@@ -15,9 +15,10 @@
 #define SIGNER                                                                                     \
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI"                                                        \
     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA alice"
-#define FOREIGN "g-foreign"
-#define MAPS    4
-#define HISTORY 32
+#define FOREIGN  "g-foreign"
+#define MAPS     4
+#define HISTORY  32
+#define UIDS_MAX 32
 
 static const struct fl_gvr gitsyncs = {"flops.dev", "v1alpha1", "gitsyncs", true};
 static const struct fl_gvr *const caches[] = {&gitsyncs, NULL};
@@ -35,6 +36,8 @@ struct forge {
     size_t count;
     struct revision head;
     bool is_signed;
+    char uids[UIDS_MAX][40]; /* of the GitSyncs that there were */
+    size_t uid_count;
 };
 
 /* A process's door to the source: with faults. */
@@ -49,6 +52,14 @@ struct kinds {
     struct fl_gitsyncs *syncs;
 };
 
+/* What the call came to, unless the fault says otherwise. */
+static int answer(enum sim_fault fault, int r, struct fl_error *err)
+{
+    int fault_code = sim_fault_error(fault, err);
+
+    return fault_code < 0 ? fault_code : r;
+}
+
 static int fetch(struct fl_source *self, const char *key, const struct fl_source_request *request,
                  uint64_t *ret_ticket, struct fl_error *err)
 {
@@ -59,7 +70,7 @@ static int fetch(struct fl_source *self, const char *key, const struct fl_source
     if (sim_takes_place(fault))
         r = door->inner->ops->fetch(door->inner, key, request, ret_ticket, err);
     sim_call_done(door->process, fault);
-    return sim_fault_error(fault, err) < 0 ? err->code : r;
+    return answer(fault, r, err);
 }
 
 static int observe(struct fl_source *self, const char *key, struct fl_arena *arena,
@@ -69,8 +80,8 @@ static int observe(struct fl_source *self, const char *key, struct fl_arena *are
     enum sim_fault fault = sim_call(door->process, SIM_CALL_DRIVER_READ, "observe");
 
     sim_call_done(door->process, fault);
-    if (sim_fault_error(fault, err) < 0)
-        return err->code;
+    if (answer(fault, 0, err) < 0)
+        return answer(fault, 0, err);
     return door->inner->ops->observe(door->inner, key, arena, ret_result, err);
 }
 
@@ -83,7 +94,7 @@ static int forget(struct fl_source *self, const char *key, struct fl_error *err)
     if (sim_takes_place(fault))
         r = door->inner->ops->forget(door->inner, key, err);
     sim_call_done(door->process, fault);
-    return sim_fault_error(fault, err) < 0 ? err->code : r;
+    return answer(fault, r, err);
 }
 
 static void leave_open(struct fl_source *self)
@@ -210,6 +221,16 @@ static void leave(struct sim_process *process)
 
 /* Users. */
 
+static void note_uid(struct sim *sim)
+{
+    struct forge *forge = sim->world;
+    FL_JSON sync = sim_get(sim, &gitsyncs, NS, NAME);
+
+    if (sync && forge->uid_count < UIDS_MAX)
+        (void)snprintf(forge->uids[forge->uid_count++], sizeof(forge->uids[0]), "%s",
+                       fl_json_str(sync, "metadata.uid"));
+}
+
 static void make(struct sim *sim)
 {
     sim_trace(sim, "user: %s is made", NAME);
@@ -219,6 +240,7 @@ static void make(struct sim *sim)
                          "namespace", NS, "spec", "url", URL, "interval", "1m", "onError",
                          sim_chance(sim, 50) ? "ApplyRest" : "ApplyNothing", "verify",
                          "allowedSigners", SIGNER));
+    note_uid(sim);
 }
 
 static void meddle(struct sim *sim)
@@ -403,8 +425,14 @@ static void remove_all(struct sim *sim)
 
 static bool nothing_left(struct sim *sim, struct fl_buf *why)
 {
+    const struct forge *forge = sim->world;
+
     if (fl_store_count(sim->store, "gitsyncs.flops.dev"))
         return sim_wrong(why, "the GitSync is left");
+    for (size_t i = 0; i < forge->uid_count; i++) {
+        if (fl_source_fake_knows(forge->fake, forge->uids[i]))
+            return sim_wrong(why, "what was fetched for %s is left", forge->uids[i]);
+    }
     return maps_right(sim, false, why);
 }
 
