@@ -114,7 +114,7 @@ static void run(struct fl_sync *sync, struct held *held, const struct fl_applyse
 
 /* What is decided here must not be decided on an old state: the inventory of an older one may lack
  * what a newer one has. */
-static int check_newest(struct fl_sync *sync, struct fl_error *err)
+int fl_sync_check_newest(struct fl_sync *sync, struct fl_error *err)
 {
     struct fl_gvr gvr = fl_gvr_of(&fl_gitsync_type);
     FL_JSON live = NULL;
@@ -261,7 +261,7 @@ static int apply_snapshot(struct fl_sync *sync, struct fl_snapshot *snapshot, bo
         *ret_good = cannot_plan(sync, &why);
         return 0;
     }
-    r = check_newest(sync, err);
+    r = fl_sync_check_newest(sync, err);
     if (r == 0)
         r = fl_sync_ensure_rights(sync, err);
     if (r < 0)
