@@ -98,16 +98,39 @@ static void judge_by_clock(struct sim_process *process, json_t *lease)
         (void)json_object_set_new(spec, "holderIdentity", json_string(""));
 }
 
+/* Planted: what was read is no precondition any more. */
+static struct fl_bytes *without_preconditions(const struct fl_api_call *call)
+{
+    FL_JSON body = NULL;
+    json_t *meta;
+
+    if (!fl_streq(call->method, "PATCH") || !fl_str_has_suffix(call->target, "/status") ||
+        fl_json_parse(call->body, call->body_len, NULL, NULL, NULL, &body, NULL) < 0)
+        return NULL;
+    meta = json_object_get(body, "metadata");
+    (void)json_object_del(meta, "uid");
+    (void)json_object_del(meta, "resourceVersion");
+    return fl_json_to_bytes(body);
+}
+
 static int forward(struct driver *driver, const struct fl_api_user *user,
                    const struct fl_api_call *call, int *ret_status, struct fl_bytes **ret_body)
 {
     struct sim *sim = driver->process->sim;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
+    struct fl_api_call sent = *call;
     struct fl_error err = {0};
     json_t *value = NULL;
     int r;
 
+    if (sim_planted(sim, "blind-status"))
+        body = without_preconditions(call);
+    if (body) {
+        sent.body = body->data;
+        sent.body_len = body->len;
+    }
     sim->acting = driver->process;
-    r = fl_apiclient_call(as_user(driver, user), call, &value, &err);
+    r = fl_apiclient_call(as_user(driver, user), &sent, &value, &err);
     sim->acting = NULL;
     if (r < 0)
         return answer_with_status(&err, ret_status, ret_body);
@@ -167,7 +190,7 @@ static uint64_t how_old(struct sim *sim, uint64_t seen)
 {
     uint64_t now = fl_store_revision(sim->store), back;
 
-    if (!sim_is_odd(sim) || now <= seen || !sim_chance(sim, 30))
+    if (!sim_is_odd(sim) || now <= seen || !sim_chance(sim, 40))
         return 0;
     back = now - sim_below(sim, OLD_REVISIONS);
     return back < now && back >= seen && back > sim->first_revision ? back : 0;
@@ -219,6 +242,7 @@ static int watch(void *self, const struct fl_gvr *gvr, const char *ns, uint64_t 
 {
     struct sim_process *process = ((struct driver *)self)->process;
     struct sim_watch *watch = fl_calloc(1, sizeof(*watch));
+    bool behind = revision < fl_store_revision(process->sim->store);
     char what[128];
     enum sim_fault fault;
     int r;
@@ -236,7 +260,7 @@ static int watch(void *self, const struct fl_gvr *gvr, const char *ns, uint64_t 
         free(watch);
         return r;
     }
-    watch->held = sim_is_odd(process->sim) && sim_chance(process->sim, 20);
+    watch->held = sim_is_odd(process->sim) && sim_chance(process->sim, behind ? 60 : 10);
     watch->next = process->watches;
     process->watches = watch;
     *ret_watch = watch;

@@ -48,6 +48,7 @@ struct door {
 };
 
 struct kinds {
+    struct fl_kind_ops ops;
     struct door door;
     struct fl_gitsyncs *syncs;
 };
@@ -193,6 +194,15 @@ static void destroy(void *world)
     free(forge);
 }
 
+/* Planted. */
+static int end_at_once(struct fl_reconcile *rc, void *object, struct fl_error *err)
+{
+    (void)rc;
+    (void)object;
+    (void)err;
+    return FL_STEP_DONE;
+}
+
 static int join(struct sim_process *process, struct fl_error *err)
 {
     static const struct fl_gitsync_options options = {.local_everywhere = false};
@@ -205,7 +215,10 @@ static int join(struct sim_process *process, struct fl_error *err)
     kinds->syncs = fl_gitsyncs_create(&options);
     fl_source_fake_on_change(forge->fake, fl_gitsync_source_changed, kinds->syncs);
     fl_gitsyncs_attach(kinds->syncs, process->manager, &kinds->door.base);
-    return fl_manager_add(process->manager, &fl_gitsync_ops, kinds->syncs, err);
+    kinds->ops = fl_gitsync_ops;
+    if (sim_planted(process->sim, "sync-finalizer-early"))
+        kinds->ops.finalize = end_at_once;
+    return fl_manager_add(process->manager, &kinds->ops, kinds->syncs, err);
 }
 
 static void leave(struct sim_process *process)

@@ -17,5 +17,7 @@ const struct sim_bug sim_bugs[] = {
     {"double-start", "a lost answer is taken for a failure", &sim_toy},
     {"status-every-pass", "status is written in each pass", &sim_toy},
     {"lease-by-clock", "another's time stamp is judged by the own clock", &sim_toy_pair},
+    {"blind-status", "status is written whatever was read", &sim_workload},
+    {"sync-finalizer-early", "the finalizer goes before what was applied", &sim_gitsync},
 };
 const size_t sim_bug_count = FL_COUNT_OF(sim_bugs);

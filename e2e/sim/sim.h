@@ -114,6 +114,7 @@ struct sim_options {
 
 struct sim_result {
     bool failed;
+    bool is_no_oracle; /* the run itself broke or hung */
     char oracle[40];
     uint64_t calls, turns, passes, trace_hash;
     int64_t virtual_ms;
