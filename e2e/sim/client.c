@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #define USERS_MAX     16
-#define OLD_REVISIONS 50 /* how far behind an old list can be */
+#define OLD_REVISIONS 30 /* how far behind an old list can be */
 
 struct sim_watch {
     struct sim_process *process;

@@ -170,7 +170,7 @@ int main(int argc, char **argv)
     if (optind < argc)
         return usage("unknown argument", argv[optind]);
     if (arguments.proof)
-        return !sim_proof(arguments.first_seed, arguments.jobs);
+        return !sim_proof(arguments.first_seed, arguments.jobs, arguments.replay.planted);
     if (arguments.replay.seed && !arguments.scenario)
         return usage("--seed needs --scenario", NULL);
     if (arguments.replay.seed)

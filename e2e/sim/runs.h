@@ -24,7 +24,7 @@ void sim_points(const struct sim_scenario *scenario, const struct sim_faults *fa
 /* Some seeds twice: the same trace. */
 void sim_determinism(const struct sim_scenario *scenario, uint64_t first_seed, unsigned jobs,
                      struct sim_tally *tally);
-/* Each planted bug is found, by a seed or a crash point. */
-bool sim_proof(uint64_t first_seed, unsigned jobs);
+/* Each planted bug (or only this one) is found, by a seed or a fault at some call. */
+bool sim_proof(uint64_t first_seed, unsigned jobs, const char *only);
 
 #endif

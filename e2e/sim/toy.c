@@ -10,7 +10,7 @@
 static const struct fl_gvr broods = {"sim.dev", "v1", "broods", true};
 static const struct fl_gvr chicks = {"sim.dev", "v1", "chicks", true};
 static const struct fl_gvr *const caches[] = {&broods, &chicks, NULL};
-static const char *const names[] = {"ann", "bob"};
+static const char *const names[] = {"ann", "bob", "cid"};
 static const char *const payloads[] = {"red", "green", "blue"};
 static const char *const map_ends[] = {"a", "b", "c"};
 

@@ -464,7 +464,7 @@ static const struct fl_kind_ops ops = {
     .wakes = {{.gvr = {"sim.dev", "v1", "chicks", true}}},
     .is_suspended = is_suspended,
     .suspend = suspend,
-    .steps = {ensure_chicks, check_fresh, sweep, plan_maps, ensure_maps, ensure_thing},
+    .steps = {ensure_chicks, sweep, check_fresh, plan_maps, ensure_maps, ensure_thing},
     .finalize = finalize,
 };
 

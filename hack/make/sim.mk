@@ -21,7 +21,7 @@ sim: $(SIM) ## the control plane in virtual time (SCENARIO= SEED= RUNS= CRASH_PO
 
 .PHONY: sim-proof
 sim-proof: $(SIM) ## planted bugs, each of which the simulation must find
-	@$(SIM) --jobs $(SIM_JOBS) --proof
+	@$(SIM) --jobs $(SIM_JOBS) --proof $(if $(PLANTED),--planted $(PLANTED))
 
 .PHONY: sim-nightly
 sim-nightly: $(SIM) ## the same as sim, much more of it
