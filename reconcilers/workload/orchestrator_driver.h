@@ -207,6 +207,9 @@ struct fl_orchestrator_driver {
     const struct fl_orchestrator_ops *ops;
 };
 
+/* What one instance asks for; 0: nothing said. */
+struct fl_node_capacity fl_workload_needs(const struct fl_workload_spec *spec);
+
 /* INVALID for a table that lacks a must. */
 int fl_orchestrator_check(const struct fl_orchestrator_ops *ops, struct fl_error *err);
 

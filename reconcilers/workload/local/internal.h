@@ -102,6 +102,7 @@ struct fl_local {
     struct fl_cgroups *cgroups;            /* NULL: do without */
     struct fl_loop *loop;
     struct fl_thread *thread;
+    int64_t hung_ms;
     int64_t next_ticket, next_port, next_trash;
     bool emptying, empty_again; /* the trash: the loop's */
     struct fl_lock *logs_lock;  /* taken after the other one */

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLDER "local"
+#define FOLDER  "local"
+#define HUNG_MS 30000
 
 /* Settings. */
 
@@ -333,6 +334,7 @@ static struct fl_local *make(const struct fl_local_options *options)
     local->version = options->version ? fl_strdup(options->version) : NULL;
     local->changed = options->changed;
     local->changed_user = options->changed_user;
+    local->hung_ms = options->hung_ms > 0 ? options->hung_ms : HUNG_MS;
     local->lock = fl_lock_create();
     local->logs_lock = fl_lock_create();
     local->log_watcher = -1;
