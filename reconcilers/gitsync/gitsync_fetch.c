@@ -131,14 +131,17 @@ static void note_asked(struct fl_sync *sync)
     memory->try_open = false;
 }
 
+/* Not for one that is gone since it was read: nobody would forget what is fetched for it. */
 static int start_fetch(struct fl_sync *sync, struct fl_error *err)
 {
     struct fl_source *source = sync->syncs->source;
     struct fl_source_request request = make_request(sync);
     uint64_t ticket = 0;
-    int r = fl_sync_ensure_rights(sync, err);
+    int r = fl_sync_check_newest(sync, err);
 
     sync->memory->asked_with = credentials_revision(sync); /* what is read next is not older */
+    if (r == 0)
+        r = fl_sync_ensure_rights(sync, err);
     if (r == 0)
         r = read_credentials(sync, &request, err);
     if (r == 0)

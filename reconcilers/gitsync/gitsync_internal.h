@@ -63,6 +63,8 @@ bool fl_sync_is_asked_for(struct fl_sync *sync);
 
 /* gitsync_apply.c */
 int fl_sync_apply(struct fl_reconcile *rc, void *object, struct fl_error *err);
+/* CONFLICT or NOT_FOUND where the object that this pass has read is not the server's. */
+int fl_sync_check_newest(struct fl_sync *sync, struct fl_error *err);
 int fl_sync_prune(struct fl_reconcile *rc, void *object, struct fl_error *err);
 
 /* gitsync_report.c */

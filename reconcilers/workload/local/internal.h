@@ -62,6 +62,7 @@ struct probe {
     int64_t ticket;             /* of a command under way; 0: none */
     int64_t good, bad;          /* in a row */
     int64_t asked_ms;           /* monotonic, of the last try */
+    char *problem;              /* of the last try; NULL: none */
 };
 
 struct instance {
@@ -90,7 +91,7 @@ struct workload {
 struct fl_local {
     struct fl_orchestrator_driver base;
     const struct fl_env *env;
-    char *data_dir, *folder, *program, *shim;
+    char *data_dir, *folder, *program, *shim, *version;
     fl_run_changed_fn *changed;
     void *changed_user;
     struct fl_lock *lock;
@@ -101,6 +102,7 @@ struct fl_local {
     struct fl_cgroups *cgroups;            /* NULL: do without */
     struct fl_loop *loop;
     struct fl_thread *thread;
+    int64_t hung_ms;
     int64_t next_ticket, next_port, next_trash;
     bool emptying, empty_again; /* the trash: the loop's */
     struct fl_lock *logs_lock;  /* taken after the other one */

@@ -18,6 +18,7 @@ struct local_world {
     struct fl_env env;
     char folder[64], program[1024];
     const char *cgroup_root;
+    int64_t hung_ms;
 };
 
 static inline bool local_is_shim(int argc, char **argv)
@@ -46,6 +47,7 @@ static inline struct fl_orchestrator_driver *local_open(void *user, fl_run_chang
         .data_dir = world->folder,
         .program = world->program,
         .cgroup_root = world->cgroup_root,
+        .hung_ms = world->hung_ms,
         .changed = changed,
         .changed_user = changed_user,
     };

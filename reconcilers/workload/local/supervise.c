@@ -14,7 +14,6 @@
 #define PIDS_AT_ONCE   256
 #define SWEEP_FIRST_MS 5
 #define SWEEP_MAX_MS   1000
-#define HUNG_MS        30000 /* past the grace period: then the shim itself is taken for hung */
 #define GRACE_MAX_MS   ((int64_t)365 * 24 * 3600 * 1000)
 
 void news_note(struct news *news, const struct instance *instance)
@@ -302,7 +301,8 @@ int local_stop(struct instance *instance, int64_t grace_ms, const char *reason, 
     instance->stopping = true;
     stop = fl_calloc(1, sizeof(*stop));
     *stop = (struct stop_watch){instance, instance->record.number,
-                                (grace_ms < GRACE_MAX_MS ? grace_ms : GRACE_MAX_MS) + HUNG_MS};
+                                (grace_ms < GRACE_MAX_MS ? grace_ms : GRACE_MAX_MS) +
+                                    instance->local->hung_ms};
     fl_loop_post(instance->local->loop, watch_stop, stop);
     return 0;
 }
