@@ -122,8 +122,7 @@ int fl_sync_check_newest(struct fl_sync *sync, struct fl_error *err)
 
     if (r < 0)
         return r;
-    if (!fl_streq(fl_json_str(live, "metadata.resourceVersion"),
-                  sync->object->meta.resource_version))
+    if (!fl_is_as_read(sync->rc, live))
         return fl_error_set(err, FL_E_CONFLICT, "the GitSync has changed since it was read");
     return 0;
 }
