@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#define FIRST_BYTES ((size_t)4 * 1024)
 #define READ_BYTES  ((size_t)256 * 1024)
 #define RECORD_MAX  ((size_t)16 * 1024 * 1024)
 #define LABEL_MAX   256
@@ -70,7 +71,7 @@ static void csv_finish(struct csv *csv)
 
 static int fill(struct records *records, struct fl_error *err)
 {
-    size_t got = 0;
+    size_t got = 0, room = records->buffer ? READ_BYTES : FIRST_BYTES;
     int r;
 
     if (records->at > 0) {
