@@ -83,14 +83,14 @@ static int fill(struct records *records, struct fl_error *err)
         return fl_error_set(err, FL_E_TOO_LARGE,
                             "row %" PRIu64 ": longer than %zu bytes; is a quote never closed?",
                             records->row + 1, RECORD_MAX);
-    if (records->cap - records->have < READ_BYTES) {
-        records->cap = records->have + records->have / 2 + READ_BYTES;
+    if (records->cap - records->have < room) {
+        records->cap = records->have + records->have / 2 + room;
         records->buffer = fl_realloc(records->buffer, records->cap);
     }
-    r = fl_input_some(records->input, records->buffer + records->have, records->cap - records->have,
-                      &got, err);
+    room = records->cap - records->have;
+    r = fl_input_some(records->input, records->buffer + records->have, room, &got, err);
     records->have += got;
-    records->ended = got == 0;
+    records->ended = got < room;
     return r;
 }
 
