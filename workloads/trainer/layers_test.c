@@ -3,6 +3,8 @@
 
 #include "lib/mem.h"
 #include "workloads/data/random.h"
+#include "workloads/tensor/kernels.h"
+#include "workloads/trainer/thin.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -25,7 +27,7 @@ static float *noise(size_t n)
 static void assert_near(size_t n, const float *fast, const float *plain)
 {
     for (size_t i = 0; i < n; i++)
-        assert_true(fabsf(fast[i] - plain[i]) <= 1e-5f * (1 + fabsf(plain[i])));
+        assert_true(fabsf(fast[i] - plain[i]) <= 2e-5f * (1 + fabsf(plain[i])));
 }
 
 static const struct fl_window windows[] = {
@@ -239,6 +241,28 @@ static void a_nan_is_not_lost(void **state)
     }
 }
 
+static void thin_products(void **state)
+{
+    static const struct fl_thin sizes[] = {{1, 16, 1},   {10, 784, 200}, {7, 33, 9},
+                                           {64, 17, 10}, {13, 200, 6},   {5, 100, 4}};
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(sizes); i++) {
+        const struct fl_thin *size = &sizes[i];
+        size_t n = size->rows, in = size->inputs, out = size->units;
+        FL_CLEANUP(fl_freep) float *x = noise(n * in), *w = noise(out * in), *d = noise(n * out);
+        FL_CLEANUP(fl_freep) float *fast = noise(n * (in + out));
+        FL_CLEANUP(fl_freep) float *plain = fl_calloc(n * (in + out), sizeof(float));
+
+        fl_thin_forward(size, x, w, fast);
+        fl_ref_gemm(false, true, n, out, in, 1, x, w, 0, plain);
+        assert_near(n * out, fast, plain);
+        fl_thin_backward(size, d, w, fast);
+        fl_ref_gemm(false, false, n, in, out, 1, d, w, 0, plain);
+        assert_near(n * in, fast, plain);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +273,7 @@ int main(void)
         cmocka_unit_test(sums),
         cmocka_unit_test(the_loss_is_stable),
         cmocka_unit_test(a_nan_is_not_lost),
+        cmocka_unit_test(thin_products),
     };
 
     chance = fl_random_from(7, 0);

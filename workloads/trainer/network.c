@@ -2,6 +2,7 @@
 
 #include "workloads/data/random.h"
 #include "workloads/tensor/kernels.h"
+#include "workloads/trainer/thin.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -362,11 +363,22 @@ static const float *weight_of(const struct layer *layer, const struct fl_model *
     return (const float *)model->data + layer->weight_at;
 }
 
+static bool is_thin(const struct layer *layer, size_t n, struct fl_thin *ret_size)
+{
+    *ret_size = (struct fl_thin){.rows = n, .inputs = layer->fan_in, .units = layer->units};
+    return fl_thin_is_worth(ret_size);
+}
+
 static void dense_forward(const struct layer *layer, const struct fl_model *model, size_t n,
                           const float *in)
 {
-    fl_k_gemm(false, true, n, layer->units, layer->fan_in, 1, in, weight_of(layer, model), 0,
-              layer->out);
+    struct fl_thin size;
+
+    if (is_thin(layer, n, &size))
+        fl_thin_forward(&size, in, weight_of(layer, model), layer->out);
+    else
+        fl_k_gemm(false, true, n, layer->units, layer->fan_in, 1, in, weight_of(layer, model), 0,
+                  layer->out);
     fl_activate(layer->activation, n, layer->units, (float *)model->data + layer->bias_at,
                 layer->out);
 }
@@ -415,8 +427,11 @@ static void dense_backward(const struct fl_network *network, const struct layer 
                            float *below, const struct fl_network_sink *sink)
 {
     size_t n = network->loaded;
+    struct fl_thin size;
 
-    if (below)
+    if (below && is_thin(layer, n, &size))
+        fl_thin_backward(&size, delta, weight_of(layer, model), below);
+    else if (below)
         fl_k_gemm(false, false, n, layer->fan_in, layer->units, 1, delta, weight_of(layer, model),
                   0, below);
     fl_k_gemm(true, false, layer->units, layer->fan_in, n, sink->alpha, delta, in, sink->beta,
