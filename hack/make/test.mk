@@ -36,7 +36,7 @@ demo: deps ## a first look: starts a control plane, declares the examples, shows
 	@hack/demo
 
 .PHONY: bench
-bench: ## speed and memory, with a real kube-apiserver as yardstick in the same run
+bench: ## speed and memory; a real kube-apiserver and controller-runtime as yardstick in the same run
 	@PATH=$(CURDIR)/build/tools/bin:$$PATH hack/yardstick.sh build
 	@$(MAKE) --no-print-directory BUILD=release all
 	@hack/bench/run.sh
