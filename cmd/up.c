@@ -33,6 +33,7 @@ static const char help[] =
     "  --git URL            apply what is in this repository, and keep it applied; with\n"
     "  --git-branch NAME    its default branch, and\n"
     "  --git-path DIR       all of it, if not said otherwise\n"
+    "  --no-controllers     serve the API only: nothing that is declared is acted upon\n"
     "  --no-audit           write no DIR/audit.log\n"
     "  --log-level LEVEL    debug, info (default), warn, error\n"
     "  --log-format FORMAT  text (default on a terminal) or json\n";
@@ -43,7 +44,7 @@ struct up_options {
     const char *sans[FL_SANS_MAX];
     size_t san_count;
     uint16_t port;
-    bool no_audit, json;
+    bool no_audit, no_controllers, json;
     enum fl_log_level level;
 };
 
@@ -58,6 +59,7 @@ struct up {
     struct fl_credentials credentials;
     struct fl_controllers_options controllers_options;
     struct fl_controllers *controllers;
+    struct fl_apiserver_subresource logs;
     bool stopping, failed;
 };
 
@@ -90,6 +92,7 @@ enum {
     OPT_GIT,
     OPT_GIT_BRANCH,
     OPT_GIT_PATH,
+    OPT_NO_CONTROLLERS,
     OPT_NO_AUDIT,
     OPT_LEVEL,
     OPT_FORMAT
@@ -106,6 +109,7 @@ static const struct option long_options[] = {
     {"git", required_argument, NULL, OPT_GIT},
     {"git-branch", required_argument, NULL, OPT_GIT_BRANCH},
     {"git-path", required_argument, NULL, OPT_GIT_PATH},
+    {"no-controllers", no_argument, NULL, OPT_NO_CONTROLLERS},
     {"no-audit", no_argument, NULL, OPT_NO_AUDIT},
     {"log-level", required_argument, NULL, OPT_LEVEL},
     {"log-format", required_argument, NULL, OPT_FORMAT},
@@ -150,6 +154,9 @@ static int take_option(struct up *up, int option)
         return 0;
     case OPT_GIT_PATH:
         options->git_path = optarg;
+        return 0;
+    case OPT_NO_CONTROLLERS:
+        options->no_controllers = true;
         return 0;
     case OPT_NO_AUDIT:
         options->no_audit = true;
@@ -197,6 +204,8 @@ static int parse_options(struct up *up, int argc, char **argv)
         return fl_command_usage("up", "--tls-cert and --tls-key go together");
     if ((up->options.git_branch || up->options.git_path) && !up->options.git_url)
         return fl_command_usage("up", "--git-branch and --git-path go with --git");
+    if (up->options.no_controllers && (up->options.manifests || up->options.git_url))
+        return fl_command_usage("up", "--no-controllers leaves nobody for --manifests and --git");
     return -1;
 }
 
@@ -249,7 +258,10 @@ static void on_stop_signal(void *user)
     }
     up->stopping = true;
     fl_log_info(up->env.log, "stopping");
-    fl_controllers_stop(up->controllers, controllers_stopped, up);
+    if (up->controllers)
+        fl_controllers_stop(up->controllers, controllers_stopped, up);
+    else
+        controllers_stopped(up);
 }
 
 static void on_controllers_failed(void *user, const struct fl_error *err)
@@ -307,7 +319,6 @@ static int open_tls(struct up *up, struct fl_error *err)
 
 static int start_server(struct up *up, struct fl_error *err)
 {
-    const struct fl_apiserver_subresource logs = fl_controllers_logs(up->controllers);
     const char *definitions[FL_EMBEDDED_CRD_COUNT];
     struct fl_apiserver_options options = {
         .env = &up->env,
@@ -323,11 +334,15 @@ static int start_server(struct up *up, struct fl_error *err)
         .version = fl_version(),
         .definitions = definitions,
         .definition_count = FL_EMBEDDED_CRD_COUNT,
-        .subresources = &logs,
-        .subresource_count = 1,
-        .metrics = fl_controllers_metrics,
-        .metrics_user = up->controllers,
     };
+
+    if (up->controllers) {
+        up->logs = fl_controllers_logs(up->controllers);
+        options.subresources = &up->logs;
+        options.subresource_count = 1;
+        options.metrics = fl_controllers_metrics;
+        options.metrics_user = up->controllers;
+    }
 
     for (size_t i = 0; i < FL_EMBEDDED_CRD_COUNT; i++)
         definitions[i] = fl_embedded_crds[i].json;
@@ -370,7 +385,7 @@ static int start(struct up *up, struct fl_error *err)
         r = open_store(up, err);
     if (r == 0)
         r = open_tls(up, err);
-    if (r == 0)
+    if (r == 0 && !options->no_controllers)
         r = make_controllers(up, err);
     if (r == 0)
         r = start_server(up, err);
@@ -380,7 +395,7 @@ static int start(struct up *up, struct fl_error *err)
         r = fl_loop_on_signal(up->loop, SIGTERM, on_stop_signal, up, err);
     if (r == 0)
         r = fl_loop_on_signal(up->loop, SIGINT, on_stop_signal, up, err);
-    if (r == 0)
+    if (r == 0 && up->controllers)
         r = fl_controllers_start(up->controllers, up->server, err);
     return r;
 }

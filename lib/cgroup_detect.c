@@ -7,15 +7,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MOUNTS_MAX  ((size_t)4 * 1024 * 1024)
-#define CPU_PERIOD  100000
-#define CPU_MINIMUM 1000 /* of quota: less is refused by the kernel */
+#define MOUNTS_MAX     ((size_t)4 * 1024 * 1024)
+#define CPU_PERIOD     100000
+#define CPU_MINIMUM    1000 /* of quota: less is refused by the kernel */
+#define REMOVE_TRIES   40
+#define REMOVE_WAIT_MS 5
 
 /* A hierarchy that can be written: `base` is the folder of ours in it. */
 struct hierarchy {
@@ -247,12 +250,25 @@ struct fl_cgroups *fl_cgroups_detect(const char *root, const char *base)
     return d.found;
 }
 
+/* A folder counts as busy for a moment after the last one in it was removed. One that still holds
+ * groups stays. */
+static void remove_base(const char *base)
+{
+    struct stat st;
+
+    for (unsigned i = 0; i < REMOVE_TRIES && rmdir(base) != 0 && errno == EBUSY; i++) {
+        if (stat(base, &st) != 0 || st.st_nlink > 2)
+            return;
+        (void)poll(NULL, 0, REMOVE_WAIT_MS);
+    }
+}
+
 void fl_cgroups_destroy(struct fl_cgroups *cgroups)
 {
     if (!cgroups)
         return;
     for (size_t i = 0; i < cgroups->count; i++) {
-        (void)rmdir(cgroups->items[i].base); /* stays while it holds groups */
+        remove_base(cgroups->items[i].base);
         free(cgroups->items[i].base);
     }
     free(cgroups->description);

@@ -26,9 +26,9 @@ struct fl_net_check;
 /* `problem` is NULL when the answer was good (a connection; a status from 200 to 399), else what
  * went wrong, for people. The check is over then. */
 typedef void fl_net_answer_fn(void *user, const char *problem);
-/* Texts are copied. `answer` is called once, not before this returns. */
+/* Texts are copied. `fn` is called once, not before this returns. */
 struct fl_net_check *fl_net_ask(struct fl_loop *loop, const struct fl_net_question *question,
-                                fl_net_answer_fn *answer, void *user);
+                                fl_net_answer_fn *fn, void *user);
 void fl_net_cancel(struct fl_net_check *check); /* no answer any more; NULL is fine */
 
 #endif

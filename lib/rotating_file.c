@@ -54,6 +54,8 @@ static void rotate(struct fl_rotating_file *file)
 
         (void)rename(from, to); /* the old ones may not be there yet */
     }
+    if (file->kept == 0)
+        (void)unlink(file->path);
     (void)close(file->fd);
     file->fd = -1;
 }

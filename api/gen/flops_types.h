@@ -1697,6 +1697,9 @@ struct fl_gitsync_status_inventory {
     const char *namespace;
     /* Name. */
     const char *name;
+    /* File that it was in, relative to the repository. While that cannot be read, the object is not
+     * pruned. Unset where the names are too many or too long to be kept. */
+    const char *file;
 };
 
 struct fl_gitsync_status_inventory_list {
@@ -1725,7 +1728,7 @@ struct fl_gitsync_status {
     const char *last_handled_reconcile_at;
     /* Key that signed the live revision. */
     const char *signer;
-    /* When the remote is asked again. */
+    /* When the remote is asked again, while tries fail. Unset when all is well. */
     const char *next_attempt_time;
     /* Failed tries in a row. */
     int64_t failures;

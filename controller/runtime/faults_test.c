@@ -1,4 +1,4 @@
-/* A life of a Ship with Crates, with something going wrong at each moment of each call, list and
+/* A life of a Ship with Barrels, with something going wrong at each moment of each call, list and
  * watch: whatever it was, the end is the same. */
 #include "controller/runtime/runtime_testing.h"
 
@@ -9,13 +9,14 @@
 static bool is_among_first(void *user, const void *child)
 {
     const struct ship *ship = user;
-    const struct crate *crate = child;
+    const struct barrel *barrel = child;
 
-    for (int64_t i = 0; i < ship->spec.crates; i++) {
+    for (int64_t i = 0; i < ship->spec.barrels; i++) {
         FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-        const char *role = fl_arena_printf(arena, "crate-%" PRId64, i);
+        const char *role = fl_arena_printf(arena, "barrel-%" PRId64, i);
 
-        if (fl_streq(crate->meta.name, fl_child_name(arena, ship->meta.name, ship->meta.uid, role)))
+        if (fl_streq(barrel->meta.name,
+                     fl_child_name(arena, ship->meta.name, ship->meta.uid, role)))
             return true;
     }
     return false;
@@ -26,18 +27,18 @@ static int load(struct rig *rig, struct fl_reconcile *rc, struct ship *ship, str
     int r = 0;
 
     (void)rig;
-    for (int64_t i = 0; i < ship->spec.crates && r == 0; i++) {
-        struct crate *crate = fl_object_new(&crate_type, rc->arena);
+    for (int64_t i = 0; i < ship->spec.barrels && r == 0; i++) {
+        struct barrel *barrel = fl_object_new(&barrel_type, rc->arena);
 
-        crate->spec.text = ship->spec.text;
-        r = fl_apply_child(rc, &crate_type, fl_arena_printf(rc->arena, "crate-%" PRId64, i), crate,
-                           NULL, err);
+        barrel->spec.text = ship->spec.text;
+        r = fl_apply_child(rc, &barrel_type, fl_arena_printf(rc->arena, "barrel-%" PRId64, i),
+                           barrel, NULL, err);
     }
     if (r == 0)
-        r = fl_prune_children(rc, &crate_type, is_among_first, ship, err);
+        r = fl_prune_children(rc, &barrel_type, is_among_first, ship, err);
     if (r < 0)
         return r;
-    ship->status.loaded = ship->spec.crates;
+    ship->status.loaded = ship->spec.barrels;
     ship->status.has_loaded = true;
     return r > 0 ? fl_not_yet(rc, "Loaded", "Unloading", "%d to go", r) : FL_STEP_DONE;
 }
@@ -51,7 +52,7 @@ static bool is_none(void *user, const void *child)
 
 static int unload(struct rig *rig, struct fl_reconcile *rc, struct ship *ship, struct fl_error *err)
 {
-    int r = fl_prune_children(rc, &crate_type, is_none, NULL, err);
+    int r = fl_prune_children(rc, &barrel_type, is_none, NULL, err);
 
     (void)rig;
     (void)ship;
@@ -73,31 +74,31 @@ static void run(struct rig *rig)
     }
 }
 
-static void assert_loaded(struct rig *rig, int64_t crates, const char *text)
+static void assert_loaded(struct rig *rig, int64_t barrels, const char *text)
 {
-    const json_t *items = json_object_get(rig_get(rig, CRATES), "items"), *crate;
+    const json_t *items = json_object_get(rig_get(rig, BARRELS), "items"), *barrel;
     size_t i;
 
-    assert_int_equal(json_array_size(items), crates);
-    json_array_foreach((json_t *)items, i, crate)
-        assert_string_equal(fl_json_str(crate, "spec.text"), text);
+    assert_int_equal(json_array_size(items), barrels);
+    json_array_foreach((json_t *)items, i, barrel)
+        assert_string_equal(fl_json_str(barrel, "spec.text"), text);
     assert_ready(rig, BOAT, "True", "Ready");
     assert_kstatus(rig, BOAT, false, false);
-    assert_int_equal(fl_json_int(rig_get(rig, BOAT), "status.loaded", -1), crates);
+    assert_int_equal(fl_json_int(rig_get(rig, BOAT), "status.loaded", -1), barrels);
 }
 
 static void live(struct rig *rig)
 {
-    (void)rig_ship(rig, "boat", "{\"crates\":3,\"text\":\"tea\"}");
+    (void)rig_ship(rig, "boat", "{\"barrels\":3,\"text\":\"tea\"}");
     run(rig);
     assert_loaded(rig, 3, "tea");
-    (void)rig_patch(rig, BOAT, "{\"spec\":{\"crates\":2,\"text\":\"rum\"}}");
+    (void)rig_patch(rig, BOAT, "{\"spec\":{\"barrels\":2,\"text\":\"rum\"}}");
     run(rig);
     assert_loaded(rig, 2, "rum");
     (void)rig_delete(rig, BOAT);
     run(rig);
     assert_true(rig_is_gone(rig, BOAT));
-    assert_int_equal(rig_count(rig, CRATES), 0);
+    assert_int_equal(rig_count(rig, BARRELS), 0);
     assert_int_equal(fl_own_writes_count(fl_manager_controller(rig->manager, 0)->own_writes), 0);
 }
 
@@ -175,9 +176,9 @@ static int64_t live_with_event(enum fl_client_fate what, int64_t at)
     rig->finalize = unload;
     rig->faults = (struct fl_client_faults){.event = decide, .user = &fate};
     rig_make_manager(rig);
-    (void)rig_ship(rig, "boat", "{\"crates\":3,\"text\":\"tea\"}");
+    (void)rig_ship(rig, "boat", "{\"barrels\":3,\"text\":\"tea\"}");
     (void)rig_settle(rig);
-    (void)rig_patch(rig, BOAT, "{\"spec\":{\"crates\":2,\"text\":\"rum\"}}");
+    (void)rig_patch(rig, BOAT, "{\"spec\":{\"barrels\":2,\"text\":\"rum\"}}");
     (void)rig_settle(rig);
     (void)rig_run_for(rig, RESYNC_MS + RESYNC_MS / 5);
     assert_loaded(rig, 2, "rum");
@@ -187,7 +188,7 @@ static int64_t live_with_event(enum fl_client_fate what, int64_t at)
     (void)rig_settle(rig);
     (void)rig_run_for(rig, RESYNC_MS + RESYNC_MS / 5);
     assert_true(rig_is_gone(rig, BOAT));
-    assert_int_equal(rig_count(rig, CRATES), 0);
+    assert_int_equal(rig_count(rig, BARRELS), 0);
     rig_destroy(rig);
     return events;
 }

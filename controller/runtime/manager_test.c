@@ -46,14 +46,14 @@ static void leave(struct fleet *fleet, const char *name)
 
 static int load_one(struct fl_reconcile *rc, void *object, struct fl_error *err)
 {
-    struct crate *crate = fl_object_new(&crate_type, rc->arena);
+    struct barrel *barrel = fl_object_new(&barrel_type, rc->arena);
     struct fleet *fleet = rc->user;
     struct ship *ship = object;
     int r;
 
     enter(fleet, ship->meta.name);
-    crate->spec.text = ship->spec.text;
-    r = fl_apply_child(rc, &crate_type, "crate", crate, NULL, err);
+    barrel->spec.text = ship->spec.text;
+    r = fl_apply_child(rc, &barrel_type, "barrel", barrel, NULL, err);
     leave(fleet, ship->meta.name);
     return r;
 }
@@ -130,7 +130,7 @@ static int setup(void **state)
                                       FL_STATUS_OF(struct ship),
                                       .finalizer = FINALIZER,
                                       .finalize = unload,
-                                      .wakes = {{.gvr = {"test.dev", "v1", "crates", true}}},
+                                      .wakes = {{.gvr = {"test.dev", "v1", "barrels", true}}},
                                       .steps = {load_one},
                                       .workers = WORKERS};
     *state = fleet;
@@ -198,13 +198,13 @@ static bool are_all_ready(struct fleet *fleet)
     return true;
 }
 
-static bool all_crates_hold(struct fleet *fleet, const char *text)
+static bool all_barrels_hold(struct fleet *fleet, const char *text)
 {
-    json_t *items = json_object_get(ask(fleet, "GET", CRATES, NULL), "items"), *crate;
+    json_t *items = json_object_get(ask(fleet, "GET", BARRELS, NULL), "items"), *barrel;
     size_t i;
 
-    json_array_foreach(items, i, crate)
-        if (!fl_streq(fl_json_str(crate, "spec.text"), text))
+    json_array_foreach(items, i, barrel)
+        if (!fl_streq(fl_json_str(barrel, "spec.text"), text))
             return false;
     return json_array_size(items) == SHIP_COUNT;
 }
@@ -222,14 +222,14 @@ static void test_life(void **state)
 
     make_ships(fleet);
     start(fleet, NULL);
-    WAIT_FOR(are_all_ready(fleet) && all_crates_hold(fleet, "tea"));
+    WAIT_FOR(are_all_ready(fleet) && all_barrels_hold(fleet, "tea"));
     for (int i = 0; i < SHIP_COUNT; i++)
         (void)ask(fleet, "PATCH", ship_path(fleet, i), "{\"spec\":{\"text\":\"rum\"}}");
-    WAIT_FOR(are_all_ready(fleet) && all_crates_hold(fleet, "rum"));
+    WAIT_FOR(are_all_ready(fleet) && all_barrels_hold(fleet, "rum"));
     WAIT_FOR(count(fleet, EVENTS) == SHIP_COUNT);
     for (int i = 0; i < SHIP_COUNT; i++)
         (void)ask(fleet, "DELETE", ship_path(fleet, i), NULL);
-    WAIT_FOR(count(fleet, SHIPS) == 0 && count(fleet, CRATES) == 0);
+    WAIT_FOR(count(fleet, SHIPS) == 0 && count(fleet, BARRELS) == 0);
     stop(fleet);
     assert_int_equal(fleet->doubles, 0);
 }
@@ -244,7 +244,7 @@ static void test_rest(void **state)
     make_ships(fleet);
     start(fleet, NULL);
     WAIT_FOR(are_all_ready(fleet) && count(fleet, EVENTS) == SHIP_COUNT);
-    do { /* crates may still wake their ships */
+    do { /* barrels may still wake their ships */
         before = passes(fleet);
         (void)usleep(200000);
     } while (passes(fleet) != before || fl_manager_next_due_ms(fleet->manager) == 0);
@@ -268,7 +268,7 @@ static void test_restarts(void **state)
         start(fleet, NULL);
         (void)ask(fleet, "PATCH", ship_path(fleet, i), "{\"spec\":{\"text\":\"tea\"}}");
     }
-    WAIT_FOR(are_all_ready(fleet) && all_crates_hold(fleet, "tea"));
+    WAIT_FOR(are_all_ready(fleet) && all_barrels_hold(fleet, "tea"));
     stop(fleet);
     assert_int_equal(fleet->doubles, 0);
 }
@@ -317,6 +317,24 @@ static void test_lost(void **state)
     stop(fleet);
 }
 
+/* What was written while somebody else led is known before the first pass: all caches are listed
+ * anew. The thief is taken for dead when its short lease is over. */
+static void test_regained(void **state)
+{
+    struct fleet *fleet = *state;
+
+    start(fleet, "first");
+    WAIT_FOR(fl_manager_is_leader(fleet->manager) && fl_manager_synced(fleet->manager));
+    (void)ask(fleet, "PATCH", LEASES "/flops",
+              "{\"spec\":{\"holderIdentity\":\"thief\",\"leaseDurationSeconds\":1}}");
+    WAIT_FOR(lost(fleet) == 1);
+    make_ships(fleet);
+    WAIT_FOR(fl_manager_is_leader(fleet->manager) && are_all_ready(fleet));
+    assert_int_equal(lost(fleet), 1);
+    stop(fleet);
+    assert_int_equal(fleet->doubles, 0);
+}
+
 /* Keys come from many threads while workers work. */
 
 static void enqueue_many(void *user)
@@ -344,7 +362,7 @@ static void test_enqueue_from_threads(void **state)
         assert_int_equal(fl_thread_start("driver", enqueue_many, fleet, &threads[i], &err), 0);
     for (size_t i = 0; i < FL_COUNT_OF(threads); i++)
         fl_thread_join(threads[i]);
-    WAIT_FOR(are_all_ready(fleet) && all_crates_hold(fleet, "tea"));
+    WAIT_FOR(are_all_ready(fleet) && all_barrels_hold(fleet, "tea"));
     stop(fleet);
     assert_int_equal(fleet->doubles, 0);
 }
@@ -354,8 +372,13 @@ static void test_enqueue_from_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_life),      TEST(test_rest), TEST(test_restarts),
-        TEST(test_hand_over), TEST(test_lost), TEST(test_enqueue_from_threads),
+        TEST(test_life),
+        TEST(test_rest),
+        TEST(test_restarts),
+        TEST(test_hand_over),
+        TEST(test_lost),
+        TEST(test_regained),
+        TEST(test_enqueue_from_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* A pass, on a real API server over a memory store: what it writes, and when it writes nothing. */
 #include "controller/runtime/runtime_testing.h"
 
+#include "api/meta.h"
+
 #define BOAT SHIPS "/boat"
 
 static struct fl_controller *controller(struct rig *rig)
@@ -26,6 +28,29 @@ static void test_ready(void **state)
                         FINALIZER);
     assert_true(rig_metric_is(
         rig, "controller_runtime_reconcile_total{controller=\"ship\",result=\"success\"} 1\n"));
+}
+
+static int see_finalizer(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
+                         struct fl_error *err)
+{
+    json_t *stored = rig_get(rig, BOAT);
+
+    (void)ship;
+    (void)err;
+    rig->knob = fl_meta_has_finalizer(stored, FINALIZER) && json_equal(stored, (json_t *)rc->json);
+    return FL_STEP_DONE;
+}
+
+/* Before anything is caused in the world, the server knows that there will be something to undo;
+ * and the step sees what the server has. */
+static void test_finalizer_comes_first(void **state)
+{
+    struct rig *rig = *state;
+
+    rig->step = see_finalizer;
+    (void)rig_ship(rig, "boat", "{}");
+    assert_int_equal(rig_settle(rig), 1);
+    assert_true(rig->knob);
 }
 
 /* One pass makes it ready, and its own writes wake nobody. */
@@ -61,7 +86,7 @@ static int say_loaded(struct rig *rig, struct fl_reconcile *rc, struct ship *shi
     (void)err;
     ship->status.loaded = rig->knob;
     ship->status.has_loaded = rig->knob >= 0;
-    fl_true(rc, "Loaded", "Counted", "%" PRId64 " crates", rig->knob);
+    fl_true(rc, "Loaded", "Counted", "%" PRId64 " barrels", rig->knob);
     fl_ready_as(rc, "Sailing", "with %" PRId64, rig->knob);
     return FL_STEP_DONE;
 }
@@ -84,7 +109,7 @@ static void test_unknown_fields_survive(void **state)
     assert_int_equal(fl_json_int(ship, "status.future.deep", 0), 1);
     assert_int_equal(fl_json_int(ship, "status.loaded", 0), 3);
     assert_string_equal(fl_json_str(condition_of(ship, "Foreign"), "reason"), "Other");
-    assert_condition(rig, BOAT, "Loaded", "True", "Counted", "3 crates");
+    assert_condition(rig, BOAT, "Loaded", "True", "Counted", "3 barrels");
     assert_condition(rig, BOAT, "Ready", "True", "Sailing", "with 3");
     rig->knob = -1;
     enqueue(rig);
@@ -160,7 +185,7 @@ static void test_transition_time(void **state)
     rig->knob = 2;
     enqueue(rig);
     (void)rig_advance(rig, 5000);
-    assert_condition(rig, BOAT, "Loaded", "True", "Counted", "2 crates");
+    assert_condition(rig, BOAT, "Loaded", "True", "Counted", "2 barrels");
     second = fl_json_str(condition_of(rig_get(rig, BOAT), "Loaded"), "lastTransitionTime");
     assert_string_equal(first, second);
     rig->step = by_knob;
@@ -474,39 +499,39 @@ static void test_does_not_wait_for_ever(void **state)
 
 /* Children. */
 
-static int load_crates(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
-                       struct fl_error *err);
+static int load_barrels(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
+                        struct fl_error *err);
 
 static bool is_wanted(void *user, const void *child)
 {
     const struct fl_child_list *wanted = user;
-    const struct crate *crate = child;
+    const struct barrel *barrel = child;
 
     for (size_t i = 0; i < wanted->count; i++)
-        if (fl_streq(wanted->names[i], crate->meta.name))
+        if (fl_streq(wanted->names[i], barrel->meta.name))
             return true;
     return false;
 }
 
-static int load_crates(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
-                       struct fl_error *err)
+static int load_barrels(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
+                        struct fl_error *err)
 {
-    struct fl_child_list wanted = {.count = (size_t)ship->spec.crates};
+    struct fl_child_list wanted = {.count = (size_t)ship->spec.barrels};
     int r;
 
     (void)rig;
     wanted.names = fl_new_array(rc->arena, const char *, wanted.count);
     for (size_t i = 0; i < wanted.count; i++) {
-        struct crate *crate = fl_object_new(&crate_type, rc->arena);
+        struct barrel *barrel = fl_object_new(&barrel_type, rc->arena);
 
-        crate->spec.text = ship->spec.text;
-        r = fl_apply_child(rc, &crate_type, fl_arena_printf(rc->arena, "crate-%zu", i), crate, NULL,
-                           err);
+        barrel->spec.text = ship->spec.text;
+        r = fl_apply_child(rc, &barrel_type, fl_arena_printf(rc->arena, "barrel-%zu", i), barrel,
+                           NULL, err);
         if (r < 0)
             return r;
-        wanted.names[i] = crate->meta.name;
+        wanted.names[i] = barrel->meta.name;
     }
-    r = fl_prune_children(rc, &crate_type, is_wanted, &wanted, err);
+    r = fl_prune_children(rc, &barrel_type, is_wanted, &wanted, err);
     if (r < 0)
         return r;
     return r > 0 ? fl_not_yet(rc, "Loaded", "Pruning", "%d to go", r) : FL_STEP_DONE;
@@ -515,22 +540,22 @@ static int load_crates(struct rig *rig, struct fl_reconcile *rc, struct ship *sh
 static void test_children(void **state)
 {
     struct rig *rig = *state;
-    const json_t *crate;
+    const json_t *barrel;
     const char *path;
 
-    rig->step = load_crates;
-    (void)rig_ship(rig, "boat", "{\"crates\":3,\"text\":\"tea\"}");
+    rig->step = load_barrels;
+    (void)rig_ship(rig, "boat", "{\"barrels\":3,\"text\":\"tea\"}");
     (void)rig_run_for(rig, 1000);
-    assert_int_equal(rig_count(rig, CRATES), 3);
-    crate = json_array_get(json_object_get(rig_get(rig, CRATES), "items"), 0);
-    assert_string_equal(fl_json_str(crate, "spec.text"), "tea");
-    assert_string_equal(json_string_value(json_object_get(fl_json_path(crate, "metadata.labels"),
+    assert_int_equal(rig_count(rig, BARRELS), 3);
+    barrel = json_array_get(json_object_get(rig_get(rig, BARRELS), "items"), 0);
+    assert_string_equal(fl_json_str(barrel, "spec.text"), "tea");
+    assert_string_equal(json_string_value(json_object_get(fl_json_path(barrel, "metadata.labels"),
                                                           "flops.dev/role")),
-                        "crate-0");
+                        "barrel-0");
     assert_string_equal(
-        fl_json_str(json_array_get(fl_json_path(crate, "metadata.ownerReferences"), 0), "name"),
+        fl_json_str(json_array_get(fl_json_path(barrel, "metadata.ownerReferences"), 0), "name"),
         "boat");
-    path = fl_arena_printf(rig->arena, CRATES "/%s", fl_json_str(crate, "metadata.name"));
+    path = fl_arena_printf(rig->arena, BARRELS "/%s", fl_json_str(barrel, "metadata.name"));
 
     rig->calls = 0; /* nothing to do: no call */
     enqueue(rig);
@@ -545,11 +570,11 @@ static void test_children(void **state)
     (void)rig_settle(rig);
     assert_string_equal(fl_json_str(rig_get(rig, path), "spec.text"), "tea");
 
-    (void)rig_patch(rig, BOAT, "{\"spec\":{\"crates\":1,\"text\":null}}"); /* a field less */
+    (void)rig_patch(rig, BOAT, "{\"spec\":{\"barrels\":1,\"text\":null}}"); /* a field less */
     (void)rig_run_for(rig, 1000);
-    assert_int_equal(rig_count(rig, CRATES), 1);
-    crate = json_array_get(json_object_get(rig_get(rig, CRATES), "items"), 0);
-    assert_null(fl_json_path(crate, "spec.text"));
+    assert_int_equal(rig_count(rig, BARRELS), 1);
+    barrel = json_array_get(json_object_get(rig_get(rig, BARRELS), "items"), 0);
+    assert_null(fl_json_path(barrel, "spec.text"));
     assert_ready(rig, BOAT, "True", "Ready");
 }
 
@@ -566,8 +591,8 @@ static int prune_by_knob(struct rig *rig, struct fl_reconcile *rc, struct ship *
     int r;
 
     if (rig->knob == 0)
-        return load_crates(rig, rc, ship, err);
-    r = fl_prune_children(rc, &crate_type, is_none_wanted, NULL, err);
+        return load_barrels(rig, rc, ship, err);
+    r = fl_prune_children(rc, &barrel_type, is_none_wanted, NULL, err);
     return r > 0 ? fl_not_yet(rc, "Loaded", "Pruning", "%d to go", r) : r;
 }
 
@@ -579,16 +604,16 @@ static void test_prune_takes_no_other(void **state)
     const char *name, *path;
 
     rig->step = prune_by_knob;
-    (void)rig_ship(rig, "boat", "{\"crates\":1}");
+    (void)rig_ship(rig, "boat", "{\"barrels\":1}");
     (void)rig_settle(rig);
-    name = fl_json_str(json_array_get(json_object_get(rig_get(rig, CRATES), "items"), 0),
+    name = fl_json_str(json_array_get(json_object_get(rig_get(rig, BARRELS), "items"), 0),
                        "metadata.name");
-    path = fl_arena_printf(rig->arena, CRATES "/%s", name);
+    path = fl_arena_printf(rig->arena, BARRELS "/%s", name);
     rig->knob = 1;
     (void)rig_delete(rig, path);
-    (void)rig_try(rig, "POST", CRATES, "application/json",
+    (void)rig_try(rig, "POST", BARRELS, "application/json",
                   fl_arena_printf(rig->arena,
-                                  "{\"apiVersion\":\"test.dev/v1\",\"kind\":\"Crate\","
+                                  "{\"apiVersion\":\"test.dev/v1\",\"kind\":\"Barrel\","
                                   "\"metadata\":{\"name\":\"%s\"},\"spec\":{}}",
                                   name),
                   NULL);
@@ -615,7 +640,8 @@ static int read_peers(struct rig *rig, struct fl_reconcile *rc, struct ship *shi
         r = fl_read_live(rc, &ship_type, "default", ship->spec.text, &live, err);
     if (r < 0)
         return fl_failed(rc, "Loaded", "PeerNotFound", err);
-    ship->status.loaded = ((struct ship *)cached)->spec.crates + ((struct ship *)live)->spec.crates;
+    ship->status.loaded =
+        ((struct ship *)cached)->spec.barrels + ((struct ship *)live)->spec.barrels;
     ship->status.has_loaded = true;
     return FL_STEP_DONE;
 }
@@ -628,7 +654,7 @@ static void test_reading(void **state)
     (void)rig_ship(rig, "boat", "{\"text\":\"raft\"}");
     (void)rig_run_for(rig, 1000);
     assert_ready(rig, BOAT, "False", "PeerNotFound");
-    (void)rig_ship(rig, "raft", "{\"crates\":4}");
+    (void)rig_ship(rig, "raft", "{\"barrels\":4}");
     (void)rig_run_for(rig, 300000);
     assert_ready(rig, BOAT, "True", "Ready");
     assert_int_equal(fl_json_int(rig_get(rig, BOAT), "status.loaded", 0), 8);
@@ -737,12 +763,12 @@ static void test_unreadable(void **state)
 {
     struct rig *rig = *state;
 
-    (void)rig_ship(rig, "boat", "{\"crates\":\"many\"}");
+    (void)rig_ship(rig, "boat", "{\"barrels\":\"many\"}");
     (void)rig_run_for(rig, 1000);
     assert_int_equal(rig->steps, 0);
     assert_true(fl_manager_write_events(rig->manager) > 0);
     assert_int_equal(rig_count(rig, EVENTS), 1);
-    (void)rig_patch(rig, BOAT, "{\"spec\":{\"crates\":1}}");
+    (void)rig_patch(rig, BOAT, "{\"spec\":{\"barrels\":1}}");
     (void)rig_settle(rig);
     assert_ready(rig, BOAT, "True", "Ready");
 }
@@ -785,7 +811,7 @@ static void test_refused_tables(void **state)
     bad[2].steps[0] = NULL;
     bad[3].finalize = NULL;
     bad[4].is_suspended = NULL;
-    bad[5].type = &crate_type;
+    bad[5].type = &barrel_type;
     for (size_t i = 0; i < FL_COUNT_OF(bad); i++) {
         err = (struct fl_error){0};
         assert_int_equal(fl_manager_add(rig->manager, &bad[i], rig, &err), FL_E_INVALID);
@@ -799,6 +825,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_ready),
+        TEST(test_finalizer_comes_first),
         TEST(test_own_writes_do_not_wake),
         TEST(test_noop_asks_nothing),
         TEST(test_unknown_fields_survive),

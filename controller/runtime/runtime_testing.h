@@ -1,5 +1,5 @@
 /* Shared by the runtime's tests: an API server on a simulated loop over a memory store, a manager
- * that the test steps, and a kind whose steps the test writes: a Ship, which may own Crates.
+ * that the test steps, and a kind whose steps the test writes: a Ship, which may own Barrels.
  *
  * Time stands still until the test moves it; everything runs on the test's thread. */
 #ifndef FL_CONTROLLER_RUNTIME_TESTING_H
@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #define SHIPS     "/apis/test.dev/v1/namespaces/default/ships"
-#define CRATES    "/apis/test.dev/v1/namespaces/default/crates"
+#define BARRELS   "/apis/test.dev/v1/namespaces/default/barrels"
 #define EVENTS    "/api/v1/namespaces/default/events"
 #define LEASES    "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 #define FINALIZER "test.dev/ship"
@@ -28,7 +28,7 @@
 struct ship {
     struct fl_object_meta meta;
     struct {
-        int64_t crates;
+        int64_t barrels;
         const char *text;
         bool suspend;
     } spec;
@@ -42,7 +42,7 @@ struct ship {
     } status;
 };
 
-struct crate {
+struct barrel {
     struct fl_object_meta meta;
     struct {
         const char *text;
@@ -73,7 +73,7 @@ static const struct fl_field testing_condition_fields[] = {
 #define SHIP_AT(part, member) (offsetof(struct ship, part.member) - offsetof(struct ship, part))
 
 static const struct fl_field ship_spec_fields[] = {
-    {.name = "crates", .type = FL_F_INT, .offset = SHIP_AT(spec, crates), .def = "0"},
+    {.name = "barrels", .type = FL_F_INT, .offset = SHIP_AT(spec, barrels), .def = "0"},
     {.name = "text", .type = FL_F_STRING, .offset = SHIP_AT(spec, text)},
     {.name = "suspend", .type = FL_F_BOOL, .offset = SHIP_AT(spec, suspend), .def = "false"},
     {.name = NULL},
@@ -112,20 +112,20 @@ static const struct fl_field ship_fields[] = {
     {.name = NULL},
 };
 
-#define CRATE_AT(member) (offsetof(struct crate, spec.member) - offsetof(struct crate, spec))
+#define BARREL_AT(member) (offsetof(struct barrel, spec.member) - offsetof(struct barrel, spec))
 
-static const struct fl_field crate_spec_fields[] = {
-    {.name = "text", .type = FL_F_STRING, .offset = CRATE_AT(text)},
-    {.name = "weight", .type = FL_F_INT, .offset = CRATE_AT(weight), .def = "1"},
+static const struct fl_field barrel_spec_fields[] = {
+    {.name = "text", .type = FL_F_STRING, .offset = BARREL_AT(text)},
+    {.name = "weight", .type = FL_F_INT, .offset = BARREL_AT(weight), .def = "1"},
     {.name = NULL},
 };
 
-static const struct fl_field crate_fields[] = {
+static const struct fl_field barrel_fields[] = {
     {.name = "spec",
      .type = FL_F_OBJECT,
-     .offset = offsetof(struct crate, spec),
-     .fields = crate_spec_fields,
-     .size = sizeof(((struct crate *)0)->spec)},
+     .offset = offsetof(struct barrel, spec),
+     .fields = barrel_spec_fields,
+     .size = sizeof(((struct barrel *)0)->spec)},
     {.name = NULL},
 };
 
@@ -139,14 +139,14 @@ static const struct fl_kind_type ship_type = {
     .size = sizeof(struct ship),
 };
 
-static const struct fl_kind_type crate_type = {
+static const struct fl_kind_type barrel_type = {
     .group = "test.dev",
     .version = "v1",
-    .kind = "Crate",
-    .plural = "crates",
+    .kind = "Barrel",
+    .plural = "barrels",
     .namespaced = true,
-    .fields = crate_fields,
-    .size = sizeof(struct crate),
+    .fields = barrel_fields,
+    .size = sizeof(struct barrel),
 };
 
 #define TESTING_DEFINITION(plural, kind, scope)                                                    \
@@ -160,7 +160,7 @@ static const struct fl_kind_type crate_type = {
 
 static const char *const testing_definitions[] = {
     TESTING_DEFINITION("ships", "Ship", "Namespaced"),
-    TESTING_DEFINITION("crates", "Crate", "Namespaced"),
+    TESTING_DEFINITION("barrels", "Barrel", "Namespaced"),
     TESTING_DEFINITION("harbours", "Harbour", "Cluster")};
 
 /* The rig. */
@@ -220,7 +220,7 @@ static inline struct fl_kind_ops rig_ops(void)
         .type = &ship_type,
         FL_STATUS_OF(struct ship),
         .finalizer = FINALIZER,
-        .wakes = {{.gvr = {"test.dev", "v1", "crates", true}}},
+        .wakes = {{.gvr = {"test.dev", "v1", "barrels", true}}},
         .is_suspended = rig_is_suspended,
         .suspend = rig_run_suspend,
         .steps = {rig_run_step},

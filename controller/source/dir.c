@@ -6,6 +6,7 @@
 #include "lib/str.h"
 #include "lib/thread.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <sodium.h>
@@ -161,7 +162,8 @@ static void choose_files(const struct folder *folder, struct fl_snapshot *snapsh
 
 static bool is_same(const struct fl_snapshot *a, const struct fl_snapshot *b)
 {
-    if (!a || !b || strcmp(a->revision, b->revision) != 0 || a->file_count != b->file_count)
+    if (!a || !b || strcmp(a->revision, b->revision) != 0 || a->file_count != b->file_count ||
+        !a->hold != !b->hold)
         return false;
     for (size_t i = 0; i < a->file_count; i++)
         if (a->files[i].unfinished != b->files[i].unfinished)
@@ -367,7 +369,8 @@ static int resolve_root(struct folder *folder, struct fl_arena *arena, uint64_t 
         return fl_error_errno(err, errno, "%.500s", root);
     if (!is_allowed(dir, resolved))
         return fl_error_set(err, FL_E_FORBIDDEN,
-                            "%.500s is not within a folder that the control plane was started with",
+                            "%.500s is not within a folder that the control plane was started with "
+                            "(--manifests); what was applied stays until the GitSync is deleted",
                             root);
     *ret_root = fl_arena_strdup(arena, resolved);
     return 0;
@@ -385,6 +388,7 @@ static int read_files(struct folder *folder, const char *root, struct fl_snapsho
         r = fl_dir_scan(root, &folder->watch, &snapshot, &keys, err);
     if (r < 0)
         return r;
+    assert(snapshot);
     if (is_stale(folder))
         return 1;
     {

@@ -445,7 +445,7 @@ static int open_all(const struct fl_seal_keys *keys, const struct place *place, 
                     json_t *opened, struct fl_error *err)
 {
     const char *key;
-    json_t *value, *plain;
+    json_t *value, *plain = NULL;
     int r = 0;
 
     json_object_foreach((json_t *)texts, key, value) {

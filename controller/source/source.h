@@ -19,11 +19,10 @@ struct fl_source_file {
     const char *path; /* relative to the repository, '/' between */
     const void *data;
     size_t len;
-    /* What a folder may have and a commit never has: a file that could not be read (why; there is
-     * no data), and one that somebody is still writing. What they want is not known, so nothing may
-     * be pruned. */
+    /* Why it could not be read. Then there is no data, and what it wants is not known; or, of a
+     * link in a repository, where that leads. */
     const char *fault;
-    bool unfinished;
+    bool unfinished; /* of a folder: somebody is still writing it */
 };
 
 /* Immutable; reference counted. */
@@ -35,6 +34,8 @@ struct fl_snapshot {
     struct fl_source_file
         *files; /* .yaml, .yml, .json under path, less what is excluded; by path */
     size_t file_count;
+    /* Of a folder: why nothing may be pruned, though all was read; or NULL. */
+    const char *hold;
 };
 /* For drivers: an empty one of one reference, with its arena. */
 struct fl_snapshot *fl_snapshot_create(void);
@@ -48,7 +49,10 @@ FL_DEFINE_CLEANUP(struct fl_snapshot, fl_snapshot_unref)
 #define FL_SOURCE_BYTES_MAX      ((size_t)64 * 1024 * 1024)
 
 struct fl_source_request {
-    const char *url; /* https://, ssh://, user@host:path, file://, dir:// (a watched directory) */
+    /* https://, ssh://, user@host:path, file:// (not into data_dir), dir:// (a watched directory);
+     * http:// and git:// to this machine, or with allowed signers and no password: what is not
+     * encrypted must be vouched for. Redirects stay on the host. */
+    const char *url;
     const char *branch, *tag, *commit; /* at most one; none: the remote's HEAD */
     const char *path;                  /* folder within */
     const char *const *exclude;        /* patterns relative to path */
@@ -56,7 +60,9 @@ struct fl_source_request {
     const char *username, *password;    /* https; from a Secret: never logged */
     const char *identity, *known_hosts; /* ssh */
     const char *ca_pem;                 /* https: a private authority */
-    const char *const *allowed_signers; /* "ssh-ed25519 AAAA… comment"; none: not verified */
+    /* "ssh-ed25519 AAAA… comment"; none: not verified. The commit must be signed, or the annotated
+     * tag that is asked for. */
+    const char *const *allowed_signers;
     size_t allowed_signer_count;
     int64_t timeout_ms;
 };

@@ -4,7 +4,10 @@
 THREADED := $(filter $(O)/lib/loop_test $(O)/lib/http_% $(O)/controller/store/% \
                      $(O)/lib/run_test $(O)/controller/source/% $(O)/controller/client/% \
                      $(O)/controller/apiserver/% $(O)/controller/queue/% $(O)/controller/cache/% \
-                     $(O)/controller/runtime/metrics_test $(O)/controller/runtime/manager_test, \
+                     $(O)/controller/runtime/metrics_test $(O)/controller/runtime/manager_test \
+                     $(O)/reconcilers/workload/local/% \
+                     $(O)/reconcilers/workload/orchestrator_contract_test \
+                     $(O)/reconcilers/workload/workload_threads_test, \
                      $(filter %_test,$(TESTS)))
 
 .PHONY: deps
@@ -20,7 +23,7 @@ check-threads: $(THREADED) ## the tests with threads (BUILD=tsan)
 	@hack/run-tests $(O) $(THREADED) --
 
 .PHONY: interop
-interop: bin/flops ## unmodified kubectls, the Python client and client-go judge bin/flops
+interop: all ## unmodified kubectls, the Python client and client-go judge bin/flops
 	@hack/run-interop
 
 .PHONY: test
@@ -35,5 +38,6 @@ demo: deps ## a first look: starts a control plane, declares the examples, shows
 .PHONY: bench
 bench: ## speed and memory, with a real kube-apiserver as yardstick in the same run
 	@PATH=$(CURDIR)/build/tools/bin:$$PATH hack/yardstick.sh build
-	@$(MAKE) --no-print-directory BUILD=release bin/flops
+	@$(MAKE) --no-print-directory BUILD=release all
 	@hack/bench/run.sh
+	@python3 hack/bench/controllers.py

@@ -73,6 +73,6 @@ void fl_gitsyncs_destroy(struct fl_gitsyncs *syncs);
 FL_DEFINE_CLEANUP(struct fl_gitsyncs, fl_gitsyncs_destroy)
 void fl_gitsyncs_attach(struct fl_gitsyncs *syncs, struct fl_manager *manager,
                         struct fl_source *source);
-void fl_gitsync_source_changed(void *syncs, const char *key);
+void fl_gitsync_source_changed(void *user, const char *key);
 
 #endif

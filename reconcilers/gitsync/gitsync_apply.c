@@ -186,23 +186,13 @@ static bool report(struct fl_sync *sync, const struct fl_snapshot *snapshot,
 
 /* The passes */
 
-/* > 0: the plan was recorded, and the next pass goes on. */
-static int record_plan(struct fl_sync *sync, const struct fl_snapshot *snapshot,
-                       const struct fl_manifests *manifests, const char *ns,
-                       struct fl_inventory *inventory, struct fl_error *err)
+static void record(struct fl_sync *sync, const struct fl_snapshot *snapshot,
+                   const struct fl_manifests *manifests, const struct fl_inventory *inventory)
 {
-    struct fl_inventory plan;
-    int r;
-
-    fl_sync_get_inventory(sync, inventory);
-    r = fl_applyset_plan(manifests, inventory, ns, sync->rc->arena, &plan, err);
-    if (r < 0 || fl_inventory_covers(inventory, &plan))
-        return r;
-    fl_sync_set_inventory(sync, &plan);
+    fl_sync_set_inventory(sync, inventory);
     fl_requeue_after(sync->rc, 0);
     (void)fl_not_yet(sync->rc, "Applied", "Applying", "%zu objects of %s", manifests->count,
                      fl_sync_cut(sync, snapshot->revision, REVISION_MAX));
-    return 1;
 }
 
 static bool cannot_plan(struct fl_sync *sync, const struct fl_error *why)
@@ -241,37 +231,97 @@ static void set_live(struct fl_sync *sync, struct fl_snapshot *snapshot)
     fl_snapshot_unref(old);
 }
 
+/* One pass' view of a snapshot. */
+struct attempt {
+    struct fl_snapshot *snapshot;
+    struct held held;
+    struct fl_applyset_options options;
+    struct fl_manifests manifests;
+    struct fl_inventory inventory;
+    struct fl_applyset_result result;
+};
+
+static void attempt_begin(struct fl_sync *sync, struct fl_snapshot *snapshot,
+                          struct attempt *attempt)
+{
+    *attempt = (struct attempt){.snapshot = snapshot, .held = {.sync = sync}};
+    attempt->options = options_of(sync, &attempt->held);
+    fl_manifests_read(snapshot, sync->rc->arena, &attempt->manifests);
+    fl_sync_get_inventory(sync, &attempt->inventory);
+}
+
+static void attempt_run(struct fl_sync *sync, struct attempt *attempt, enum fl_applyset_part part)
+{
+    attempt->options.part = part;
+    run(sync, &attempt->held, &attempt->options, &attempt->manifests, &attempt->inventory,
+        &attempt->result);
+}
+
+static bool end_refused(struct fl_sync *sync, struct attempt *attempt)
+{
+    keep_live(sync, &attempt->inventory);
+    return report(sync, attempt->snapshot, &attempt->result);
+}
+
+/* No room to remember the new ones: what has left goes first, and makes some. > 0: it did. */
+static int make_room(struct fl_sync *sync, struct attempt *attempt, const struct fl_error *why,
+                     bool *ret_good)
+{
+    attempt_run(sync, attempt, FL_APPLYSET_PRUNE);
+    if (attempt->result.inventory.count < attempt->inventory.count) {
+        record(sync, attempt->snapshot, &attempt->manifests, &attempt->result.inventory);
+        return 1;
+    }
+    *ret_good = cannot_plan(sync, why);
+    return 0;
+}
+
+/* > 0: what will be applied is recorded, and the next pass goes on. A revision that is refused as a
+ * whole leaves no trace. */
+static int record_plan(struct fl_sync *sync, struct attempt *attempt,
+                       const struct fl_inventory *plan, bool *ret_good)
+{
+    if (attempt->options.all_or_nothing) {
+        attempt_run(sync, attempt, FL_APPLYSET_TRY);
+        if (attempt->result.refused) {
+            *ret_good = end_refused(sync, attempt);
+            return 0;
+        }
+    }
+    record(sync, attempt->snapshot, &attempt->manifests, plan);
+    return 1;
+}
+
+static bool apply_whole(struct fl_sync *sync, struct attempt *attempt)
+{
+    attempt_run(sync, attempt, FL_APPLYSET_WHOLE);
+    if (attempt->result.refused)
+        return end_refused(sync, attempt);
+    set_live(sync, attempt->snapshot);
+    return report(sync, attempt->snapshot, &attempt->result);
+}
+
 /* < 0: the pass cannot go on; 0: *ret_good says how it went; > 0: recorded only. */
 static int apply_snapshot(struct fl_sync *sync, struct fl_snapshot *snapshot, bool *ret_good,
                           struct fl_error *err)
 {
-    struct held held = {.sync = sync};
-    struct fl_applyset_options options = options_of(sync, &held);
-    struct fl_applyset_result result;
-    struct fl_manifests manifests;
-    struct fl_inventory inventory;
+    struct fl_inventory plan = {0};
     struct fl_error why = {0};
-    int r;
+    struct attempt attempt;
+    int r = fl_sync_check_newest(sync, err);
 
-    fl_manifests_read(snapshot, sync->rc->arena, &manifests);
-    r = record_plan(sync, snapshot, &manifests, options.ns, &inventory, &why);
-    if (r > 0)
-        return r;
-    if (r < 0) {
-        *ret_good = cannot_plan(sync, &why);
-        return 0;
-    }
-    r = fl_sync_check_newest(sync, err);
     if (r == 0)
         r = fl_sync_ensure_rights(sync, err);
     if (r < 0)
         return r;
-    run(sync, &held, &options, &manifests, &inventory, &result);
-    if (result.refused)
-        keep_live(sync, &inventory);
-    else
-        set_live(sync, snapshot);
-    *ret_good = report(sync, snapshot, &result);
+    attempt_begin(sync, snapshot, &attempt);
+    r = fl_applyset_plan(&attempt.manifests, &attempt.inventory, attempt.options.ns,
+                         sync->rc->arena, &plan, &why);
+    if (r < 0)
+        return make_room(sync, &attempt, &why, ret_good);
+    if (!fl_inventory_covers(&attempt.inventory, &plan))
+        return record_plan(sync, &attempt, &plan, ret_good);
+    *ret_good = apply_whole(sync, &attempt);
     return 0;
 }
 

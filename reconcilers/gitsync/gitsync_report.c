@@ -48,8 +48,8 @@ void fl_sync_set_inventory(struct fl_sync *sync, const struct fl_inventory *inve
     for (size_t i = 0; i < inventory->count; i++) {
         const struct fl_inventory_item *item = &inventory->items[i];
 
-        list->items[i] = (struct fl_gitsync_status_inventory){item->group, item->version,
-                                                              item->kind, item->ns, item->name};
+        list->items[i] = (struct fl_gitsync_status_inventory){
+            item->group, item->version, item->kind, item->ns, item->name, item->file};
     }
 }
 
@@ -62,8 +62,8 @@ void fl_sync_get_inventory(struct fl_sync *sync, struct fl_inventory *ret_invent
     for (size_t i = 0; i < list->count; i++) {
         const struct fl_gitsync_status_inventory *item = &list->items[i];
 
-        ret_inventory->items[i] = (struct fl_inventory_item){item->group, item->version, item->kind,
-                                                             item->namespace, item->name};
+        ret_inventory->items[i] = (struct fl_inventory_item){
+            item->group, item->version, item->kind, item->namespace, item->name, item->file};
     }
 }
 
@@ -95,16 +95,14 @@ static void set_counts(struct fl_sync *sync, const struct fl_applyset_result *re
 
 static void set_errors(struct fl_sync *sync, const struct fl_applyset_result *result)
 {
-    struct fl_gitsync_status_error_list *list = &sync->object->status.errors;
     size_t count = result->fault_count < ERRORS_MAX ? result->fault_count : ERRORS_MAX;
+    struct fl_gitsync_status_error *items =
+        fl_new_array(sync->rc->arena, struct fl_gitsync_status_error, count);
 
-    list->count = count;
-    list->items =
-        count ? fl_new_array(sync->rc->arena, struct fl_gitsync_status_error, count) : NULL;
     for (size_t i = 0; i < count; i++) {
         const struct fl_fault *fault = &result->faults[i];
 
-        list->items[i] = (struct fl_gitsync_status_error){
+        items[i] = (struct fl_gitsync_status_error){
             .file = fl_sync_cut(sync, fault->file, FILE_MAX),
             .line = (int64_t)fault->line,
             .has_line = fault->line > 0 && fault->line <= INT32_MAX,
@@ -112,6 +110,8 @@ static void set_errors(struct fl_sync *sync, const struct fl_applyset_result *re
             .message = fl_sync_cut(sync, fault->message, MESSAGE_MAX),
         };
     }
+    sync->object->status.errors =
+        (struct fl_gitsync_status_error_list){count ? items : NULL, count};
 }
 
 void fl_sync_set_result(struct fl_sync *sync, const struct fl_applyset_result *result)

@@ -567,6 +567,7 @@ static void test_apply_nothing_keeps_the_last_good_one(void **state)
     assert_string_equal(map_value(w, "a"), "1");
     assert_string_equal(map_value(w, "b"), "1");
     assert_null(map_value(w, "c"));
+    assert_int_equal(inventory_size(w), 2); /* a refused one leaves no trace */
 
     patch_in(w, &fl_gvr_configmaps, "default", "a", "{\"data\":{\"key\":\"drifted\"}}");
     delete_in(w, &fl_gvr_configmaps, "default", "b");
@@ -781,17 +782,20 @@ static void test_credentials_come_from_the_secret(void **state)
     const char *uid;
 
     (void)commit(w, CM("a", "1"));
-    make_sync(w, ",\"credentialsSecret\":{\"name\":\"git\"},\"retryInterval\":\"1s\","
-                 "\"ref\":{\"branch\":\"dev\"}");
+    make_sync(w, ",\"credentialsSecret\":{\"name\":\"git\"},\"retryInterval\":\"10h\","
+                 "\"interval\":\"10h\",\"ref\":{\"branch\":\"dev\"}");
     settle(w);
     expect_condition(w, "Ready", "False", "FetchFailed", "credentialsSecret git");
     create_in(w, &fl_gvr_secrets, "default",
               "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"git\"},"
               "\"stringData\":{\"username\":\"me\",\"password\":\"hunter2\"}}");
-    run_for(w, 5000);
+    settle(w); /* at once: who uses them is told of credentials */
     expect_ready(w);
     uid = fl_json_str(sync_of(w), "metadata.uid");
     assert_string_equal(fl_source_fake_asked(w->remote, uid), URL " dev . me hunter2");
+    patch_in(w, &fl_gvr_secrets, "default", "git", "{\"stringData\":{\"username\":\"you\"}}");
+    settle(w);
+    assert_string_equal(fl_source_fake_asked(w->remote, uid), URL " dev . you hunter2");
     assert_null(strstr(fl_json_to_string(w->arena, sync_of(w)), "hunter2"));
 }
 
@@ -855,14 +859,46 @@ static void test_too_many_objects_are_refused(void **state)
     make_sync(w, "");
     settle(w);
     fl_buf_init(&text, 0);
-    for (int i = 0; i < FL_MANIFESTS_MAX; i++)
+    for (int i = 0; i <= FL_MANIFESTS_MAX; i++)
         fl_buf_printf(&text, CM("m%d", "1"), i);
     (void)commit(w, text.data);
     fl_buf_finish(&text);
     run_for(w, 2 * MINUTE_MS);
-    expect_condition(w, "Ready", "False", "ApplyFailed", "");
+    expect_condition(w, "Ready", "False", "ApplyFailed", "more than 5000 objects");
     assert_string_equal(map_value(w, "a"), "1");
     assert_null(map_value(w, "m0"));
+}
+
+static const char *many(struct world *w, const char *prefix, int count)
+{
+    struct fl_buf text;
+    const char *copy;
+
+    fl_buf_init(&text, 0);
+    for (int i = 0; i < count; i++)
+        fl_buf_printf(&text, "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: %s%d}}\n",
+                      prefix, i);
+    copy = fl_arena_strdup(w->arena, text.data);
+    fl_buf_finish(&text);
+    return copy;
+}
+
+/* A status has no room for what leaves and what comes together. */
+static void test_makes_room_for_another_set(void **state)
+{
+    struct world *w = *state;
+
+    (void)commit(w, many(w, "a", 3000));
+    make_sync(w, ",\"timeout\":\"1h\"");
+    settle(w);
+    expect_ready(w);
+    assert_int_equal(inventory_size(w), 3000);
+    (void)commit(w, many(w, "b", 3000));
+    run_for(w, 2 * MINUTE_MS);
+    expect_ready(w);
+    assert_int_equal(inventory_size(w), 3000);
+    assert_null(get_in(w, &fl_gvr_configmaps, "default", "a7"));
+    assert_non_null(get_in(w, &fl_gvr_configmaps, "default", "b7"));
 }
 
 /* Crashes and failures at every call. */
@@ -988,6 +1024,7 @@ int main(void)
         T(test_a_namespace_can_go),
         T(test_a_watched_folder_has_news),
         T(test_too_many_objects_are_refused),
+        T(test_makes_room_for_another_set),
         T(test_survives_a_failure_at_each_call),
         T(test_a_crash_leaves_nothing_that_nobody_knows),
     };

@@ -213,10 +213,10 @@ static void hands_secrets_over(void **state)
     assert_int_equal(rig->starts, 0);
     (void)rig_create(rig, SECRETS,
                      "{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {x: ''}}");
-    rig_run_for(rig, 11000);
+    (void)rig_settle(rig);
     assert_ready(rig, W, "False SecretNotFound");
-    (void)rig_patch(rig, SECRETS "/s", "{data: {k: aHVzaA==}}");
-    rig_run_for(rig, 11000);
+    (void)rig_patch(rig, SECRETS "/s", "{data: {k: aHVzaA==}}"); /* wakes it */
+    rig_run_for(rig, 1000);
     assert_ready(rig, W, "True Running");
     assert_int_equal(rig->seen_env_count, 2);
     assert_string_equal(rig->seen_env[0].value, "plain");
@@ -408,6 +408,96 @@ static void survives_faults_of_the_driver(void **state)
     }
 }
 
+/* The control plane ends in the middle of a call, before or after it took effect, and begins anew:
+ * each once while a Workload comes, changes and goes. */
+
+static void check_crash(struct rig *rig, enum fl_fake_op op, bool after, int nth)
+{
+    struct fault fault = {op, after, FL_FAKE_CRASH, 1};
+    const char *edits[] = {"instances: 3", "instances: 2, args: [new]"};
+
+    (void)rig_workload(rig, "instances: 2");
+    rig_run_for(rig, 1000 + nth * 50);
+    for (size_t i = 0; i < FL_COUNT_OF(edits); i++) {
+        fault.left = 1;
+        fl_fake_world_on_fault(rig->world, fail_once, &fault);
+        (void)rig_patch_spec(rig, edits[i]);
+        rig_run_for(rig, 100 + nth * 50);
+        fl_fake_world_on_fault(rig->world, NULL, NULL);
+        rig_restart(rig);
+        rig_run_for(rig, 60000);
+        assert_ready(rig, W, "True Running");
+        assert_int_equal(rig_left(rig), fl_json_int(rig_get(rig, W), "spec.instances", 0));
+    }
+    fault.left = 1;
+    fl_fake_world_on_fault(rig->world, fail_once, &fault);
+    rig_delete(rig, W);
+    rig_run_for(rig, 100 + nth * 50);
+    fl_fake_world_on_fault(rig->world, NULL, NULL);
+    rig_restart(rig);
+    rig_run_for(rig, 60000);
+    assert_true(rig_is_gone(rig, W));
+    assert_int_equal(rig_left(rig), 0);
+}
+
+static void survives_crashes(void **state)
+{
+    static const enum fl_fake_op ops[] = {FL_FAKE_NODES,    FL_FAKE_OBSERVE, FL_FAKE_START,
+                                          FL_FAKE_STOP,     FL_FAKE_REMOVE,  FL_FAKE_CONFIGURE,
+                                          FL_FAKE_WORKLOADS};
+
+    for (size_t i = 0; i < FL_COUNT_OF(ops); i++)
+        for (int nth = 0; nth < 3; nth++) {
+            check_crash(*state, ops[i], false, nth);
+            check_crash(*state, ops[i], true, nth);
+        }
+}
+
+/* The same for the API: each call of a life fails once, before or after it was done. */
+
+struct api_fault {
+    struct rig *rig;
+    int at, seen; /* which moment; how many there were */
+};
+
+static int fail_at(void *user, const struct fl_client_moment *moment)
+{
+    struct api_fault *fault = user;
+
+    if (moment->use != FL_CLIENT_CALL) /* what becomes of watches is the cache's test */
+        return 0;
+    return ++fault->seen == fault->at ? FL_E_UNAVAILABLE : 0;
+}
+
+static int live_once(struct rig *rig, int at)
+{
+    struct api_fault fault = {rig, at, 0};
+
+    rig->faults.moment = fail_at;
+    rig->faults.user = &fault;
+    (void)rig_workload(rig, "instances: 2");
+    rig_run_for(rig, 5000);
+    (void)rig_patch_spec(rig, "instances: 1, args: [new]");
+    rig_run_for(rig, 60000);
+    assert_ready(rig, W, "True Running");
+    assert_int_equal(rig_left(rig), 1);
+    rig_delete(rig, W);
+    rig_run_for(rig, 60000);
+    assert_true(rig_is_gone(rig, W));
+    assert_int_equal(rig_left(rig), 0);
+    rig->faults.moment = NULL;
+    return fault.seen;
+}
+
+static void survives_faults_of_the_api(void **state)
+{
+    int moments = live_once(*state, 0);
+
+    assert_true(moments > 10);
+    for (int at = 1; at <= moments; at++)
+        (void)live_once(*state, at);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
@@ -433,6 +523,8 @@ int main(void)
         TEST(survives_a_restart),
         TEST(tells_when_it_cannot_ask),
         TEST(survives_faults_of_the_driver),
+        TEST(survives_crashes),
+        TEST(survives_faults_of_the_api),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,17 +4,37 @@
 #include "reconcilers/workload/local/internal.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Whose record cannot be read can be told to nobody, so it does not go on. */
+static void end_runs_in(struct fl_arena *arena, const char *path)
+{
+    struct fl_folder_list list = {0};
+
+    (void)fl_folder_list(arena, path, true, INSTANCES_MAX, &list, NULL);
+    for (size_t i = 0; i < list.count; i++) {
+        const char *folder = fl_arena_printf(arena, "%s/%s", path, list.names[i]);
+        struct fl_shim shim;
+
+        if (fl_shim_connect(folder, &shim, NULL) < 0)
+            continue;
+        (void)fl_shim_stop(&shim, SIGKILL, 0, "Lost", "its record cannot be read", NULL);
+        fl_shim_close(&shim);
+    }
+}
+
 static void set_aside(struct fl_local *local, const char *path, const char *why)
 {
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     FL_CLEANUP(fl_freep)
     char *to = fl_asprintf("%s/.broken-%" PRId64, local->folder, fl_realtime_us(local->env));
     struct fl_error err = {0};
 
     fl_log_warn(local->env->log, "a folder is not understood and set aside", FL_STR("path", path),
                 FL_STR("moved_to", to), FL_STR("why", why));
+    end_runs_in(arena, path);
     if (fl_folder_move(path, to, &err) < 0)
         fl_log_error(local->env->log, "it cannot be moved", FL_STR("error", err.msg));
 }

@@ -96,8 +96,7 @@ void local_instance_free(void *user)
     if (!instance)
         return;
     fl_timer_destroy(instance->watchdog);
-    for (unsigned i = 0; i < PROBE_ROLES; i++)
-        fl_timer_destroy(instance->probes[i].timer);
+    probes_end(instance);
     fl_loop_unwatch_fd(instance->socket_watch);
     fl_loop_unwatch_fd(instance->pidfd_watch);
     fl_shim_close(&instance->shim);
@@ -152,42 +151,58 @@ const char *local_mark(struct fl_arena *arena, const struct instance *instance)
                            instance->index, instance->record.number);
 }
 
-/* Slow work for a worker: what a run left may be large. */
+/* Slow work for a worker: what a run left may be large. The folder itself stays: somebody may be
+ * about to move something into it. */
 static void empty_trash(void *user)
 {
     struct fl_local *local = user;
     FL_CLEANUP(fl_freep) char *trash = fl_asprintf("%s/" TRASH, local->folder);
     struct fl_error err = {0};
 
-    if (fl_dir_remove(trash, &err) < 0)
+    if (fl_dir_empty(trash, &err) < 0)
         fl_log_warn(local->env->log, "what was removed stays on disk", FL_STR("error", err.msg));
 }
+
+static void begin_to_empty(void *user);
 
 static void trash_is_empty(void *user)
 {
     struct fl_local *local = user;
 
     local->emptying = false;
+    if (local->empty_again)
+        begin_to_empty(local);
 }
 
+/* What comes while the worker is at it may be too late for it. */
 static void begin_to_empty(void *user)
 {
     struct fl_local *local = user;
 
-    if (local->emptying)
-        return; /* what is there now is seen too, or goes with the next */
-    local->emptying = fl_loop_offload(local->loop, empty_trash, trash_is_empty, local, NULL) == 0;
+    local->empty_again = local->emptying;
+    if (!local->emptying)
+        local->emptying =
+            fl_loop_offload(local->loop, empty_trash, trash_is_empty, local, NULL) == 0;
+}
+
+void local_empty_trash(struct fl_local *local)
+{
+    fl_loop_post(local->loop, begin_to_empty, local);
 }
 
 void local_trash(struct fl_local *local, const char *path)
 {
     FL_CLEANUP(fl_freep) char *trash = fl_asprintf("%s/" TRASH, local->folder);
     FL_CLEANUP(fl_freep) char *to = fl_asprintf("%s/%" PRId64, trash, local->next_trash++);
+    struct fl_error err = {0};
 
-    if (!fl_path_exists(path) || fl_dir_ensure(trash, 0700, NULL) < 0)
+    if (!fl_path_exists(path))
         return;
-    if (fl_folder_move(path, to, NULL) == 0)
-        fl_loop_post(local->loop, begin_to_empty, local);
+    if (fl_dir_ensure(trash, 0700, &err) == 0 && fl_folder_move(path, to, &err) == 0)
+        local_empty_trash(local);
+    else
+        fl_log_warn(local->env->log, "what is not needed any more stays on disk",
+                    FL_STR("path", path), FL_STR("error", err.msg));
 }
 
 void local_tell(struct fl_local *local, const char *ns, const char *name)

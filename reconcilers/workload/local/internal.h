@@ -62,6 +62,7 @@ struct probe {
     int64_t ticket;             /* of a command under way; 0: none */
     int64_t good, bad;          /* in a row */
     int64_t asked_ms;           /* monotonic, of the last try */
+    char *problem;              /* of the last try; NULL: none */
 };
 
 struct instance {
@@ -90,7 +91,7 @@ struct workload {
 struct fl_local {
     struct fl_orchestrator_driver base;
     const struct fl_env *env;
-    char *data_dir, *folder, *program, *shim;
+    char *data_dir, *folder, *program, *shim, *version;
     fl_run_changed_fn *changed;
     void *changed_user;
     struct fl_lock *lock;
@@ -101,9 +102,10 @@ struct fl_local {
     struct fl_cgroups *cgroups;            /* NULL: do without */
     struct fl_loop *loop;
     struct fl_thread *thread;
+    int64_t hung_ms;
     int64_t next_ticket, next_port, next_trash;
-    bool emptying;             /* the trash: the loop's */
-    struct fl_lock *logs_lock; /* taken after the other one */
+    bool emptying, empty_again; /* the trash: the loop's */
+    struct fl_lock *logs_lock;  /* taken after the other one */
     int log_watcher;
     struct fl_loop_fd *log_watcher_watch;
     struct fl_log_reader *readers;
@@ -119,14 +121,15 @@ struct workload *local_workload(struct fl_local *local, const char *uid); /* NUL
 struct instance *local_instance(struct fl_local *local, const struct fl_run_id *id);
 struct instance *local_instance_ensure(struct fl_local *local, const char *uid, int64_t index);
 void local_instance_drop(struct instance *instance); /* out of the tables; freed on the loop */
-void local_instance_free(void *instance);
-void local_workload_free(void *workload);
+void local_instance_free(void *user);
+void local_workload_free(void *user);
 const char *local_instance_folder(struct fl_arena *arena, const struct instance *instance);
 const char *local_run_folder(struct fl_arena *arena, const struct instance *instance,
                              int64_t number);
 const char *local_mark(struct fl_arena *arena, const struct instance *instance);
 /* Moves a file or folder out of the way at once; a worker removes it. Any thread. */
 void local_trash(struct fl_local *local, const char *path);
+void local_empty_trash(struct fl_local *local); /* what an earlier control plane left there */
 /* As fl_run_changed_fn wants it: call without the lock. */
 void local_tell(struct fl_local *local, const char *ns, const char *name);
 
@@ -134,6 +137,8 @@ void local_tell(struct fl_local *local, const char *ns, const char *name);
 json_t *record_encode(const struct record *record);
 int record_decode(struct fl_arena *arena, const char *text, size_t len, struct record *ret_record,
                   struct fl_error *err);
+/* INVALID for one that could not be read again. */
+int record_check(const struct record *record, struct fl_error *err);
 int record_write(const struct instance *instance, struct fl_error *err);
 void record_clone_probes(struct fl_arena *arena, const struct fl_workload_probes *from,
                          struct fl_workload_probes *ret_probes);

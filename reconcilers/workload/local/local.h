@@ -11,12 +11,14 @@
 #include "reconcilers/workload/orchestrator_driver.h"
 
 struct fl_local_options {
-    const struct fl_env *env;   /* lent; of real time */
-    const char *data_dir;       /* absolute */
-    const char *program;        /* absolute path of `flops` */
-    const char *shim;           /* the shim's program; NULL: `flops-shim` beside `program`, else
-                                   `program shim` */
-    const char *cgroup_root;    /* NULL: the machine's; "-": do without control groups */
+    const struct fl_env *env; /* lent; of real time */
+    const char *data_dir;     /* absolute */
+    const char *program;      /* absolute path of `flops` */
+    const char *shim;         /* the shim's program; NULL: `flops-shim` beside `program`, else
+                                 `program shim` */
+    const char *version;      /* of `flops`, shown as the orchestrator's; may be NULL */
+    const char *cgroup_root;  /* NULL: the machine's; "-": do without control groups */
+    int64_t hung_ms; /* past its grace period: then a shim that does not obey is killed; 0: 30 s */
     fl_run_changed_fn *changed; /* may be NULL */
     void *changed_user;
 };

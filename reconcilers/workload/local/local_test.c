@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -38,6 +39,7 @@ static struct fl_run_spec a_script(struct fixture *f, int64_t index, const char 
     struct fl_run_spec run = a_run(f, RUNS, index, 1);
 
     local_script(f->arena, script, spec_of(&run));
+    spec_of(&run)->has_probes = spec_of(&run)->probes.has_readiness = false;
     return run;
 }
 
@@ -205,6 +207,29 @@ static void a_stopped_program_can_be_stopped(void **state)
     assert_string_equal(run.exit.reason, "Stopped");
     run = wait_for_state(f, &deaf.id, FL_RUN_ENDED);
     assert_string_equal(run.exit.signal, "SIGKILL");
+}
+
+/* A shim that hears nothing any more does not keep its program. */
+static void a_hung_shim_is_ended(void **state)
+{
+    struct fixture *f = *state;
+    struct local_world *world = f->world;
+    struct fl_run_spec spec = a_script(f, 0, daemons);
+    struct fl_run run;
+    pid_t shim;
+
+    world->hung_ms = 50;
+    fixture_restart(f);
+    begin(f, &spec);
+    run = wait_until_ready(f, &spec.id);
+    wait_for_file(f, run_path(f, 0, 1, "work/up"));
+    shim = parent_of(pid_of(&run));
+    assert_int_equal(kill(shim, SIGSTOP), 0);
+    assert_int_equal(stop(f, &spec.id, 10, "Stopped"), 0);
+    run = wait_for_state(f, &spec.id, FL_RUN_ENDED);
+    assert_string_equal(run.exit.reason, "Lost");
+    assert_int_equal(marked(f, 0, 1), 0);
+    assert_int_equal(fl_process_begin(shim), 0);
 }
 
 static void a_program_that_was_killed_says_so(void **state)
@@ -454,6 +479,9 @@ static void what_cannot_be_is_refused(void **state)
     workload->has_security = true;
     workload->security.network = FL_WORKLOAD_SECURITY_NETWORK_NONE;
     assert_int_equal(start(f, &spec), FL_E_INVALID);
+    workload->has_security = false;
+    workload->probes.readiness.failure_threshold = 1000000; /* a record that could not be read */
+    assert_int_equal(start(f, &spec), FL_E_INVALID);
     assert_false(knows(f, "uid-1"));
 }
 
@@ -666,6 +694,49 @@ static void readiness_comes_and_goes(void **state)
     assert_string_equal(run.message, "readiness probe: the command ended with 1");
 }
 
+static unsigned changes(struct fixture *f)
+{
+    FL_LOCKED(f->change.lock);
+
+    return f->change.count;
+}
+
+static size_t size_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+/* What one probe lacks is not hidden by another one that is well, and the same answer again and
+ * again wakes nobody. */
+static void probes_have_their_own_say(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_run(f, RUNS, 0, 1);
+    struct fl_workload_spec *workload = spec_of(&spec);
+    const char *count = run_path(f, 0, 1, "work/count");
+    struct fl_run run = {0};
+    unsigned told;
+
+    workload->has_probes = workload->probes.has_readiness = workload->probes.has_liveness = true;
+    workload->probes.readiness = exec_probe(f, "exit 3", 1);
+    workload->probes.liveness = exec_probe(f, "echo >> count; test ! -e enough", 1);
+    begin(f, &spec);
+    for (unsigned i = 0; i < f->harness->patience && !run.message; i++) {
+        f->harness->let_pass(f->world);
+        run = look(f, &spec.id);
+    }
+    told = changes(f);
+    for (unsigned i = 0; i < f->harness->patience && size_of(count) < 20; i++) {
+        f->harness->let_pass(f->world);
+        run = look(f, &spec.id);
+        assert_string_equal(run.message, "readiness probe: the command ended with 3");
+    }
+    assert_true(size_of(count) >= 20);
+    assert_in_range(changes(f) - told, 0, 2);
+}
+
 static void a_failed_liveness_ends_the_run(void **state)
 {
     struct fixture *f = *state;
@@ -690,15 +761,15 @@ static void startup_holds_the_others_back(void **state)
     struct fl_run run;
 
     workload->has_probes = workload->probes.has_startup = workload->probes.has_liveness = true;
-    workload->probes.startup = exec_probe(f, "test -e up", 1000000);
-    workload->probes.liveness = exec_probe(f, "test -e up", 1);
+    workload->probes.startup = exec_probe(f, "test -e started", 10000);
+    workload->probes.liveness = exec_probe(f, "test -e started", 1);
     begin(f, &spec);
     for (unsigned i = 0; i < 50; i++) {
         f->harness->let_pass(f->world);
         run = look(f, &spec.id);
         assert_int_equal(run.state, FL_RUN_STARTING);
     }
-    assert_int_equal(fl_file_write(run_path(f, 0, 1, "work/up"), "", 0, 0600, NULL), 0);
+    assert_int_equal(fl_file_write(run_path(f, 0, 1, "work/started"), "", 0, 0600, NULL), 0);
     run = wait_until_ready(f, &spec.id);
     assert_int_equal(run.state, FL_RUN_RUNNING);
     workload = spec_of(&fails);
@@ -785,7 +856,7 @@ static void asks_ports(void **state)
     (void)wait_until_ready(f, &spec.id);
     (void)close(listener);
     wait_for_unready(f, &spec.id);
-    assert_non_null(strstr(look(f, &spec.id).message, "refused"));
+    assert_true(fl_str_has_prefix(look(f, &spec.id).message, "readiness probe: "));
 }
 
 /* Restarts of the control plane. */
@@ -819,6 +890,25 @@ static void sets_broken_folders_aside(void **state)
     after = look(f, &spec.id);
     assert_string_equal(after.id, before.id);
     assert_false(knows(f, "uid-2"));
+}
+
+/* A record that cannot be read must not hide a program that runs. */
+static void a_broken_record_leaves_no_orphan(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_run(f, RUNS, 0, 1);
+    const char *path = fl_arena_printf(f->arena, "%s/local/uid-1/0/instance.json", world_folder(f));
+
+    begin(f, &spec);
+    (void)wait_until_ready(f, &spec.id);
+    assert_true(marked(f, 0, 1) > 0);
+    f->driver->ops->destroy(f->driver);
+    assert_int_equal(fl_file_write(path, "{", 1, 0600, NULL), 0);
+    fixture_open(f);
+    assert_false(knows(f, "uid-1"));
+    for (unsigned i = 0; i < f->harness->patience && marked(f, 0, 1) > 0; i++)
+        f->harness->let_pass(f->world);
+    assert_int_equal(marked(f, 0, 1), 0);
 }
 
 /* A start that was written down, and then the control plane died before it had a shim. */
@@ -863,6 +953,56 @@ static void many_restarts_lose_nothing(void **state)
     assert_int_equal(alive, 8);
 }
 
+/* A control plane of its own, to be killed: starts three instances and waits. */
+static int be_a_control_plane(const char *folder)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct local_world *world = local_begin();
+    struct fixture f = {.harness = &local_harness, .arena = arena, .world = world};
+    static const char *const scripts[] = {"sleep 0.3; exit 7", "exec sleep 100000", "exit 9"};
+
+    (void)rmdir(world->folder);
+    (void)snprintf(world->folder, sizeof(world->folder), "%s", folder);
+    f.driver = local_open(world, NULL, NULL);
+    for (int64_t i = 0; i < 3; i++) {
+        struct fl_run_spec run = a_script(&f, i, scripts[i]);
+
+        if (f.driver->ops->start(f.driver, &run, NULL) < 0)
+            return 1;
+    }
+    (void)fl_file_write(fl_arena_printf(arena, "%s/begun", folder), "", 0, 0600, NULL);
+    for (;;)
+        (void)pause();
+}
+
+static void outlives_a_killed_control_plane(void **state)
+{
+    struct fixture *f = *state;
+    struct local_world *world = f->world;
+    const char *const argv[] = {world->program, "control-plane", world->folder, NULL};
+    const char *const env[] = {NULL};
+    struct fl_process_start process = {.argv = argv, .env = env};
+    struct fl_run_id ids[] = {{"uid-1", 0}, {"uid-1", 1}, {"uid-1", 2}};
+    FL_CLEANUP(fl_fd_closep) int pidfd = -1;
+    struct fl_run run;
+
+    f->driver->ops->destroy(f->driver);
+    assert_int_equal(fl_process_start(&process, &pidfd, NULL), 0);
+    wait_for_file(f, fl_arena_printf(f->arena, "%s/begun", world->folder));
+    assert_true(fl_process_signal(pidfd, SIGKILL));
+    while (!fl_process_reap(pidfd))
+        f->harness->let_pass(f->world);
+    fixture_open(f);
+    assert_int_equal(wait_for_state(f, &ids[0], FL_RUN_ENDED).exit.code, 7);
+    assert_int_equal(wait_for_state(f, &ids[2], FL_RUN_ENDED).exit.code, 9);
+    run = wait_until_ready(f, &ids[1]);
+    assert_int_equal(kill(pid_of(&run), 0), 0);
+    assert_int_equal(stop(f, &ids[1], 600000, "Stopped"), 0);
+    run = wait_for_state(f, &ids[1], FL_RUN_ENDED);
+    assert_string_equal(run.exit.signal, "SIGTERM");
+    assert_string_equal(run.exit.reason, "Stopped");
+}
+
 /* Scarcity. */
 
 static void few_descriptors_are_an_error(void **state)
@@ -893,6 +1033,67 @@ static void few_descriptors_are_an_error(void **state)
     spec.number = 100;
     begin(f, &spec);
     (void)wait_until_ready(f, &spec.id);
+}
+
+static const char *log_text(struct fixture *f, int64_t index, bool previous, int64_t tail);
+
+static size_t fill_disk(const char *path)
+{
+    char zeros[4096] = {0};
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    size_t done = 0;
+    ssize_t n = sizeof(zeros);
+
+    assert_true(fd >= 0);
+    for (size_t size = sizeof(zeros); size > 0; size = n > 0 ? size : size / 2) {
+        n = write(fd, zeros, size);
+        done += n > 0 ? (size_t)n : 0;
+    }
+    (void)close(fd);
+    return done;
+}
+
+/* What cannot be written down is not begun, and how a run ended is known all the same. */
+static void a_full_disk_loses_no_exit(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec =
+        a_script(f, 0, "echo begin; while ! test -e go; do sleep 0.01; done; echo end; exit 7");
+    struct fl_run_spec other = a_run(f, RUNS, 1, 1);
+    const char *filler = fl_arena_printf(f->arena, "%s/filler", world_folder(f));
+    struct fl_run run;
+
+    f->driver->ops->destroy(f->driver);
+    if (mount("flops-test", world_folder(f), "tmpfs", 0, "size=1m") != 0) {
+        fixture_open(f);
+        print_message("not tried: a small disk cannot be mounted here\n");
+        skip();
+    }
+    fixture_open(f);
+    begin(f, &spec);
+    (void)wait_until_ready(f, &spec.id);
+    assert_int_equal(fl_file_write(run_path(f, 0, 1, "work/here"), "", 0, 0600, NULL), 0);
+    for (unsigned i = 0; i < f->harness->patience && !*fl_str_or(log_text(f, 0, false, -1), "");
+         i++)
+        f->harness->let_pass(f->world);
+    assert_true(fill_disk(filler) > 0);
+    assert_int_equal(start(f, &other), FL_E_UNAVAILABLE);
+    assert_int_equal(look(f, &other.id).state, 0);
+    assert_int_equal(
+        fl_folder_move(run_path(f, 0, 1, "work/here"), run_path(f, 0, 1, "work/go"), NULL), 0);
+    run = wait_for_state(f, &spec.id, FL_RUN_ENDED);
+    assert_string_equal(run.exit.reason, "Error");
+    assert_int_equal(run.exit.code, 7);
+    fixture_restart(f);
+    assert_int_equal(look(f, &spec.id).exit.code, 7);
+    fl_path_remove(filler);
+    begin(f, &other);
+    (void)wait_until_ready(f, &other.id);
+    assert_int_equal(stop(f, &other.id, 0, "Stopped"), 0);
+    (void)wait_for_state(f, &other.id, FL_RUN_ENDED);
+    f->driver->ops->destroy(f->driver);
+    assert_int_equal(umount2(world_folder(f), MNT_DETACH), 0);
+    fixture_open(f);
 }
 
 /* Output. */
@@ -928,7 +1129,7 @@ static const char *read_all(struct fixture *f, struct fl_log_reader *reader, boo
 
 static const char *log_text(struct fixture *f, int64_t index, bool previous, int64_t tail)
 {
-    struct fl_log_query query = {{"uid-1", index}, previous, tail};
+    struct fl_log_query query = {{"uid-1", index}, previous, tail, false};
     struct fl_log_reader *reader = NULL;
     unsigned calls = 0;
     const char *text;
@@ -958,13 +1159,38 @@ static void output_is_kept(void **state)
     assert_string_equal(log_text(f, 0, false, 0), "");
 }
 
+/* Each line behind its time, however small the pieces are in which it is read. */
+static void output_has_its_times(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_script(f, 0, "echo one two three four; head -c 40000 /dev/zero");
+    struct fl_log_query query = {{"uid-1", 0}, false, -1, true};
+    struct fl_log_reader *reader = NULL;
+    struct tm unused;
+    bool ended = false;
+    char piece[1], text[64] = {0};
+    size_t len = 0;
+    unsigned calls = 0;
+
+    (void)run_to_end(f, &spec);
+    assert_int_equal(f->driver->ops->log_open(f->driver, &query, count_call, &calls, &reader, NULL),
+                     0);
+    for (; !ended; len++)
+        if (f->driver->ops->log_read(reader, piece, 1, &ended, NULL) == 1 && len < sizeof(text) - 1)
+            text[len] = piece[0];
+    f->driver->ops->log_close(reader);
+    assert_string_equal(strptime(text, "%Y-%m-%dT%H:%M:%S.", &unused) + strlen("123456789"),
+                        "Z one two three four\n20");
+    assert_int_equal(len - 1, 31 + strlen("one two three four\n") + 31 + 40000);
+}
+
 static void output_is_followed(void **state)
 {
     struct fixture *f = *state;
     struct fl_run_spec spec = a_script(f, 0,
                                        "echo one; while ! test -e go; do sleep 0.01; done; "
                                        "echo two; echo three");
-    struct fl_log_query query = {{"uid-1", 0}, false, -1};
+    struct fl_log_query query = {{"uid-1", 0}, false, -1, false};
     struct fl_log_reader *reader = NULL;
     unsigned calls = 0;
 
@@ -1011,6 +1237,21 @@ static void output_is_bounded_and_its_end_is_kept(void **state)
     assert_true(fl_str_has_prefix(log_text(f, 0, false, 700), "line 4301\n"));
 }
 
+static void one_file_is_bounded_too(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec =
+        a_script(f, 0, "i=1; while [ $i -le 5000 ]; do echo line $i; i=$((i + 1)); done");
+    struct stat st;
+
+    spec_of(&spec)->log.max_size = "16Ki";
+    spec_of(&spec)->log.max_files = 1;
+    (void)run_to_end(f, &spec);
+    assert_int_equal(stat(run_path(f, 0, 1, "log"), &st), 0);
+    assert_true(st.st_size <= 16384);
+    assert_string_equal(log_text(f, 0, false, 1), "line 5000\n");
+}
+
 static void long_lines_come_back_whole(void **state)
 {
     struct fixture *f = *state;
@@ -1034,7 +1275,9 @@ int main(int argc, char **argv)
         TEST(a_restart_clears_away_after_a_killed_shim),
         TEST(the_end_takes_daemons_along),
         TEST(a_stopped_program_can_be_stopped),
+        TEST(a_hung_shim_is_ended),
         TEST(a_program_that_was_killed_says_so),
+        TEST(outlives_a_killed_control_plane),
         TEST(a_fork_bomb_stays_within_its_limit_and_dies),
         TEST(too_much_memory_is_told_as_such),
         TEST(a_limit_that_does_not_hold_is_told),
@@ -1049,22 +1292,29 @@ int main(int argc, char **argv)
         TEST(an_address_stays_over_runs),
         TEST(a_taken_port_is_named_with_its_holder),
         TEST(readiness_comes_and_goes),
+        TEST(probes_have_their_own_say),
         TEST(a_failed_liveness_ends_the_run),
         TEST(startup_holds_the_others_back),
         TEST(a_hung_check_is_killed_whole),
         TEST(asks_ports),
         TEST(sets_broken_folders_aside),
+        TEST(a_broken_record_leaves_no_orphan),
         TEST(a_start_without_a_shim_is_lost),
         TEST(many_restarts_lose_nothing),
         TEST(few_descriptors_are_an_error),
+        TEST(a_full_disk_loses_no_exit),
         TEST(output_is_kept),
+        TEST(output_has_its_times),
         TEST(output_is_followed),
         TEST(output_is_bounded_and_its_end_is_kept),
+        TEST(one_file_is_bounded_too),
         TEST(long_lines_come_back_whole),
     };
 
     if (local_is_shim(argc, argv))
         return fl_shim_main();
+    if (argc > 2 && strcmp(argv[1], "control-plane") == 0)
+        return be_a_control_plane(argv[2]);
     if (argc > 1 && strcmp(argv[1], "print-program") == 0)
         return 42;
     if (argc > 1)

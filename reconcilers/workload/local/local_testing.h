@@ -18,6 +18,7 @@ struct local_world {
     struct fl_env env;
     char folder[64], program[1024];
     const char *cgroup_root;
+    int64_t hung_ms;
 };
 
 static inline bool local_is_shim(int argc, char **argv)
@@ -46,6 +47,7 @@ static inline struct fl_orchestrator_driver *local_open(void *user, fl_run_chang
         .data_dir = world->folder,
         .program = world->program,
         .cgroup_root = world->cgroup_root,
+        .hung_ms = world->hung_ms,
         .changed = changed,
         .changed_user = changed_user,
     };
@@ -101,15 +103,33 @@ static inline void local_script(struct fl_arena *arena, const char *script,
     spec->args.count = 2;
 }
 
+/* A shell is up before it has heard of its traps. */
+static inline void local_is_ready_once_up(struct fl_arena *arena, struct fl_workload_spec *spec)
+{
+    struct fl_probe *probe = &spec->probes.readiness;
+
+    spec->has_probes = spec->probes.has_readiness = true;
+    *probe = (struct fl_probe){.has_exec = true,
+                               .period = "20ms",
+                               .timeout = "30s",
+                               .failure_threshold = 1,
+                               .success_threshold = 1};
+    probe->exec.command.items = fl_new_array(arena, const char *, 3);
+    probe->exec.command.items[0] = "test";
+    probe->exec.command.items[1] = "-e";
+    probe->exec.command.items[2] = "up";
+    probe->exec.command.count = 3;
+}
+
 static inline void local_behave(void *world, struct fl_arena *arena, enum behaviour behaviour,
                                 struct fl_workload_spec *spec)
 {
     static const char *const scripts[] = {
-        [RUNS] = "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done",
+        [RUNS] = "trap 'exit 0' TERM; touch up; while :; do sleep 1000 & wait; done",
         [EXITS_0] = "exit 0",
         [EXITS_7] = "exit 7",
         [CRASHES] = "kill -SEGV $$",
-        [IGNORES] = "trap '' TERM; while :; do sleep 1000; done",
+        [IGNORES] = "trap '' TERM; touch up; while :; do sleep 1000; done",
         [PRINTS] = "i=1; while [ $i -le 20 ]; do echo line $i; i=$((i + 1)); done; exec sleep 1000",
     };
 
@@ -120,6 +140,8 @@ static inline void local_behave(void *world, struct fl_arena *arena, enum behavi
         return;
     }
     local_script(arena, scripts[behaviour], spec);
+    if (behaviour == RUNS || behaviour == IGNORES)
+        local_is_ready_once_up(arena, spec);
 }
 
 static inline void local_let_pass(void *world)

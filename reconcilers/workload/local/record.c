@@ -4,6 +4,7 @@
 
 #include "lib/file.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* The part of the Workload's table that describes probes. */
@@ -11,7 +12,8 @@ static const struct fl_field *find_field(const struct fl_field *fields, const ch
 {
     while (fields->name && strcmp(fields->name, name) != 0)
         fields++;
-    return fields->name ? fields : NULL;
+    assert(fields->name);
+    return fields;
 }
 
 static const struct fl_field *probes_field(void)
@@ -242,6 +244,16 @@ void record_clone_probes(struct fl_arena *arena, const struct fl_workload_probes
                          struct fl_workload_probes *ret_probes)
 {
     fl_fields_clone(probes_field()->fields, sizeof(*from), from, arena, ret_probes);
+}
+
+int record_check(const struct record *record, struct fl_error *err)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    FL_JSON json = record_encode(record);
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *bytes = fl_json_to_bytes(json);
+    struct record back;
+
+    return record_decode(arena, bytes->data, bytes->len, &back, err);
 }
 
 int record_write(const struct instance *instance, struct fl_error *err)

@@ -14,7 +14,6 @@
 #define PIDS_AT_ONCE   256
 #define SWEEP_FIRST_MS 5
 #define SWEEP_MAX_MS   1000
-#define HUNG_MS        30000 /* past the grace period: then the shim itself is taken for hung */
 #define GRACE_MAX_MS   ((int64_t)365 * 24 * 3600 * 1000)
 
 void news_note(struct news *news, const struct instance *instance)
@@ -172,6 +171,7 @@ static void on_pidfd(void *user, unsigned what)
         FL_LOCKED(instance->local->lock);
         (void)fl_process_reap(instance->shim.pidfd);
         if (read_status(instance) && instance->status.ended) {
+            probes_restore(instance); /* it may have been up for less than a look */
             let_go(instance);
             settle(instance);
             news_note(&news, instance);
@@ -301,7 +301,8 @@ int local_stop(struct instance *instance, int64_t grace_ms, const char *reason, 
     instance->stopping = true;
     stop = fl_calloc(1, sizeof(*stop));
     *stop = (struct stop_watch){instance, instance->record.number,
-                                (grace_ms < GRACE_MAX_MS ? grace_ms : GRACE_MAX_MS) + HUNG_MS};
+                                (grace_ms < GRACE_MAX_MS ? grace_ms : GRACE_MAX_MS) +
+                                    instance->local->hung_ms};
     fl_loop_post(instance->local->loop, watch_stop, stop);
     return 0;
 }
