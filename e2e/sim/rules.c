@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define OBJECTS_MAX 400 /* a world has some hundred, of which most are the server's own */
+
 static void drop_json(void *value)
 {
     json_decref(value);
@@ -148,10 +150,17 @@ static void on_event(struct sim *sim, const struct fl_event *event)
         fl_map_put(sim->known, object->uid, json_incref(is));
 }
 
+static void check_growth(struct sim *sim)
+{
+    if (fl_map_count(sim->known) > OBJECTS_MAX)
+        sim_fail(sim, "growth", "there are %zu objects", fl_map_count(sim->known));
+}
+
 static void on_commit(void *user, const struct fl_event *events, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         on_event(user, &events[i]);
+    check_growth(user);
 }
 
 void sim_rules_begin(struct sim *sim)
