@@ -165,6 +165,16 @@ static void to_gradient(size_t classes, float scale, float max, double total, si
     logits[label] -= scale;
 }
 
+/* At least 1: the largest is its own. */
+static double sum_of_powers(size_t classes, float max, const float *logits)
+{
+    double total = 0;
+
+    for (size_t i = 0; i < classes; i++)
+        total += (double)expf(logits[i] - max);
+    return total;
+}
+
 double fl_softmax_loss(size_t rows, size_t classes, float scale, const int32_t *labels,
                        float *logits, size_t *hits)
 {
@@ -173,10 +183,8 @@ double fl_softmax_loss(size_t rows, size_t classes, float scale, const int32_t *
     for (size_t r = 0; r < rows; r++, logits += classes) {
         size_t label = (size_t)labels[r], best = largest(classes, logits);
         float max = logits[best];
-        double total = 0;
+        double total = sum_of_powers(classes, max, logits);
 
-        for (size_t i = 0; i < classes; i++)
-            total += (double)expf(logits[i] - max);
         loss += log(total) - ((double)logits[label] - (double)max);
         *hits += best == label;
         if (scale != 0)

@@ -4,6 +4,7 @@
 #include "workloads/data/random.h"
 #include "workloads/tensor/kernels.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -126,7 +127,9 @@ struct descent {
 
 static float *floats(const struct fl_model *model)
 {
-    return (float *)model->data;
+    void *block = model->data;
+
+    return block;
 }
 
 /* The gradient of a batch into v = momentum * v + g. */
@@ -230,12 +233,24 @@ static int run_epoch(struct descent *descent, struct fl_error *err)
     return 0;
 }
 
+/* Zero, at first. */
+static int begin_velocity(struct native *native, size_t size, struct fl_error *err)
+{
+    if (!native->velocity)
+        native->velocity = malloc(size);
+    if (!native->velocity)
+        return fl_error_set(err, FL_E_UNAVAILABLE, "no memory for %zu bytes of gradient", size);
+    memset(native->velocity, 0, size);
+    return 0;
+}
+
 static int prepare(struct descent *descent, struct fl_error *err)
 {
     struct native *native = descent->native;
     const struct fl_fit_options *options = descent->options;
     size_t count = native->data->count;
 
+    assert(count > 0 && descent->model); /* create and fit saw to it */
     descent->batch = options->batch_size > 0 && (size_t)options->batch_size < count
                          ? (size_t)options->batch_size
                          : count;
@@ -245,13 +260,7 @@ static int prepare(struct descent *descent, struct fl_error *err)
         native->order[i] = (uint32_t)i;
     if (is_direct(descent))
         return 0;
-    if (!native->velocity)
-        native->velocity = malloc(descent->model->size);
-    if (!native->velocity)
-        return fl_error_set(err, FL_E_UNAVAILABLE, "no memory for %zu bytes of gradient",
-                            descent->model->size);
-    memset(native->velocity, 0, descent->model->size);
-    return 0;
+    return begin_velocity(native, descent->model->size, err);
 }
 
 static int descend(struct descent *descent, struct fl_error *err)

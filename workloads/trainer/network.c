@@ -131,9 +131,16 @@ static void describe_weight(const struct layer *layer, const char *name, struct 
     tensor->shape[2] = tensor->shape[3] = (int64_t)window->kernel;
 }
 
+static float *floats(const struct fl_model *model)
+{
+    void *block = model->data;
+
+    return block;
+}
+
 static size_t place_of(const struct fl_model *model, const char *name)
 {
-    return (size_t)((float *)fl_model_find(model, name)->data - (float *)model->data);
+    return (size_t)((float *)fl_model_find(model, name)->data - floats(model));
 }
 
 static int make_form(struct fl_network *network, struct fl_error *err)
@@ -318,7 +325,7 @@ void fl_network_init(const struct fl_network *network, uint64_t seed, struct fl_
         const struct layer *layer = &network->layers[i];
         float gain = layer->activation == FL_RELU ? 6.0f : 3.0f;
         float bound = sqrtf(gain / (float)layer->fan_in);
-        float *weight = (float *)model->data + layer->weight_at;
+        float *weight = floats(model) + layer->weight_at;
 
         for (size_t k = 0; k < layer->fan_in * layer->units; k++)
             weight[k] = bound * (float)(2 * fl_random_uniform(&random) - 1);
@@ -360,7 +367,7 @@ static const float *input_of(const struct fl_network *network, size_t i)
 
 static const float *weight_of(const struct layer *layer, const struct fl_model *model)
 {
-    return (const float *)model->data + layer->weight_at;
+    return floats(model) + layer->weight_at;
 }
 
 static bool is_thin(const struct layer *layer, size_t n, struct fl_thin *ret_size)
@@ -379,8 +386,7 @@ static void dense_forward(const struct layer *layer, const struct fl_model *mode
     else
         fl_k_gemm(false, true, n, layer->units, layer->fan_in, 1, in, weight_of(layer, model), 0,
                   layer->out);
-    fl_activate(layer->activation, n, layer->units, (float *)model->data + layer->bias_at,
-                layer->out);
+    fl_activate(layer->activation, n, layer->units, floats(model) + layer->bias_at, layer->out);
 }
 
 /* Image by image, so that all that one needs stays near the processor. */
@@ -398,8 +404,8 @@ static void conv_forward(const struct fl_network *network, const struct layer *l
                   weight_of(layer, model), network->cols, 0, network->raw);
         fl_pool(layer->units, window->height, window->width, network->raw, out,
                 layer->which + i * layer->out_size);
-        fl_activate_image(layer->activation, layer->units, pooled,
-                          (float *)model->data + layer->bias_at, out);
+        fl_activate_image(layer->activation, layer->units, pooled, floats(model) + layer->bias_at,
+                          out);
     }
 }
 

@@ -32,7 +32,7 @@ struct code {
 #pragma GCC optimize("O3", "fp-contract=fast")
 #pragma GCC target("arch=skylake-avx512,prefer-vector-width=512")
 #define THIN(name) name##_avx512
-#include "workloads/trainer/thin_code.h"
+#include "workloads/trainer/thin_code.inc"
 #undef THIN
 #pragma GCC pop_options
 
@@ -40,13 +40,13 @@ struct code {
 #pragma GCC optimize("O3", "fp-contract=fast")
 #pragma GCC target("arch=haswell")
 #define THIN(name) name##_avx2
-#include "workloads/trainer/thin_code.h"
+#include "workloads/trainer/thin_code.inc"
 #undef THIN
 #pragma GCC pop_options
 #endif
 
 #define THIN(name) name##_any
-#include "workloads/trainer/thin_code.h"
+#include "workloads/trainer/thin_code.inc"
 #undef THIN
 
 static const struct code *code(void)
