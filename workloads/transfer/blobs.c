@@ -143,8 +143,10 @@ int fl_blobs_open(const struct fl_blobs_options *options, struct fl_blobs **ret_
     r = open_folders(blobs, err);
     if (r == 0)
         r = load(blobs, err);
-    if (r < 0)
-        return fl_error_wrap(err, "blobs in %s", options->path);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "blobs in %s", options->path);
+        return r;
+    }
     *ret_blobs = FL_TAKE(blobs);
     return 0;
 }

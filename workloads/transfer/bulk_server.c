@@ -402,8 +402,10 @@ static int open_uploads(struct fl_bulk_server *server, struct fl_error *err)
 
     if (r == 0)
         r = fl_bulk_uploads_load(server, err);
-    if (r < 0)
-        return fl_error_wrap(err, "uploads in %s", server->uploads_dir);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "uploads in %s", server->uploads_dir);
+        return r;
+    }
     server->expiry = fl_timer_create(server->options.loop, fl_bulk_uploads_expire, server);
     fl_timer_repeat(server->expiry, server->options.idle_ms >= 4 ? server->options.idle_ms / 4 : 1);
     return 0;

@@ -36,15 +36,17 @@ static void close_files(struct fl_bulk_incoming *upload)
 
 static int open_files(struct fl_bulk_incoming *upload, int flags, struct fl_error *err)
 {
+    int r;
+
     if (upload->fd >= 0)
         return 0;
     upload->state_fd = open(upload->state_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
     upload->fd = open(upload->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
     if (upload->fd >= 0 && upload->state_fd >= 0)
         return 0;
-    (void)fl_error_errno(err, errno, "open %s", upload->path);
+    r = fl_error_errno(err, errno, "open %s", upload->path);
     close_files(upload);
-    return err ? err->code : FL_E_UNAVAILABLE;
+    return r;
 }
 
 /* Only what changes is written again: short, in place, and in one go. */
