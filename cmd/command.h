@@ -25,6 +25,7 @@ struct fl_command {
     X(explain)                                                                                     \
     X(events)                                                                                      \
     X(logs)                                                                                        \
+    X(data)                                                                                        \
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(git_fetch)                                                                                   \

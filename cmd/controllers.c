@@ -1,5 +1,6 @@
 #include "cmd/controllers.h"
 
+#include "cmd/command.h"
 #include "cmd/identity.h"
 #include "controller/runtime/manager.h"
 #include "controller/source/seal.h"
@@ -60,15 +61,6 @@ static void fail(struct fl_controllers *controllers, const struct fl_error *err)
     fl_loop_post(controllers->options->loop, tell_failure, controllers);
 }
 
-static void on_lost(void *user)
-{
-    struct fl_error err = {0};
-
-    (void)fl_error_set(&err, FL_E_UNAVAILABLE,
-                       "leadership is lost: another control plane has taken over");
-    fail(user, &err);
-}
-
 static int make_local(void *user, const char *name, fl_run_changed_fn *changed, void *changed_user,
                       struct fl_orchestrator_driver **ret_driver, struct fl_error *err)
 {
@@ -77,6 +69,7 @@ static int make_local(void *user, const char *name, fl_run_changed_fn *changed, 
         .env = controllers->options->env,
         .data_dir = controllers->options->data_dir,
         .program = controllers->program,
+        .version = fl_version(),
         .changed = changed,
         .changed_user = changed_user,
     };
@@ -145,6 +138,8 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
                         struct fl_error *err)
 {
     const struct fl_controllers_options *options = controllers->options;
+    /* Who opened the store is its only control plane: where the lease cannot be renewed, on a disk
+     * that is full, the loops pause, what is served goes on, and they go on when it can. */
     struct fl_manager_options manager = {
         .env = options->env,
         .metrics = controllers->metrics,
@@ -152,8 +147,6 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
         .identity = controllers->identity,
         .lease_namespace = SYSTEM_NAMESPACE,
         .lease_name = LEASE_NAME,
-        .lost = on_lost,
-        .lost_user = controllers,
     };
     int r;
 
@@ -241,6 +234,17 @@ static int ensure_sync(struct fl_controllers *controllers, const char *name, jso
     return apply(controllers, &gvr, object, err);
 }
 
+/* A folder's name may have blanks and what else a URL must not have. */
+static json_t *folder_url(struct fl_controllers *controllers, const char *folder)
+{
+    const char *url = "dir://", *rest = folder + 1, *step;
+
+    while ((step = fl_str_next(controllers->arena, &rest, '/')))
+        url = fl_arena_printf(controllers->arena, "%s/%s", url,
+                              fl_url_encode(controllers->arena, step));
+    return json_string(url);
+}
+
 static int ensure_syncs(struct fl_controllers *controllers, struct fl_error *err)
 {
     const struct fl_controllers_options *options = controllers->options;
@@ -248,7 +252,7 @@ static int ensure_syncs(struct fl_controllers *controllers, struct fl_error *err
 
     if (options->manifests)
         r = ensure_sync(controllers, "manifests",
-                        json_pack("{s:o, s:s}", "url", json_sprintf("dir://%s", options->manifests),
+                        json_pack("{s:o, s:s}", "url", folder_url(controllers, options->manifests),
                                   "targetNamespace", "default"),
                         err);
     if (r == 0 && options->git_url) {

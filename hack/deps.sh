@@ -27,13 +27,32 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+# Tests start a private sshd of their own; the package's service is not wanted, now or at the next boot.
+policy=/usr/sbin/policy-rc.d
+hold_services() {
+  [ ! -e $policy ] || return 0
+  printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+  as_root chmod 755 $policy
+  trap 'as_root rm -f $policy' EXIT
+}
+
+release_services() {
+  as_root rm -f $policy
+  trap - EXIT
+  if command -v systemctl >/dev/null; then
+    as_root systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true
+  fi
+}
+
 install_packages() {
   local -a packages
   mapfile -t packages < <(missing)
   [ ${#packages[@]} -gt 0 ] || return 0
   echo "deps: installing ${packages[*]}"
   as_root apt-get update -q
+  [[ " ${packages[*]} " != *" openssh-server "* ]] || hold_services
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
+  [[ " ${packages[*]} " != *" openssh-server "* ]] || release_services
 }
 
 go_is_enough() {

@@ -49,7 +49,7 @@ void fl_sha256_end_text(struct fl_sha256 *hash, char out[FL_DIGEST_SIZE])
     unsigned char bytes[FL_SHA256_SIZE];
 
     fl_sha256_end(hash, bytes);
-    memcpy(out, "sha256:", 7);
+    memcpy(out, "sha256:", sizeof("sha256:")); /* the NUL is written over */
     fl_hex_encode(bytes, sizeof(bytes), out + 7);
 }
 

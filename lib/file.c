@@ -227,16 +227,27 @@ static int remove_entries(int fd, struct fl_error *err)
     return r;
 }
 
-int fl_dir_remove(const char *path, struct fl_error *err)
+/* > 0: there is none. */
+static int empty_folder(const char *path, struct fl_error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int r;
 
     if (fd < 0 && errno == ENOENT)
-        return 0;
-    if (fd < 0)
-        return fl_error_errno(err, errno, "remove %s", path);
-    r = remove_entries(fd, err);
+        return 1;
+    return fd < 0 ? fl_error_errno(err, errno, "open it") : remove_entries(fd, err);
+}
+
+int fl_dir_empty(const char *path, struct fl_error *err)
+{
+    int r = empty_folder(path, err);
+
+    return r < 0 ? fl_error_wrap(err, "empty %s", path) : 0;
+}
+
+int fl_dir_remove(const char *path, struct fl_error *err)
+{
+    int r = empty_folder(path, err);
+
     if (r == 0 && rmdir(path) < 0 && errno != ENOENT)
         r = fl_error_errno(err, errno, "rmdir");
     return r < 0 ? fl_error_wrap(err, "remove %s", path) : 0;

@@ -31,5 +31,7 @@ int fl_dir_ensure(const char *path, mode_t mode, struct fl_error *err);
 
 /* rm -rf: a folder with all in it. Gone already is fine. Follows no links. */
 int fl_dir_remove(const char *path, struct fl_error *err);
+/* All that is in it, and not the folder itself. Gone already is fine. */
+int fl_dir_empty(const char *path, struct fl_error *err);
 
 #endif

@@ -209,6 +209,10 @@ static void test_a_folder_goes_with_all_in_it(void **state)
     assert_int_equal(fl_file_write("r1/b/file", "x", 1, 0400, NULL), 0);
     assert_int_equal(symlink("../../kept", "r1/b/way"), 0);
     assert_int_equal(symlink("/nowhere", "r1/dangling"), 0);
+    assert_int_equal(fl_dir_empty("none", &err), 0);
+    assert_int_equal(fl_dir_ensure("full/of/folders", 0700, &err), 0);
+    assert_int_equal(fl_dir_empty("full", &err), 0);
+    assert_true(rmdir("full") == 0);
     assert_int_equal(fl_dir_remove("r1", &err), 0);
     assert_int_equal(stat("r1", &st), -1);
     assert_int_equal(stat("kept/file", &st), 0);

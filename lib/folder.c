@@ -4,9 +4,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -93,6 +95,52 @@ int fl_folder_move(const char *from, const char *to, struct fl_error *err)
         return 0;
     return errno == ENOTEMPTY ? fl_error_set(err, FL_E_ALREADY_EXISTS, "%s is there already", to)
                               : fl_error_errno(err, errno, "move %s to %s", from, to);
+}
+
+int fl_folder_swap(const char *a, const char *b, struct fl_error *err)
+{
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
+        return 0;
+    return fl_error_errno(err, errno, "swap %s and %s", a, b);
+}
+
+int fl_folder_sync(const char *path, struct fl_error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), errnum = errno;
+    bool synced = fd >= 0 && fsync(fd) == 0;
+
+    if (fd >= 0) {
+        errnum = errno;
+        (void)close(fd);
+    }
+    return synced ? 0 : fl_error_errno(err, errnum, "sync %s", path);
+}
+
+int fl_file_link(const char *from, const char *to, struct fl_error *err)
+{
+    return link(from, to) == 0 ? 0 : fl_error_errno(err, errno, "link %s to %s", from, to);
+}
+
+int fl_file_lock(const char *path, int *ret_fd, struct fl_error *err)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), errnum;
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        *ret_fd = fd;
+        return 0;
+    }
+    errnum = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    if (errnum == EWOULDBLOCK)
+        return fl_error_set(err, FL_E_CONFLICT, "%s is held by another process", path);
+    return fl_error_errno(err, errnum, "lock %s", path);
+}
+
+void fl_file_unlockp(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
 }
 
 bool fl_path_exists(const char *path)

@@ -22,6 +22,17 @@ int fl_folder_list(struct fl_arena *arena, const char *path, bool folders_only, 
 int fl_folder_link(const char *path, const char *target, struct fl_error *err);
 /* ALREADY_EXISTS where `to` is there and not empty; NOT_FOUND. */
 int fl_folder_move(const char *from, const char *to, struct fl_error *err);
+/* Two names change what they name, at one moment; both must be there. */
+int fl_folder_swap(const char *a, const char *b, struct fl_error *err);
+/* What was made, moved or removed in it outlives a loss of power. */
+int fl_folder_sync(const char *path, struct fl_error *err);
+/* `to` becomes another name of the file `from`. Not every file system can. */
+int fl_file_link(const char *from, const char *to, struct fl_error *err);
+/* One process at a time changes a folder that holds the lock file `path`, which is made and stays.
+ * CONFLICT at once where another has it. The descriptor is the caller's; closing it unlocks. */
+int fl_file_lock(const char *path, int *ret_fd, struct fl_error *err);
+void fl_file_unlockp(int *fd); /* for FL_CLEANUP; < 0 is fine */
+
 bool fl_path_exists(const char *path);
 bool fl_path_is_executable(const char *path); /* a file that may be executed by this process */
 void fl_path_remove(const char *path);        /* a file or a link; gone already is fine */

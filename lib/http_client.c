@@ -34,6 +34,7 @@ struct exchange {
     char error_text[CURL_ERROR_SIZE];
 
     fl_http_line_fn *line; /* of a stream */
+    bool as_it_comes;
     void *line_user;
     struct fl_error line_error;
     int line_result;
@@ -203,6 +204,21 @@ static bool give_lines(struct exchange *exchange)
     return true;
 }
 
+static bool give_all(struct exchange *exchange)
+{
+    struct fl_buf *buf = &exchange->body;
+
+    exchange->line_result =
+        exchange->line(exchange->line_user, buf->data, buf->len, &exchange->line_error);
+    fl_buf_clear(buf);
+    return exchange->line_result == 0;
+}
+
+static bool give(struct exchange *exchange)
+{
+    return exchange->as_it_comes ? give_all(exchange) : give_lines(exchange);
+}
+
 static size_t on_stream(char *data, size_t size, size_t count, void *user)
 {
     struct exchange *exchange = user;
@@ -212,7 +228,7 @@ static size_t on_stream(char *data, size_t size, size_t count, void *user)
     if (on_body(data, size, count, exchange) == 0)
         return 0;
     (void)curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status == 200 && !give_lines(exchange))
+    if (status == 200 && !give(exchange))
         return 0;
     return size * count;
 }
@@ -427,7 +443,10 @@ int fl_http_stream(struct fl_http_client *client, const struct fl_http_call *cal
 {
     FL_CLEANUP(curl_easy_cleanupp) CURL *easy = curl_easy_init();
     FL_CLEANUP(exchange_finish)
-    struct exchange exchange = {.line = line, .line_user = user, .quiet_ms = call->timeout_ms};
+    struct exchange exchange = {.line = line,
+                                .as_it_comes = call->as_it_comes,
+                                .line_user = user,
+                                .quiet_ms = call->timeout_ms};
     CURLcode result;
     int r;
 

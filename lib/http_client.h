@@ -41,6 +41,7 @@ struct fl_http_call {
     size_t body_len;
     int64_t timeout_ms; /* 0: 60 s; for a stream: without any byte, 0: none */
     int64_t total_ms;   /* of a stream, from its beginning to its end; 0: no bound */
+    bool as_it_comes;   /* of a stream: pieces with their newlines in place of lines */
 };
 
 /* UNAVAILABLE where no connection can be made, TIMEOUT past the deadline. Any HTTP status is a

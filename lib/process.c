@@ -35,13 +35,17 @@ static int lift_fds(const struct fl_process_start *start, int *copies)
     return 0;
 }
 
-static int describe_fds(posix_spawn_file_actions_t *actions, const int *copies, size_t count)
+static int describe_fds(posix_spawn_file_actions_t *actions, const struct fl_process_start *start,
+                        const int *copies)
 {
+    size_t count = start->fd_count;
     int r = 0;
 
     for (int fd = 0; fd < FIRST_FD && r == 0; fd++)
-        r = posix_spawn_file_actions_addopen(actions, fd, "/dev/null",
-                                             fd == 0 ? O_RDONLY : O_WRONLY, 0);
+        r = fd > 0 && start->output > 0
+                ? posix_spawn_file_actions_adddup2(actions, start->output, fd)
+                : posix_spawn_file_actions_addopen(actions, fd, "/dev/null",
+                                                   fd == 0 ? O_RDONLY : O_WRONLY, 0);
     for (size_t i = 0; i < count && r == 0; i++)
         r = posix_spawn_file_actions_adddup2(actions, copies[i], FIRST_FD + (int)i);
     if (r == 0)
@@ -77,7 +81,7 @@ static int spawn(const struct fl_process_start *start, const int *copies, pid_t 
         (void)posix_spawn_file_actions_destroy(&actions);
         return -ENOMEM;
     }
-    r = describe_fds(&actions, copies, start->fd_count);
+    r = describe_fds(&actions, start, copies);
     if (r == 0)
         r = describe_signals(&attributes);
     if (r == 0)
@@ -132,12 +136,69 @@ bool fl_process_signal(int pidfd, int signum)
     return pidfd_send_signal(pidfd, signum, NULL, 0) == 0;
 }
 
-bool fl_process_reap(int pidfd)
+bool fl_process_take_end(int pidfd, struct fl_process_end *ret_end)
 {
     siginfo_t info = {0};
 
-    return waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) == 0 &&
-           info.si_pid != 0;
+    if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
+        return false;
+    *ret_end = info.si_code == CLD_EXITED
+                   ? (struct fl_process_end){.status = info.si_status}
+                   : (struct fl_process_end){.status = -1, .signum = info.si_status};
+    return true;
+}
+
+bool fl_process_reap(int pidfd)
+{
+    struct fl_process_end end;
+
+    return fl_process_take_end(pidfd, &end);
+}
+
+/* 0: it has been reaped. */
+static pid_t pid_of(int pidfd)
+{
+    char path[48], text[512];
+    const char *line;
+    int pid = 0;
+    ssize_t n;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof(text) - 1);
+    (void)close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    line = strstr(text, "\nPid:");
+    return line && sscanf(line, " Pid: %d", &pid) == 1 && pid > 0 ? pid : 0;
+}
+
+void fl_process_signal_group(int pidfd, int signum)
+{
+    pid_t pid = pid_of(pidfd);
+
+    if (pid > 0)
+        (void)kill(-pid, signum);
+}
+
+uint64_t fl_process_memory(int pidfd)
+{
+    pid_t pid = pid_of(pidfd);
+    char path[32], text[128];
+    unsigned long long pages = 0;
+    ssize_t n;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+    fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof(text) - 1);
+    (void)close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    return sscanf(text, "%*u %llu", &pages) == 1 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 /* What /proc/PID/stat says behind the name, which may hold anything. */

@@ -18,6 +18,7 @@ struct fl_process_start {
     const char *const *env;  /* ended by NULL; all that the program gets */
     const int *fds;          /* become 3, 4, …; 0, 1 and 2 are /dev/null, nothing else is open */
     size_t fd_count;
+    int output; /* becomes 1 and 2; 0: /dev/null, too */
 };
 #define FL_PROCESS_FDS_MAX 8
 
@@ -31,6 +32,17 @@ int fl_process_open(pid_t pid, int *ret_pidfd, struct fl_error *err);
 bool fl_process_signal(int pidfd, int signum);
 /* Takes the exit of a child that has ended. False: it still runs, or is none of ours. */
 bool fl_process_reap(int pidfd);
+
+/* The same, and how it ended. */
+struct fl_process_end {
+    int status; /* of exit; -1: a signal */
+    int signum; /* 0: exited */
+};
+bool fl_process_take_end(int pidfd, struct fl_process_end *ret_end);
+/* Of a process that was started here and not reaped yet: everyone in its group gets the signal. */
+void fl_process_signal_group(int pidfd, int signum);
+/* Bytes of memory it has in use. 0: it is gone. */
+uint64_t fl_process_memory(int pidfd);
 
 /* When the process began, in ticks since boot: with its pid it names the process for ever. 0: there
  * is none. */

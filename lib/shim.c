@@ -50,7 +50,8 @@ struct shim {
     pid_t program; /* 0: not there (any more) */
     int how;       /* as waitpid told it */
     struct fl_shim_order stop;
-    int64_t kill_at_ms; /* NEVER: not asked for */
+    int64_t kill_at_ms;   /* NEVER: not asked for */
+    int64_t record_at_ms; /* NEVER: that it is up is written down */
 };
 
 int64_t fl_shim_realtime_us(void)
@@ -304,11 +305,38 @@ static void welcome(struct shim *s)
     s->peers[0] = peer;
 }
 
+/* That it is up. */
+
+/* The room for the last words is taken while there is some. */
+static void reserve_status(struct shim *s)
+{
+    const char *path = fl_arena_printf(s->arena, "%s/" FL_SHIM_STATUS ".next", s->spec.folder);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return;
+    (void)posix_fallocate(fd, 0, STATUS_ROOM);
+    (void)close(fd);
+}
+
+/* A run of which this is not known would be starting for ever: a disk that takes nothing is asked
+ * again. */
+static void record_start(struct shim *s)
+{
+    if (fl_shim_status_write(s->spec.folder, &s->status, false, NULL) < 0) {
+        s->record_at_ms = fl_shim_monotonic_ms() + RECORD_RETRY_MS;
+        return;
+    }
+    s->record_at_ms = NEVER;
+    reserve_status(s);
+    tell(s, "changed");
+}
+
 /* Time. */
 
 static int64_t next_deadline(const struct shim *s)
 {
-    int64_t next = s->kill_at_ms;
+    int64_t next = s->kill_at_ms < s->record_at_ms ? s->kill_at_ms : s->record_at_ms;
 
     for (size_t i = 0; i < CHECKS_MAX; i++)
         if (s->checks[i].pid && !s->checks[i].timed_out && s->checks[i].deadline_ms < next)
@@ -342,6 +370,8 @@ static void look_at_clock(struct shim *s)
         (void)kill(s->program, SIGKILL);
         s->kill_at_ms = now_ms + SWEEP_MAX_MS;
     }
+    if (s->record_at_ms <= now_ms)
+        record_start(s);
 }
 
 enum { AT_SIGNALS, AT_SOCKET, AT_STREAMS, AT_PEERS = AT_STREAMS + FL_SHIM_STREAMS };
@@ -480,18 +510,6 @@ static int open_signals(struct shim *s, struct fl_error *err)
     return s->signals >= 0 ? 0 : fl_error_errno(err, errno, "watch for signals");
 }
 
-/* The room for the last words is taken while there is some. */
-static void reserve_status(struct shim *s)
-{
-    const char *path = fl_arena_printf(s->arena, "%s/" FL_SHIM_STATUS ".next", s->spec.folder);
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return;
-    (void)posix_fallocate(fd, 0, STATUS_ROOM);
-    (void)close(fd);
-}
-
 static int run(struct shim *s, struct fl_error *err)
 {
     int r = read_spec(s, err);
@@ -514,8 +532,7 @@ static int run(struct shim *s, struct fl_error *err)
     }
     s->status.pid = s->program;
     s->status.started_us = fl_shim_realtime_us();
-    (void)fl_shim_status_write(s->spec.folder, &s->status, false, NULL);
-    reserve_status(s);
+    record_start(s);
     while (s->program)
         wait_once(s);
     finish(s);
@@ -524,7 +541,8 @@ static int run(struct shim *s, struct fl_error *err)
 
 int fl_shim_main(void)
 {
-    struct shim s = {.arena = fl_arena_create(), .kill_at_ms = NEVER, .signals = -1};
+    struct shim s = {
+        .arena = fl_arena_create(), .kill_at_ms = NEVER, .record_at_ms = NEVER, .signals = -1};
     struct fl_error err = {0};
     int r;
 

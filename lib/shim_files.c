@@ -11,6 +11,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* One that is there stays as it is; one that the user could not enter is not left there. */
+static int make_folder(int at, const char *name, int64_t user)
+{
+    int errnum;
+
+    if (mkdirat(at, name, 0700) != 0)
+        return errno == EEXIST ? 0 : -1;
+    if (user < 0 || fchownat(at, name, (uid_t)user, (gid_t)user, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    errnum = errno;
+    (void)unlinkat(at, name, AT_REMOVEDIR);
+    errno = errnum;
+    return -1;
+}
+
 /* Opens the folder that a file is in; *ret_name is the last part of the path. */
 static int open_parent(const char *folder, const char *path, bool make, int64_t user,
                        const char **ret_name)
@@ -22,10 +37,9 @@ static int open_parent(const char *folder, const char *path, bool make, int64_t 
         FL_CLEANUP(fl_freep) char *part = fl_strndup(path, (size_t)(slash - path));
         int next;
 
-        if (make && mkdirat(at, part, 0700) == 0 && user >= 0 &&
-            fchownat(at, part, (uid_t)user, (gid_t)user, AT_SYMLINK_NOFOLLOW) != 0)
-            (void)unlinkat(at, part, AT_REMOVEDIR); /* the user could not enter it */
-        next = openat(at, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        next = make ? make_folder(at, part, user) : 0;
+        if (next == 0)
+            next = openat(at, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         errnum = errno;
         (void)close(at);
         errno = errnum;

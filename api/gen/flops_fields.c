@@ -958,6 +958,7 @@ static const struct fl_field gitsync_status_inventory_fields[] = {
     {"kind", FL_F_STRING, AT(fl_gitsync_status_inventory, kind), .required = true, .max = 63},
     {"namespace", FL_F_STRING, AT(fl_gitsync_status_inventory, namespace), .required = true, .max = 63},
     {"name", FL_F_STRING, AT(fl_gitsync_status_inventory, name), .required = true, .max = 253},
+    {"file", FL_F_STRING, AT(fl_gitsync_status_inventory, file), .max = 1024},
     {.name = NULL},
 };
 

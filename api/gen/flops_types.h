@@ -1697,6 +1697,9 @@ struct fl_gitsync_status_inventory {
     const char *namespace;
     /* Name. */
     const char *name;
+    /* File that it was in, relative to the repository. While that cannot be read, the object is not
+     * pruned. Unset where the names are too many or too long to be kept. */
+    const char *file;
 };
 
 struct fl_gitsync_status_inventory_list {

@@ -41,7 +41,7 @@ struct fl_cache {
     struct fl_cache_objects objects;
     uint64_t revision, changes;
     int64_t due_ms;
-    bool synced;
+    bool synced, stale; /* stale: a list is to begin before it is synced */
 };
 
 static const struct fl_metric objects_metric = {
@@ -330,7 +330,7 @@ static size_t sweep_unlisted(struct fl_cache *cache, uint64_t revision)
 static void mark_synced(struct fl_cache *cache)
 {
     FL_LOCKED(cache->lock);
-    cache->synced = true;
+    cache->synced = !cache->stale;
 }
 
 static size_t merge_list(struct fl_cache *cache, const struct fl_list *list)
@@ -413,6 +413,22 @@ static size_t list_anew(struct fl_cache *cache)
     return count;
 }
 
+void fl_cache_refresh(struct fl_cache *cache)
+{
+    FL_LOCKED(cache->lock);
+    cache->stale = true;
+    cache->synced = false;
+}
+
+/* The list that it asks for begins now; where that fails it is tried again as any other. */
+static void take_refresh(struct fl_cache *cache)
+{
+    FL_LOCKED(cache->lock);
+    if (cache->stale)
+        cache->list_due_ms = fl_monotonic_ms(cache->options.env);
+    cache->stale = false;
+}
+
 static void note_due(struct fl_cache *cache)
 {
     FL_LOCKED(cache->lock);
@@ -423,6 +439,7 @@ size_t fl_cache_pump(struct fl_cache *cache, size_t limit)
 {
     size_t count = take_events(cache, limit);
 
+    take_refresh(cache);
     if (fl_monotonic_ms(cache->options.env) >= cache->list_due_ms) {
         count += list_anew(cache);
         if (limit == 0 || count < limit)
@@ -439,7 +456,7 @@ int64_t fl_cache_next_due_ms(struct fl_cache *cache)
     if (atomic_load(&cache->waiting))
         return 0;
     FL_LOCKED(cache->lock);
-    return cache->due_ms <= fl_monotonic_ms(cache->options.env) ? 0 : cache->due_ms;
+    return cache->stale || cache->due_ms <= fl_monotonic_ms(cache->options.env) ? 0 : cache->due_ms;
 }
 
 bool fl_cache_synced(struct fl_cache *cache)

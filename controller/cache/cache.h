@@ -64,7 +64,10 @@ void fl_cache_on_change(struct fl_cache *cache, fl_cache_handler_fn *handler, vo
 size_t fl_cache_pump(struct fl_cache *cache, size_t limit);
 /* Monotonic time of the next list or resync that is due by time alone; 0: a pump has work now. */
 int64_t fl_cache_next_due_ms(struct fl_cache *cache);
-bool fl_cache_synced(struct fl_cache *cache); /* the first list is in */
+bool fl_cache_synced(struct fl_cache *cache); /* the first list, or the one asked for, is in */
+/* Any thread: it is not synced until a list is in that begins after this; the next pump makes it.
+ * Does not wake: whoever pumps is to be told. */
+void fl_cache_refresh(struct fl_cache *cache);
 uint64_t fl_cache_revision(struct fl_cache *cache);
 size_t fl_cache_count(struct fl_cache *cache);
 

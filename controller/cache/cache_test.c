@@ -377,6 +377,29 @@ static void lost_events_are_found_by_a_resync(void **state)
     assert_true(fl_cache_next_due_ms(rig->cache) > due);
 }
 
+static void a_refresh_finds_what_was_missed(void **state)
+{
+    struct rig *rig = *state;
+
+    create(rig, "a", "stays", NULL, NULL);
+    pump(rig);
+    rig->world.drop_next = 1;
+    create(rig, "a", "comes", NULL, NULL);
+    pump(rig);
+    fl_cache_refresh(rig->cache);
+    assert_false(fl_cache_synced(rig->cache));
+    assert_int_equal(fl_cache_next_due_ms(rig->cache), 0);
+    rig->world.refuse_lists = 1;
+    (void)fl_cache_pump(rig->cache, 0);
+    assert_false(fl_cache_synced(rig->cache));
+    assert_true(fl_cache_next_due_ms(rig->cache) >
+                rig->fake.monotonic_ms); /* no faster than that */
+    rig->fake.monotonic_ms = fl_cache_next_due_ms(rig->cache);
+    (void)fl_cache_pump(rig->cache, 0);
+    assert_true(fl_cache_synced(rig->cache));
+    assert_equals_store(rig);
+}
+
 static void another_object_of_the_same_name_is_told_as_one(void **state)
 {
     struct rig *rig = *state;
@@ -839,6 +862,7 @@ int main(void)
         WITH_RIG(has_owners_without_other_indexes),
         WITH_RIG(may_look_at_one_namespace),
         WITH_RIG(lost_events_are_found_by_a_resync),
+        WITH_RIG(a_refresh_finds_what_was_missed),
         WITH_RIG(another_object_of_the_same_name_is_told_as_one),
         WITH_RIG(an_ended_watch_is_listed_anew),
         WITH_RIG(lists_are_tried_again),

@@ -19,6 +19,8 @@ struct fl_apiclient {
     bool owns; /* self */
     struct fl_arena *arena;
     struct fl_api_user user;
+    fl_apiclient_left_fn *left_ms; /* NULL: for ever */
+    void *left_user;
 };
 
 struct fl_apiclient_watch {
@@ -73,7 +75,21 @@ struct fl_apiclient *fl_apiclient_create(const struct fl_env *env,
 
 struct fl_apiclient *fl_apiclient_as(struct fl_apiclient *client, const struct fl_api_user *user)
 {
-    return new_client(client->env, client->ops, client->self, user);
+    struct fl_apiclient *other = new_client(client->env, client->ops, client->self, user);
+
+    other->left_ms = client->left_ms;
+    other->left_user = client->left_user;
+    return other;
+}
+
+struct fl_apiclient *fl_apiclient_fenced(struct fl_apiclient *client, fl_apiclient_left_fn *left_ms,
+                                         void *user)
+{
+    struct fl_apiclient *other = fl_apiclient_as(client, &client->user);
+
+    other->left_ms = left_ms;
+    other->left_user = user;
+    return other;
 }
 
 const struct fl_apiclient_ops *fl_apiclient_driver(const struct fl_apiclient *client,
@@ -146,6 +162,18 @@ static int fail(int status, const struct fl_bytes *body, struct fl_error *err)
                         (int)fl_utf8_cut(body->data, body->len, MESSAGE_SAMPLE), body->data);
 }
 
+static int keep_to_fence(const struct fl_apiclient *client, struct fl_api_call *call,
+                         struct fl_error *err)
+{
+    int64_t left_ms = client->left_ms ? client->left_ms(client->left_user) : INT64_MAX;
+
+    if (left_ms <= 0)
+        return fl_error_set(err, FL_E_CONFLICT, "this process does not lead any more");
+    if (left_ms < call->timeout_ms)
+        call->timeout_ms = left_ms;
+    return 0;
+}
+
 int fl_apiclient_call(struct fl_apiclient *client, const struct fl_api_call *call,
                       json_t **ret_value, struct fl_error *err)
 {
@@ -156,6 +184,9 @@ int fl_apiclient_call(struct fl_apiclient *client, const struct fl_api_call *cal
 
     if (own.timeout_ms == 0)
         own.timeout_ms = TIMEOUT_MS;
+    r = keep_to_fence(client, &own, err);
+    if (r < 0)
+        return r;
     r = client->ops->call(client->self, &client->user, &own, &status, &body, err);
     if (r < 0)
         return r;

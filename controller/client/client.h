@@ -86,6 +86,12 @@ const struct fl_apiclient_ops *fl_apiclient_driver(const struct fl_apiclient *cl
                                                    void **ret_self);
 /* The same driver, asking as somebody else. The first client must outlive it; names are copied. */
 struct fl_apiclient *fl_apiclient_as(struct fl_apiclient *client, const struct fl_api_user *user);
+/* The same driver and user, for as long as `left_ms` says: no call begins where nothing is left
+ * (CONFLICT), and none waits longer for its answer. So a leader's writes end with its leadership.
+ * Clients made of it by fl_apiclient_as keep to it, too; caches do not. Any thread calls it. */
+typedef int64_t fl_apiclient_left_fn(void *user);
+struct fl_apiclient *fl_apiclient_fenced(struct fl_apiclient *client, fl_apiclient_left_fn *left_ms,
+                                         void *user);
 
 /* The driver of the process that has the API server (client_local.c). What it is given outlives it;
  * it is destroyed when no call and no watch of it is left. A call blocks its thread and the loop

@@ -68,6 +68,39 @@ static int look(struct fl_plane *plane, const char *name)
     return fl_apiclient_get(plane->client, &fl_gvr_configmaps, "default", name, NULL, NULL);
 }
 
+static int64_t left(void *user)
+{
+    return *(int64_t *)user;
+}
+
+/* Nobody waits beyond the fence, and nothing begins when nothing is left. */
+static void test_a_fence(void **state)
+{
+    struct fl_plane *plane = *state;
+    int64_t left_ms = 50;
+    FL_CLEANUP(fl_apiclient_destroyp)
+    struct fl_apiclient *fenced = fl_apiclient_fenced(plane->client, left, &left_ms);
+    FL_CLEANUP(fl_apiclient_destroyp)
+    struct fl_apiclient *alice =
+        fl_apiclient_as(fenced, &(struct fl_api_user){.name = "alice", .group_count = 0});
+    FL_JSON object = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "ConfigMap",
+                               "metadata", "name", "slow");
+    struct fl_error err = {0};
+
+    atomic_store(&fl_store_faults.hold_commits, true);
+    assert_int_equal(
+        fl_apiclient_create_object(fenced, &fl_gvr_configmaps, "default", object, NULL, &err),
+        FL_E_TIMEOUT);
+    assert_non_null(strstr(err.msg, "within 50 ms"));
+    atomic_store(&fl_store_faults.hold_commits, false);
+    left_ms = 0;
+    assert_int_equal(fl_apiclient_get(fenced, &fl_gvr_configmaps, "default", "slow", NULL, &err),
+                     FL_E_CONFLICT);
+    assert_int_equal(fl_apiclient_get(alice, &fl_gvr_configmaps, "default", "slow", NULL, &err),
+                     FL_E_CONFLICT);
+    WAIT_FOR(look(plane, "slow") == 0);
+}
+
 /* TIMEOUT leaves open whether a write took place: this one did, later. */
 static void test_a_write_may_outlive_its_caller(void **state)
 {
@@ -234,6 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_write_may_outlive_its_caller),
+        TEST(test_a_fence),
         TEST(test_what_has_not_begun_in_time_is_not_begun),
         TEST(test_callers_hear_that_the_server_hangs_up),
         TEST(test_a_failed_commit_is_unavailable),

@@ -46,7 +46,7 @@ struct fl_controller {
 struct fl_manager {
     struct fl_manager_options options;
     const struct fl_env *env;
-    struct fl_apiclient *client;
+    struct fl_apiclient *client; /* of passes: fenced, where there is a lease */
     struct fl_controller *controllers[FL_CONTROLLERS_MAX];
     size_t controller_count;
     struct {
@@ -58,6 +58,7 @@ struct fl_manager {
     struct fl_events *events;
     struct fl_lease *lease; /* NULL: this manager always leads */
     atomic_bool synced;
+    atomic_bool leads; /* as it was last told, and with caches that are no older than that */
 
     struct fl_lock *lock;      /* of what follows */
     struct fl_signal *changed; /* what decides whether there may be work */
@@ -66,7 +67,6 @@ struct fl_manager {
         struct fl_signal *signal;
         bool rung;
     } pump_bell, office_bell;
-    bool leads; /* as it was last told; fl_lease_holds knows */
     struct fl_thread *pump, *office;
 };
 

@@ -258,6 +258,15 @@ bool fl_lease_holds(struct fl_lease *lease)
     return fl_monotonic_ms(lease->env) < atomic_load(&lease->holds_until);
 }
 
+/* Half of what is between our end and the moment at which others may begin is for clocks and for
+ * what comes after an answer. */
+int64_t fl_lease_left_ms(struct fl_lease *lease)
+{
+    int64_t now_ms = fl_monotonic_ms(lease->env), until_ms = atomic_load(&lease->holds_until);
+
+    return now_ms < until_ms ? until_ms - now_ms + (lease->lease_ms - lease->renew_ms) / 2 : 0;
+}
+
 /* The end of leadership is due, too: whoever leads has to be told. */
 int64_t fl_lease_next_due_ms(struct fl_lease *lease)
 {

@@ -29,6 +29,9 @@ FL_DEFINE_CLEANUP(struct fl_lease, fl_lease_destroy)
 /* One try to get or renew it, if one is due. */
 void fl_lease_try(struct fl_lease *lease);
 bool fl_lease_holds(struct fl_lease *lease);
+/* How long a write that begins now may take, so that nobody else leads before it has ended; <= 0:
+ * it must not begin. Any thread. */
+int64_t fl_lease_left_ms(struct fl_lease *lease);
 int64_t fl_lease_next_due_ms(struct fl_lease *lease); /* monotonic */
 /* Gives it up, where it is held, so that another one need not wait. */
 void fl_lease_release(struct fl_lease *lease);

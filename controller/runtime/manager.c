@@ -63,6 +63,12 @@ static int make_lease(struct fl_manager *manager, struct fl_error *err)
                            &manager->lease, err);
 }
 
+/* Of an fl_apiclient_left_fn. */
+static int64_t left_ms(void *user)
+{
+    return fl_lease_left_ms(user);
+}
+
 int fl_manager_create(const struct fl_manager_options *options, struct fl_manager **ret_manager,
                       struct fl_error *err)
 {
@@ -71,7 +77,6 @@ int fl_manager_create(const struct fl_manager_options *options, struct fl_manage
 
     manager->options = *options;
     manager->env = options->env;
-    manager->client = options->client;
     manager->lock = fl_lock_create();
     manager->changed = fl_signal_create();
     manager->pump_bell.signal = fl_signal_create();
@@ -84,6 +89,8 @@ int fl_manager_create(const struct fl_manager_options *options, struct fl_manage
     r = make_lease(manager, err);
     if (r < 0)
         return fl_error_wrap(err, "manager");
+    manager->client = manager->lease ? fl_apiclient_fenced(options->client, left_ms, manager->lease)
+                                     : options->client;
     *ret_manager = FL_TAKE(manager);
     return 0;
 }
@@ -98,6 +105,8 @@ void fl_manager_destroy(struct fl_manager *manager)
     for (size_t i = 0; i < manager->controller_count; i++)
         fl_controller_destroy(manager->controllers[i]);
     fl_events_destroy(manager->events);
+    if (manager->client != manager->options.client)
+        fl_apiclient_destroy(manager->client);
     fl_lease_destroy(manager->lease);
     fl_signal_destroy(manager->changed);
     fl_signal_destroy(manager->pump_bell.signal);
@@ -125,7 +134,7 @@ static struct fl_cache *add_cache(struct fl_manager *manager, const struct fl_gv
     assert(!manager->prepared && manager->cache_count < FL_CACHES_MAX);
 
     cache = fl_cache_create(&(struct fl_cache_options){.env = manager->env,
-                                                       .client = manager->client,
+                                                       .client = manager->options.client,
                                                        .gvr = *gvr,
                                                        .resync_ms = manager->options.resync_ms,
                                                        .indexes = indexes,
@@ -216,7 +225,7 @@ struct fl_controller *fl_manager_controller(struct fl_manager *manager, size_t i
 
 bool fl_manager_is_leader(struct fl_manager *manager)
 {
-    return !manager->lease || fl_lease_holds(manager->lease);
+    return !manager->lease || (atomic_load(&manager->leads) && fl_lease_holds(manager->lease));
 }
 
 bool fl_manager_synced(struct fl_manager *manager)
@@ -242,13 +251,27 @@ bool fl_manager_wait_for_work(struct fl_manager *manager)
 
 static void look_for_sync(struct fl_manager *manager)
 {
+    FL_LOCKED(manager->lock);
+
     if (fl_manager_synced(manager))
         return;
     for (size_t i = 0; i < manager->cache_count; i++)
         if (!fl_cache_synced(manager->caches[i].cache))
             return;
     atomic_store(&manager->synced, true);
-    tell_all(manager);
+    fl_signal_all(manager->changed);
+}
+
+/* What the leader before wrote may not have come yet. */
+static void refresh_caches(struct fl_manager *manager)
+{
+    {
+        FL_LOCKED(manager->lock);
+        for (size_t i = 0; i < manager->cache_count; i++)
+            fl_cache_refresh(manager->caches[i].cache);
+        atomic_store(&manager->synced, false);
+    }
+    wake_pump(manager);
 }
 
 static size_t pump_some(struct fl_manager *manager, size_t limit)
@@ -277,6 +300,9 @@ static void measure_leadership(struct fl_manager *manager, bool leads)
 
 static void tell_leadership(struct fl_manager *manager, bool leads)
 {
+    if (leads)
+        refresh_caches(manager);
+    atomic_store(&manager->leads, leads);
     measure_leadership(manager, leads);
     fl_log_info(manager->env->log, leads ? "leading" : "leadership lost",
                 FL_STR("lease", manager->options.lease_name),
@@ -286,20 +312,20 @@ static void tell_leadership(struct fl_manager *manager, bool leads)
         manager->options.lost(manager->options.lost_user);
 }
 
-/* Leadership that ends is told once; one that ran out while nobody looked, too. */
+/* Leadership that ends is told once; one that ran out while nobody looked, too: somebody else may
+ * have led meanwhile. */
 void fl_manager_lead(struct fl_manager *manager)
 {
-    bool led, leads;
+    bool leads;
 
     if (!manager->lease)
         return;
-    led = manager->leads;
+    if (atomic_load(&manager->leads) && !fl_lease_holds(manager->lease))
+        tell_leadership(manager, false);
     fl_lease_try(manager->lease);
     leads = fl_lease_holds(manager->lease);
-    if (led == leads)
-        return;
-    manager->leads = leads;
-    tell_leadership(manager, leads);
+    if (atomic_load(&manager->leads) != leads)
+        tell_leadership(manager, leads);
 }
 
 size_t fl_manager_write_events(struct fl_manager *manager)

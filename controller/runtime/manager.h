@@ -6,7 +6,8 @@
  * with nothing to do waits until it is woken or something is due.
  *
  * Workers run only while this process leads (a Lease, as client-go's leader election). A leader
- * that cannot renew stops its workers before the lease runs out, and tells the owner. */
+ * that cannot renew stops its workers before the lease runs out, and tells the owner; its requests
+ * do not outlive the lease. A new leader works when its caches are listed anew. */
 #ifndef FL_CONTROLLER_MANAGER_H
 #define FL_CONTROLLER_MANAGER_H
 

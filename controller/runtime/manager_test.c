@@ -317,6 +317,24 @@ static void test_lost(void **state)
     stop(fleet);
 }
 
+/* What was written while somebody else led is known before the first pass: all caches are listed
+ * anew. The thief is taken for dead when its short lease is over. */
+static void test_regained(void **state)
+{
+    struct fleet *fleet = *state;
+
+    start(fleet, "first");
+    WAIT_FOR(fl_manager_is_leader(fleet->manager) && fl_manager_synced(fleet->manager));
+    (void)ask(fleet, "PATCH", LEASES "/flops",
+              "{\"spec\":{\"holderIdentity\":\"thief\",\"leaseDurationSeconds\":1}}");
+    WAIT_FOR(lost(fleet) == 1);
+    make_ships(fleet);
+    WAIT_FOR(fl_manager_is_leader(fleet->manager) && are_all_ready(fleet));
+    assert_int_equal(lost(fleet), 1);
+    stop(fleet);
+    assert_int_equal(fleet->doubles, 0);
+}
+
 /* Keys come from many threads while workers work. */
 
 static void enqueue_many(void *user)
@@ -354,8 +372,13 @@ static void test_enqueue_from_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_life),      TEST(test_rest), TEST(test_restarts),
-        TEST(test_hand_over), TEST(test_lost), TEST(test_enqueue_from_threads),
+        TEST(test_life),
+        TEST(test_rest),
+        TEST(test_restarts),
+        TEST(test_hand_over),
+        TEST(test_lost),
+        TEST(test_regained),
+        TEST(test_enqueue_from_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

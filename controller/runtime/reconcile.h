@@ -62,6 +62,7 @@ typedef void fl_wake_map_fn(struct fl_cache *cache, const json_t *object, fl_wak
 struct fl_wake {
     struct fl_gvr gvr;
     fl_wake_map_fn *map; /* NULL: its owners of the reconciled kind */
+    int64_t delay_ms;    /* one pass for all changes of so long, where they are many; 0: at once */
 };
 
 #define FL_STEPS_MAX 16

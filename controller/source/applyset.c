@@ -20,6 +20,7 @@ struct target {
     size_t index;
     enum progress progress;
     bool again;          /* it failed for want of something that may come with the set */
+    bool doubled;        /* another of the set is the same object */
     const char *message; /* why it failed */
 };
 
@@ -31,6 +32,7 @@ struct run {
     struct target *targets; /* in the order of applying */
     size_t count;
     struct fl_map *brought; /* "Namespace/x", "CustomResourceDefinition/GROUP/KIND": of the set */
+    struct fl_map *taken;   /* by key as the API has it: the target that is this object */
     struct fl_applyset_result *result;
 };
 
@@ -80,7 +82,8 @@ static void make_targets(struct run *run)
         run->targets[i] = (struct target){
             .manifest = manifest,
             .item = {manifest->group, manifest->version, manifest->kind,
-                     *manifest->ns ? manifest->ns : run->options->ns, manifest->name},
+                     *manifest->ns ? manifest->ns : run->options->ns, manifest->name,
+                     fl_inventory_file(manifest->file)},
             .rank = fl_apply_rank(manifest->group, manifest->kind),
             .index = i,
         };
@@ -209,6 +212,27 @@ static int get_live(struct run *run, const struct fl_gvr *gvr, const struct fl_i
 
 /* Applying one */
 
+static const char *key_of(struct run *run, const struct fl_inventory_item *item)
+{
+    return fl_inventory_key(run->arena, item->group, item->kind, item->ns, item->name);
+}
+
+/* One that names its namespace and one that is put into the same are one object, and so are two of
+ * a cluster-scoped kind whatever they name: to apply both would be to write for ever. */
+static int take_key(struct run *run, struct target *target, struct fl_error *err)
+{
+    const char *key = key_of(run, &target->item);
+    const struct target *first = fl_map_get(run->taken, key);
+
+    if (!first)
+        fl_map_put(run->taken, key, target);
+    target->doubled = first && first != target;
+    return target->doubled
+               ? fl_error_set(err, FL_E_INVALID, "is in %.120s, line %zu, already; that one counts",
+                              first->manifest->file, first->manifest->line)
+               : 0;
+}
+
 static int map_target(struct run *run, struct target *target, struct fl_gvr *ret_gvr,
                       struct fl_error *err)
 {
@@ -220,12 +244,7 @@ static int map_target(struct run *run, struct target *target, struct fl_gvr *ret
     target->mapped = true;
     if (!ret_gvr->namespaced)
         item->ns = "";
-    return 0;
-}
-
-static const char *key_of(struct run *run, const struct fl_inventory_item *item)
-{
-    return fl_inventory_key(run->arena, item->group, item->kind, item->ns, item->name);
+    return take_key(run, target, err);
 }
 
 static const char *version_of(const json_t *object)
@@ -244,40 +263,102 @@ static void count_applied(struct fl_applyset_result *result, const json_t *live,
         result->changed++;
 }
 
-/* Somebody changed by hand (or by a program that updates) what this source has applied: that is
- * what keeping it right is for. A field that another applier has declared is another matter. */
-static bool is_drift(const struct run *run, const json_t *live)
+/* Another than this source that declares fields of the object itself by applying them. */
+static bool is_other_applier(const struct run *run, const json_t *entry)
 {
-    const char *mark = live ? annotation_of(live, FL_ANNOTATION_SOURCE) : NULL;
+    return fl_streq(fl_json_str(entry, "operation"), "Apply") &&
+           !fl_streq(fl_json_str(entry, "manager"), run->options->manager) &&
+           !fl_json_str(entry, "subresource");
+}
+
+static bool has_other_appliers(const struct run *run, const json_t *live)
+{
     size_t i;
     const json_t *entry;
 
-    if (!fl_streq(mark, run->options->source) || !is_owned(run, live))
-        return false;
     json_array_foreach(fl_json_path(live, "metadata.managedFields"), i, entry)
-        if (fl_streq(fl_json_str(entry, "operation"), "Apply") &&
-            !fl_streq(fl_json_str(entry, "manager"), run->options->manager))
-            return false;
-    return true;
+        if (is_other_applier(run, entry))
+            return true;
+    return false;
+}
+
+/* This source has applied it, also where the mark was taken off by hand with the rest. */
+static bool is_ours(const struct run *run, const json_t *live)
+{
+    const char *mark = live ? annotation_of(live, FL_ANNOTATION_SOURCE) : NULL;
+
+    return live && is_owned(run, live) && (!mark || strcmp(mark, run->options->source) == 0);
 }
 
 /* Somebody may write between reading and writing on the server's side; that is no conflict of
  * fields, and over in a moment. */
 #define STALE_TRIES 3
 
-static int send_config(struct run *run, const struct fl_gvr *gvr, const json_t *config,
-                       const json_t *live, bool dry_run, json_t **ret_applied, struct fl_error *err)
+static int send_as(struct run *run, const struct fl_gvr *gvr, const json_t *config,
+                   const struct fl_apply_options *options, json_t **ret_applied,
+                   struct fl_error *err)
 {
-    const struct fl_apply_options options = {run->options->manager,
-                                             run->options->force || is_drift(run, live), dry_run};
     int r = 0;
 
     for (int i = 0; i < STALE_TRIES; i++) {
-        r = fl_apiclient_apply(run->options->client, gvr, config, &options, ret_applied, err);
+        r = fl_apiclient_apply(run->options->client, gvr, config, options, ret_applied, err);
         if (r != FL_E_CONFLICT || strstr(err->msg, "Apply failed"))
             break;
     }
     return r;
+}
+
+static bool has_entry(const json_t *object, const json_t *wanted)
+{
+    static const char *const keys[] = {"manager", "operation", "apiVersion", "fieldsV1"};
+    size_t i, same;
+    const json_t *entry;
+
+    json_array_foreach(fl_json_path(object, "metadata.managedFields"), i, entry) {
+        for (same = 0; same < FL_COUNT_OF(keys); same++)
+            if (!json_equal(json_object_get(entry, keys[same]),
+                            json_object_get(wanted, keys[same])))
+                break;
+        if (same == FL_COUNT_OF(keys) && !fl_json_str(entry, "subresource"))
+            return true;
+    }
+    return false;
+}
+
+/* Whether to force it would take a field from nobody who has applied it: it is tried. */
+static bool robs_no_applier(struct run *run, const struct fl_gvr *gvr, const json_t *config,
+                            const json_t *live)
+{
+    const struct fl_apply_options options = {run->options->manager, true, true};
+    FL_JSON tried = NULL;
+    struct fl_error err = {0};
+    size_t i;
+    const json_t *entry;
+
+    if (send_as(run, gvr, config, &options, &tried, &err) < 0)
+        return false;
+    json_array_foreach(fl_json_path(live, "metadata.managedFields"), i, entry)
+        if (is_other_applier(run, entry) && !has_entry(tried, entry))
+            return false;
+    return true;
+}
+
+/* Somebody changed by hand (or by a program that updates) what this source has applied: that is
+ * drift, and what keeping it right is for. A field that another applier has declared is another
+ * matter. */
+static int send_config(struct run *run, const struct fl_gvr *gvr, const json_t *config,
+                       const json_t *live, bool dry_run, json_t **ret_applied, struct fl_error *err)
+{
+    const bool ours = is_ours(run, live);
+    struct fl_apply_options options = {
+        run->options->manager, run->options->force || (ours && !has_other_appliers(run, live)),
+        dry_run};
+    int r = send_as(run, gvr, config, &options, ret_applied, err);
+
+    if (r != FL_E_CONFLICT || options.force || !ours || !robs_no_applier(run, gvr, config, live))
+        return r;
+    options.force = true;
+    return send_as(run, gvr, config, &options, ret_applied, err);
 }
 
 /* A definition that changes says that its objects cannot be judged by a dry run. */
@@ -500,13 +581,25 @@ static int prune_live(struct run *run, const struct fl_gvr *gvr,
     return r;
 }
 
+/* Objects end with their kind; but one that is not served for a moment has not ended. */
+static int check_kind_gone(struct run *run, const struct fl_inventory_item *item,
+                           struct fl_error *err)
+{
+    int r = fl_mapper_is_defined(&run->mapper, run->options->witness, item->group, item->kind, err);
+
+    if (r > 0)
+        r = fl_error_set(err, FL_E_UNAVAILABLE, "the API defines kind %s, but does not serve it",
+                         item->kind);
+    return r;
+}
+
 static int prune_item(struct run *run, struct fl_inventory_item *item, struct fl_error *err)
 {
     struct fl_gvr gvr;
     int r = fl_mapper_find_any(&run->mapper, item->group, item->version, item->kind, &gvr, err);
 
     if (r == FL_E_NOT_FOUND)
-        return 0; /* objects end with their kind */
+        return check_kind_gone(run, item, err);
     if (r < 0)
         return r;
     if (!gvr.namespaced)
@@ -606,13 +699,83 @@ static struct leftover *find_leftovers(struct run *run, const struct fl_inventor
     return leftovers;
 }
 
+/* What goes takes along all that is in it, or is of it. */
+static bool takes_others_along(const struct fl_inventory_item *item)
+{
+    return strcmp(item->kind, "CustomResourceDefinition") == 0 ||
+           (!*item->group && strcmp(item->kind, "Namespace") == 0);
+}
+
+static bool is_in(struct run *run, const struct fl_inventory_item *item,
+                  const struct fl_inventory_item *of)
+{
+    struct fl_gvr gvr;
+
+    if (strcmp(of->kind, "Namespace") == 0)
+        return strcmp(item->ns, of->name) == 0;
+    return *item->group &&
+           fl_mapper_find(&run->mapper, item->group, item->version, item->kind, &gvr, NULL) == 0 &&
+           strcmp(of->name, fl_arena_printf(run->arena, "%s.%s", gvr.plural, gvr.group)) == 0;
+}
+
+/* Something of the set is in it: to delete it would be to undo what was applied. */
+static const struct target *find_user(struct run *run, const struct fl_inventory_item *item)
+{
+    if (takes_others_along(item))
+        for (size_t i = 0; i < run->count; i++)
+            if (is_in(run, &run->targets[i].item, item))
+                return &run->targets[i];
+    return NULL;
+}
+
+static void report_used(struct run *run, const struct fl_inventory_item *item,
+                        const struct target *by)
+{
+    run->result->prune_failed = true;
+    add_fault(run, (struct fl_fault){
+                       .file = by->manifest->file,
+                       .line = by->manifest->line,
+                       .object = fl_arena_printf(run->arena, "%s/%s", item->kind, item->name),
+                       .message = fl_arena_printf(run->arena,
+                                                  "has left the set, and is not pruned as long as "
+                                                  "%s/%s needs it",
+                                                  by->item.kind, by->item.name)});
+}
+
+static bool is_held_back(struct run *run, const struct fl_inventory_item *item)
+{
+    const struct target *by;
+
+    if (fl_manifests_may_want(run->manifests, item->file, item->name) ||
+        (run->manifests->incomplete && takes_others_along(item)))
+        return true;
+    by = find_user(run, item);
+    if (by)
+        report_used(run, item, by);
+    return by != NULL;
+}
+
+/* All was read, and yet it may not be what is wanted. */
+static void report_hold(struct run *run, size_t count)
+{
+    run->result->prune_failed = true;
+    add_fault(run, (struct fl_fault){.message = fl_arena_printf(run->arena,
+                                                                "%zu objects are not pruned: %s",
+                                                                count, run->manifests->hold)});
+}
+
 static void prune_all(struct run *run, struct leftover *leftovers, size_t count)
 {
-    if (count == 0 || !run->options->prune || run->manifests->incomplete)
+    if (count == 0 || !run->options->prune)
         return;
+    if (run->manifests->hold) {
+        report_hold(run, count);
+        return;
+    }
     qsort(leftovers, count, sizeof(*leftovers), compare_leftovers);
     for (size_t i = 0; i < count; i++)
-        prune_or_keep(run, &leftovers[i].item, &leftovers[i].stays);
+        if (!is_held_back(run, &leftovers[i].item))
+            prune_or_keep(run, &leftovers[i].item, &leftovers[i].stays);
     qsort(leftovers, count, sizeof(*leftovers), compare_indexes);
 }
 
@@ -666,10 +829,12 @@ static void remember_set(struct run *run, const struct leftover *leftovers, size
     inventory->items =
         fl_new_array(run->arena, struct fl_inventory_item, run->count + leftover_count);
     for (size_t i = 0; i < run->count; i++)
-        inventory->items[inventory->count++] = run->targets[i].item;
+        if (!run->targets[i].doubled)
+            inventory->items[inventory->count++] = run->targets[i].item;
     for (size_t i = 0; i < leftover_count; i++)
         if (leftovers[i].stays)
             inventory->items[inventory->count++] = leftovers[i].item;
+    fl_inventory_fit(inventory);
 }
 
 /* As it was, less what has gone. */
@@ -696,6 +861,7 @@ static void begin(struct run *run, const struct fl_inventory *inventory)
 
     fl_mapper_init(&run->mapper, run->options->client, run->arena);
     run->brought = fl_map_create(NULL);
+    run->taken = fl_map_create(NULL);
     make_targets(run);
     result->total = manifests->count;
     result->faults = fl_new_array(run->arena, struct fl_fault,
@@ -708,6 +874,7 @@ static void begin(struct run *run, const struct fl_inventory *inventory)
 static void finish(struct run *run)
 {
     fl_map_destroy(run->brought);
+    fl_map_destroy(run->taken);
     fl_mapper_finish(&run->mapper);
 }
 

@@ -10,9 +10,11 @@
  * another source holds is a fault, unless forced. An object leaves only if it is in the inventory,
  * is not in the set, still carries this set's mark (so that a source that took it over keeps it),
  * is still owned by this field manager, and does not say `flops.dev/prune: disabled` (it is let go
- * of then: it leaves the inventory). Nothing leaves while a part of the set could not be read,
- * since what is wanted is not known then. "Gone" is said of what the API has accepted to delete: an
- * object with finalizers may stand some time longer.
+ * of then: it leaves the inventory). While a file could not be read nothing leaves that was in it
+ * or may have been moved into it, since what that file wants is not known then, and no Namespace
+ * and no definition, which would take others along; those do not leave either while something of
+ * the set is in them. "Gone" is said of what the API has accepted to delete: an object with
+ * finalizers may stand some time longer.
  *
  * What is right already costs one read, where the memo knows it, and a server-side apply that
  * changes nothing otherwise.
@@ -38,6 +40,7 @@
 
 struct fl_inventory_item {
     const char *group, *version, *kind, *ns, *name;
+    const char *file; /* that it was in; NULL: not known, or too much to be remembered */
 };
 struct fl_inventory {
     struct fl_inventory_item *items;
@@ -46,6 +49,7 @@ struct fl_inventory {
 /* What a status may hold: the items, and the bytes of their texts. */
 #define FL_INVENTORY_MAX       5000
 #define FL_INVENTORY_BYTES_MAX ((size_t)768 * 1024)
+#define FL_INVENTORY_FILE_MAX  1024
 
 /* What was applied last, and which revision of the object came of it: an object that still has that
  * revision needs no apply. A help only; losing it costs time. One thread at a time. */
@@ -78,7 +82,8 @@ struct fl_applyset_options {
     struct fl_applyset_memo *memo; /* may be NULL */
     /* May read all. Asked, where the source's own user may not read what is to be pruned, whether
      * it is there and is the source's at all: what never came to be must not hold up its end.
-     * Nothing is written with it, and nobody is told what it saw. May be NULL. */
+     * And asked whether a kind that seems to be gone is. Nothing is written with it, and nobody is
+     * told what it saw. May be NULL. */
     struct fl_apiclient *witness;
 };
 
@@ -99,7 +104,7 @@ struct fl_applyset_result {
 int fl_applyset_plan(const struct fl_manifests *manifests, const struct fl_inventory *old,
                      const char *ns, struct fl_arena *arena, struct fl_inventory *ret_inventory,
                      struct fl_error *err);
-/* Every item of `want` is in `have`. */
+/* Every item of `want` is in `have`, of the same file where that is to be remembered. */
 bool fl_inventory_covers(const struct fl_inventory *have, const struct fl_inventory *want);
 
 /* Faults of the manifests are counted as failures. An empty set prunes all of the inventory. */

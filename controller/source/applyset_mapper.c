@@ -9,17 +9,18 @@ static void document_destroy(void *value)
 
 void fl_mapper_init(struct fl_mapper *mapper, struct fl_apiclient *client, struct fl_arena *arena)
 {
-    *mapper = (struct fl_mapper){client, arena, fl_map_create(document_destroy)};
+    *mapper = (struct fl_mapper){client, arena, fl_map_create(document_destroy), NULL};
 }
 
 void fl_mapper_finish(struct fl_mapper *mapper)
 {
     fl_map_destroy(mapper->documents);
+    json_decref(FL_TAKE(mapper->definitions));
 }
 
 void fl_mapper_refresh(struct fl_mapper *mapper)
 {
-    fl_map_destroy(mapper->documents);
+    fl_mapper_finish(mapper);
     mapper->documents = fl_map_create(document_destroy);
 }
 
@@ -126,4 +127,24 @@ int fl_mapper_find_any(struct fl_mapper *mapper, const char *group, const char *
     if (r < 0)
         return r;
     return find_among(mapper, group, json_object_get(document, "versions"), kind, ret_gvr, err);
+}
+
+int fl_mapper_is_defined(struct fl_mapper *mapper, struct fl_apiclient *witness, const char *group,
+                         const char *kind, struct fl_error *err)
+{
+    static const struct fl_gvr definitions = {"apiextensions.k8s.io", "v1",
+                                              "customresourcedefinitions", false};
+    size_t i;
+    const json_t *definition;
+    int r = 0;
+
+    if (witness && !mapper->definitions)
+        r = fl_apiclient_list(witness, &definitions, NULL, NULL, &mapper->definitions, err);
+    if (r < 0)
+        return fl_error_wrap(err, "whether %s of %s is defined", kind, group);
+    json_array_foreach(mapper->definitions, i, definition)
+        if (fl_streq(fl_json_str(definition, "spec.group"), group) &&
+            fl_streq(fl_json_str(definition, "spec.names.kind"), kind))
+            return 1;
+    return 0;
 }

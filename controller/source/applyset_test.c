@@ -93,22 +93,37 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Applying what one file says. */
-static void sync_file(struct world *w, const char *text)
+static void sync_snapshot(struct world *w, const struct fl_snapshot *snapshot)
 {
-    struct fl_source_file *file = fl_new(w->arena, struct fl_source_file);
-    struct fl_snapshot snapshot = {.files = file, .file_count = 1};
     struct fl_manifests manifests;
     struct fl_error err = {0};
 
-    *file = (struct fl_source_file){.path = "a.yaml", .data = text, .len = strlen(text)};
-    fl_manifests_read(&snapshot, w->arena, &manifests);
+    fl_manifests_read(snapshot, w->arena, &manifests);
     if (fl_applyset_plan(&manifests, &w->inventory, w->options.ns, w->arena, &w->inventory, &err) <
         0)
         fail_msg("%s", err.msg);
     w->options.deadline_ms = fl_monotonic_ms(&w->plane->env) + HOUR_MS;
     fl_applyset_apply(&w->options, &manifests, &w->inventory, w->arena, &w->result);
     w->inventory = w->result.inventory;
+}
+
+/* Applying what a.yaml and b.yaml say; NULL: there is none. */
+static void sync_files(struct world *w, const char *a, const char *b)
+{
+    const char *const texts[] = {a, b}, *const paths[] = {"a.yaml", "b.yaml"};
+    struct fl_source_file *files = fl_new_array(w->arena, struct fl_source_file, 2);
+    struct fl_snapshot snapshot = {.files = files};
+
+    for (size_t i = 0; i < FL_COUNT_OF(texts); i++)
+        if (texts[i])
+            files[snapshot.file_count++] = (struct fl_source_file){
+                .path = paths[i], .data = texts[i], .len = strlen(texts[i])};
+    sync_snapshot(w, &snapshot);
+}
+
+static void sync_file(struct world *w, const char *text)
+{
+    sync_files(w, text, NULL);
 }
 
 static const char *counts(const struct world *w)
@@ -277,6 +292,50 @@ static void test_memo_knows_contents(void **state)
     expect_counts(w, "1: +1 ~0 =0 -0 !0");
 }
 
+/* Named and implied are one namespace, and where a kind has none what is named does not count. To
+ * apply both would write for ever. */
+static void test_one_object_twice(void **state)
+{
+    static const char twice[] = CM(
+        "a", "1") "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: "
+                  "default}, data: {key: '2'}}\n"
+                  "---\n{apiVersion: v1, kind: Namespace, metadata: {name: one}}\n"
+                  "---\n{apiVersion: v1, kind: Namespace, metadata: {name: one, namespace: x}}\n";
+    struct world *w = *state;
+    uint64_t revision;
+
+    sync_file(w, twice);
+    expect_counts(w, "4: +2 ~0 =0 -0 !2");
+    expect_fault(w, "a.yaml:4 ConfigMap/a: is in a.yaml, line 2, already");
+    expect_fault(w, "a.yaml:8 Namespace/one: is in a.yaml, line 6, already");
+    assert_string_equal(inventory(w), "ConfigMap/default/a Namespace//one");
+    revision = fl_store_revision(w->plane->store);
+    sync_file(w, twice);
+    expect_counts(w, "4: +0 ~0 =2 -0 !2");
+    assert_int_equal(fl_store_revision(w->plane->store), revision);
+    assert_string_equal(value_of(w, "a"), "1");
+}
+
+/* What was found to be of the whole cluster is remembered so, and nothing is to be recorded anew.
+ */
+static void test_plan_knows_cluster_scoped_ones_again(void **state)
+{
+    struct world *w = *state;
+    struct fl_manifest items[] = {
+        {.group = "", .version = "v1", .kind = "Namespace", .ns = "", .name = "a"},
+        {.group = "", .version = "v1", .kind = "Namespace", .ns = "x", .name = "b"}};
+    struct fl_manifests manifests = {.items = items, .count = 2};
+    struct fl_inventory_item old[] = {
+        {.group = "", .version = "v1", .kind = "Namespace", .ns = "", .name = "a"},
+        {.group = "", .version = "v1", .kind = "Namespace", .ns = "", .name = "b"}};
+    struct fl_inventory had = {old, 2}, plan = {0};
+    struct fl_error err = {0};
+
+    assert_int_equal(fl_applyset_plan(&manifests, &had, "default", w->arena, &plan, &err), 0);
+    assert_int_equal(plan.count, 2);
+    assert_true(fl_inventory_covers(&had, &plan));
+}
+
 /* In one file in the worst order: each needs the one behind it. */
 static const char in_dependency[] = WIDGET("w", "1") //
     "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: made}}\n"
@@ -362,6 +421,89 @@ static void test_broken_file_prunes_nothing(void **state)
     assert_null(get(w, &configmaps, "b"));
 }
 
+#define BROKEN "---\nkind: [\n"
+
+/* A broken file holds back what was in it and what may have been moved into it, and no more. */
+static void test_broken_file_holds_back_its_own(void **state)
+{
+    struct world *w = *state;
+
+    sync_files(w, CM("alone", "1") CM("moved", "1"), CM("b", "1") CM("c", "1"));
+    assert_string_equal(w->inventory.items[1].file, "a.yaml");
+    sync_files(w, "", CM("c", "1") BROKEN "# moved: \n");
+    expect_counts(w, "1: +0 ~0 =1 -1 !1");
+    assert_null(get(w, &configmaps, "alone"));
+    assert_non_null(get(w, &configmaps, "moved"));
+    assert_non_null(get(w, &configmaps, "b"));
+    sync_files(w, "", CM("c", "1") BROKEN "\"\\x6doved\"");
+    assert_non_null(get(w, &configmaps, "moved"));
+    sync_files(w, "", CM("c", "1") BROKEN);
+    assert_null(get(w, &configmaps, "moved"));
+    assert_non_null(get(w, &configmaps, "b"));
+    sync_files(w, "", NULL);
+    assert_true(w->result.complete);
+    assert_null(get(w, &configmaps, "b"));
+    assert_int_equal(w->inventory.count, 0);
+}
+
+/* An inventory of before files were remembered, or one that has no room for them. */
+static void test_broken_file_holds_back_what_has_none(void **state)
+{
+    struct world *w = *state;
+
+    sync_files(w, CM("a", "1"), CM("b", "1"));
+    w->inventory.items[0].file = NULL;
+    sync_files(w, NULL, BROKEN);
+    assert_non_null(get(w, &configmaps, "a"));
+    assert_non_null(get(w, &configmaps, "b"));
+    sync_files(w, NULL, NULL);
+    assert_null(get(w, &configmaps, "a"));
+}
+
+#define IN_MADE(name)                                                                              \
+    "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: " name ", namespace: made}}\n"
+#define MADE "---\n{apiVersion: v1, kind: Namespace, metadata: {name: made}}\n"
+
+/* A namespace and a definition take along what is in them. */
+static void test_what_others_need_is_not_pruned(void **state)
+{
+    struct world *w = *state;
+
+    sync_files(w, MADE "---\n" WIDGETS_DEFINITION, IN_MADE("c") WIDGET("w", "1"));
+    assert_true(w->result.complete);
+    sync_files(w, "", IN_MADE("c") WIDGET("w", "1"));
+    assert_true(w->result.prune_failed);
+    expect_fault(w, "b.yaml:2 Namespace/made: has left the set, and is not pruned as long as "
+                    "ConfigMap/c needs it");
+    expect_fault(w, "CustomResourceDefinition/widgets.test.dev: has left the set");
+    assert_non_null(get(w, &widgets, "w"));
+    assert_null(fl_json_path(get(w, &namespaces, "made"), "metadata.deletionTimestamp"));
+
+    sync_files(w, "", BROKEN);
+    assert_non_null(get(w, &widgets, "w"));
+    assert_null(fl_json_path(get(w, &namespaces, "made"), "metadata.deletionTimestamp"));
+
+    sync_files(w, "", "");
+    assert_true(w->result.complete);
+    assert_true(fl_plane_settle(w->plane));
+    assert_null(get(w, &widgets, "w"));
+}
+
+/* What was all read, and yet may be nothing but a folder that is not mounted. */
+static void test_a_snapshot_may_forbid_pruning(void **state)
+{
+    const struct fl_snapshot nothing = {.hold = "the folder is empty"};
+    struct world *w = *state;
+
+    sync_snapshot(w, &nothing);
+    assert_true(w->result.complete);
+    sync_file(w, CM("a", "1"));
+    sync_snapshot(w, &nothing);
+    assert_non_null(get(w, &configmaps, "a"));
+    expect_fault(w, "1 objects are not pruned: the folder is empty");
+    assert_int_equal(w->inventory.count, 1);
+}
+
 static void test_names_who_else_owns_a_field(void **state)
 {
     struct world *w = *state;
@@ -377,6 +519,54 @@ static void test_names_who_else_owns_a_field(void **state)
     sync_file(w, CM("a", "ours") CM("b", "1"));
     expect_counts(w, "2: +0 ~1 =1 -0 !0");
     assert_string_equal(value_of(w, "a"), "ours");
+}
+
+static void apply_label_as(struct world *w, const char *manager)
+{
+    const struct fl_apply_options options = {manager, false, false};
+    FL_JSON object =
+        json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:s}}}", "apiVersion", "v1", "kind", "ConfigMap",
+                  "metadata", "name", "a", "namespace", "default", "labels", "team", "red");
+
+    assert_int_equal(
+        fl_apiclient_apply(w->plane->client, &configmaps, object, &options, NULL, NULL), 0);
+}
+
+/* That another applier has a field of its own in the object makes no edit by hand right. */
+static void test_drift_beside_another_applier(void **state)
+{
+    struct world *w = *state;
+
+    sync_file(w, CM("a", "1"));
+    apply_label_as(w, "teams");
+    edit(w, &configmaps, "a", "{\"data\":{\"key\":\"by hand\"}}");
+    sync_file(w, CM("a", "1"));
+    expect_counts(w, "1: +0 ~1 =0 -0 !0");
+    assert_string_equal(value_of(w, "a"), "1");
+    assert_string_equal(fl_json_str(get(w, &configmaps, "a"), "metadata.labels.team"), "red");
+
+    apply_as(w, "teams", true, "a", "declared");
+    sync_file(w, CM("a", "1"));
+    expect_counts(w, "1: +0 ~0 =0 -0 !1");
+    expect_fault(w, "teams");
+    assert_string_equal(value_of(w, "a"), "declared");
+}
+
+/* Whoever edits an object by hand may take the mark off with the rest. */
+static void test_drift_takes_the_mark_along(void **state)
+{
+    static const char two[] = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {key: "
+                              "'1', other: '1'}}\n";
+    struct world *w = *state;
+
+    sync_file(w, two);
+    edit(w, &configmaps, "a",
+         "{\"metadata\":{\"annotations\":null},\"data\":{\"key\":\"by hand\"}}");
+    sync_file(w, two);
+    expect_counts(w, "1: +0 ~1 =0 -0 !0");
+    assert_string_equal(value_of(w, "a"), "1");
+    sync_file(w, "");
+    assert_null(get(w, &configmaps, "a"));
 }
 
 static void test_leaves_another_sources_objects(void **state)
@@ -522,10 +712,37 @@ static void test_what_could_not_be_looked_up_is_not_pruned(void **state)
     }
 }
 
+static int hide_widgets(void *user, const struct fl_client_moment *moment)
+{
+    (void)user;
+    return moment->use == FL_CLIENT_CALL && !moment->after &&
+                   fl_str_has_prefix(moment->call->target, "/apis/test.dev")
+               ? FL_E_NOT_FOUND
+               : 0;
+}
+
+/* A kind that is not served for a moment, as while an API server begins, has not ended. */
+static void test_a_kind_that_is_hidden_is_not_gone(void **state)
+{
+    struct world *w = *state;
+
+    w->options.witness = w->plane->client;
+    sync_file(w, WIDGETS_DEFINITION WIDGET("w", "1"));
+    w->faults.moment = hide_widgets;
+    sync_file(w, WIDGETS_DEFINITION);
+    expect_fault(w, "Widget/w: cannot be pruned: the API defines kind Widget, but does not serve");
+    assert_int_equal(w->inventory.count, 2);
+    w->faults.moment = NULL;
+    sync_file(w, WIDGETS_DEFINITION);
+    assert_true(w->result.complete);
+    assert_null(get(w, &widgets, "w"));
+}
+
 static void test_objects_end_with_their_kind(void **state)
 {
     struct world *w = *state;
 
+    w->options.witness = w->plane->client;
     sync_file(w, WIDGETS_DEFINITION WIDGET("w", "1"));
     assert_int_equal(w->inventory.count, 2);
     edit(w, &(struct fl_gvr){"apiextensions.k8s.io", "v1", "customresourcedefinitions", false},
@@ -720,7 +937,7 @@ static void test_plan_is_bounded(void **state)
     struct world *w = *state;
     struct fl_manifest *items = fl_new_array(w->arena, struct fl_manifest, FL_INVENTORY_MAX);
     struct fl_manifests manifests = {.items = items, .count = FL_INVENTORY_MAX};
-    struct fl_inventory_item old = {"", "v1", "ConfigMap", "default", "old"};
+    struct fl_inventory_item old = {"", "v1", "ConfigMap", "default", "old", NULL};
     struct fl_inventory had = {&old, 0}, plan = {0};
     struct fl_error err = {0};
     char *name = fl_arena_printf(w->arena, "%0250d", 1);
@@ -740,6 +957,10 @@ static void test_plan_is_bounded(void **state)
                      FL_E_TOO_LARGE);
     had.count = 0;
     for (size_t i = 0; i < FL_INVENTORY_MAX; i++)
+        items[i].file = name;
+    assert_int_equal(fl_applyset_plan(&manifests, &had, "default", w->arena, &plan, &err), 0);
+    assert_null(plan.items[0].file);
+    for (size_t i = 0; i < FL_INVENTORY_MAX; i++)
         items[i].name = fl_arena_printf(w->arena, "%s%zu", name, i);
     assert_int_equal(fl_applyset_plan(&manifests, &had, "default", w->arena, &plan, &err),
                      FL_E_TOO_LARGE);
@@ -753,17 +974,26 @@ int main(void)
         T(test_follows_a_set),
         T(test_corrects_drift_and_writes_nothing_where_there_is_none),
         T(test_memo_knows_contents),
+        T(test_one_object_twice),
+        T(test_plan_knows_cluster_scoped_ones_again),
         T(test_orders_by_dependency),
         T(test_dry_run_knows_what_the_set_brings),
         T(test_dry_run_refuses_the_whole),
         T(test_broken_file_prunes_nothing),
+        T(test_broken_file_holds_back_its_own),
+        T(test_broken_file_holds_back_what_has_none),
+        T(test_what_others_need_is_not_pruned),
+        T(test_a_snapshot_may_forbid_pruning),
         T(test_names_who_else_owns_a_field),
+        T(test_drift_beside_another_applier),
+        T(test_drift_takes_the_mark_along),
         T(test_leaves_another_sources_objects),
         T(test_force_takes_over_from_another_source),
         T(test_prunes_only_what_is_ours),
         T(test_remembers_while_told_not_to_prune),
         T(test_failed_prune_stays_in_the_inventory),
         T(test_what_could_not_be_looked_up_is_not_pruned),
+        T(test_a_kind_that_is_hidden_is_not_gone),
         T(test_objects_end_with_their_kind),
         T(test_unknown_kinds_and_namespaces),
         T(test_takes_what_a_server_exported),

@@ -162,7 +162,8 @@ static void choose_files(const struct folder *folder, struct fl_snapshot *snapsh
 
 static bool is_same(const struct fl_snapshot *a, const struct fl_snapshot *b)
 {
-    if (!a || !b || strcmp(a->revision, b->revision) != 0 || a->file_count != b->file_count)
+    if (!a || !b || strcmp(a->revision, b->revision) != 0 || a->file_count != b->file_count ||
+        !a->hold != !b->hold)
         return false;
     for (size_t i = 0; i < a->file_count; i++)
         if (a->files[i].unfinished != b->files[i].unfinished)
@@ -368,7 +369,8 @@ static int resolve_root(struct folder *folder, struct fl_arena *arena, uint64_t 
         return fl_error_errno(err, errno, "%.500s", root);
     if (!is_allowed(dir, resolved))
         return fl_error_set(err, FL_E_FORBIDDEN,
-                            "%.500s is not within a folder that the control plane was started with",
+                            "%.500s is not within a folder that the control plane was started with "
+                            "(--manifests); what was applied stays until the GitSync is deleted",
                             root);
     *ret_root = fl_arena_strdup(arena, resolved);
     return 0;

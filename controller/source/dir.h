@@ -8,7 +8,8 @@
  * Half-written files: a writer that keeps on writing delays the reading for at most SETTLE_MAX_MS.
  * A file that was written to and not closed yet is marked unfinished, so that what it does not say
  * yet is not pruned; a writer that has been silent for long counts as done. A folder that is gone
- * is a failure, not an empty set.
+ * is a failure, not an empty set; one that has nothing at all in it forbids pruning, since that is
+ * what a folder looks like that is not mounted.
  *
  * One thread of its own, for all folders of the source. */
 #ifndef FL_CONTROLLER_DIR_H

@@ -19,6 +19,10 @@
 #define FOLDERS_MAX FL_SOURCE_FILES_MAX
 #define NAMES_MAX   ((size_t)2 * FL_SOURCE_FILES_MAX) /* worth a look, in one folder */
 #define OPEN_TRIES  16                                /* while somebody renames beside us */
+#define HOLD                                                                                       \
+    "the folder is empty, as one that is not mounted is; put any file into it (a README) if "      \
+    "nothing "                                                                                     \
+    "is wanted"
 #define WATCHED                                                                                    \
     (IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |            \
      IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
@@ -30,6 +34,7 @@ struct scan {
     struct fl_snapshot *snapshot;
     const char **keys;
     size_t room, bytes;
+    bool has_names; /* the folder has anything at all in it */
     struct {
         dev_t device;
         ino_t inode;
@@ -234,14 +239,20 @@ static bool is_worth_a_look(const struct dirent *entry)
            (entry->d_type == DT_REG && fl_select_is_manifest(entry->d_name));
 }
 
+static bool is_itself_or_above(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
 /* Each with the kind that the folder says it has, in front. */
-static int list_names(DIR *folder, const char *path, struct fl_arena *arena, struct names *names,
-                      struct fl_error *err)
+static int list_names(struct scan *scan, DIR *folder, const char *path, struct fl_arena *arena,
+                      struct names *names, struct fl_error *err)
 {
     const struct dirent *entry;
 
     errno = 0;
     while ((entry = readdir(folder))) {
+        scan->has_names = scan->has_names || !is_itself_or_above(entry->d_name);
         if (!is_worth_a_look(entry))
             continue;
         if (names->count == NAMES_MAX)
@@ -305,7 +316,7 @@ static int scan_names(struct scan *scan, const char *path, DIR *folder, size_t d
 
     r = watch_folder(scan, dirfd(folder), *path ? path : ".", &watch, err);
     if (r == 0)
-        r = list_names(folder, *path ? path : ".", arena, &names, err);
+        r = list_names(scan, folder, *path ? path : ".", arena, &names, err);
     for (size_t i = 0; r == 0 && i < names.count; i++)
         r = scan_name(scan, path, names.items[i], watch, depth, err);
     return r;
@@ -381,6 +392,8 @@ int fl_dir_scan(const char *root, struct fl_dir_watch *watch, struct fl_snapshot
     fl_map_destroy(scan.folders);
     if (r < 0)
         return fl_error_wrap(err, "%s", root);
+    if (!scan.has_names)
+        snapshot->hold = HOLD;
     sort_files(&scan);
     *ret_keys = scan.keys;
     *ret_snapshot = FL_TAKE(snapshot);

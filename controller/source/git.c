@@ -21,8 +21,12 @@
 #include <sodium.h>
 #include <stdio.h>
 
-/* Children at once; a deadline counts from when its child begins. */
-#define AT_ONCE 8
+/* Children at once; a deadline counts from when its child begins. One that has not ended after a
+ * while waits for its remote and costs next to nothing: it makes room for another, so that remotes
+ * that hang do not hold up those that answer. */
+#define AT_ONCE     8
+#define AT_ONCE_MAX 32
+#define SLOW_MS     3000
 /* A child ends by itself at its deadline; it is killed where it does not. */
 #define GRACE_MS       2000
 #define COMPLAINTS_MAX 4096
@@ -36,7 +40,7 @@ struct entry {
     struct fl_run_cancel *cancel;
     struct fl_bytes *job; /* the request as JSON; wiped when it was sent */
     char *dir, *digest;
-    int64_t timeout_ms;
+    int64_t timeout_ms, began_ms;
     uint64_t ticket;
     enum fl_fetch_state state;
     struct fl_snapshot *snapshot; /* the last good one of this digest */
@@ -54,8 +58,9 @@ struct git_source {
     struct fl_signal *work, *ended;
     struct fl_map *entries;
     struct entry *first, **last; /* that wait for a worker */
-    struct fl_thread *workers[AT_ONCE];
-    size_t worker_count, idle, waiting;
+    struct fl_thread *workers[AT_ONCE_MAX];
+    struct entry *running[AT_ONCE_MAX];
+    size_t worker_count, idle, waiting, running_count;
     uint64_t tickets, graves;
     bool closing;
 };
@@ -268,6 +273,45 @@ static void settle(struct git_source *source, struct entry *entry, struct outcom
 
 /* --- workers --- */
 
+static void begin_running(struct git_source *source, struct entry *entry)
+{
+    dequeue(source, entry);
+    entry->is_running = true;
+    entry->began_ms = fl_monotonic_ms(source->options.env);
+    source->running[source->running_count++] = entry;
+    if (source->first) /* somebody has to see when there is room */
+        fl_signal_one(source->work);
+}
+
+static void end_running(struct git_source *source, struct entry *entry)
+{
+    size_t i = 0;
+
+    while (source->running[i] != entry)
+        i++;
+    source->running[i] = source->running[--source->running_count];
+    entry->is_running = false;
+    fl_signal_all(source->ended);
+    fl_signal_one(source->work); /* there is room for one more */
+}
+
+/* How long until one more may run, should nothing end before; 0: now. */
+static int64_t until_room_ms(const struct git_source *source)
+{
+    int64_t now_ms = fl_monotonic_ms(source->options.env), soonest_ms = SLOW_MS;
+    size_t quick = 0;
+
+    for (size_t i = 0; i < source->running_count; i++) {
+        int64_t left_ms = source->running[i]->began_ms + SLOW_MS - now_ms;
+
+        if (left_ms <= 0)
+            continue;
+        quick++;
+        soonest_ms = left_ms < soonest_ms ? left_ms : soonest_ms;
+    }
+    return quick < AT_ONCE ? 0 : soonest_ms;
+}
+
 /* With the lock, which is given back while the child runs. */
 static void work_on(struct git_source *source, struct entry *entry)
 {
@@ -275,14 +319,12 @@ static void work_on(struct git_source *source, struct entry *entry)
     bool is_new = !entry->snapshot;
     struct outcome outcome;
 
-    dequeue(source, entry);
-    entry->is_running = true;
+    begin_running(source, entry);
     fl_lock_release(source->lock);
     outcome = do_job(source, entry, is_new);
     fl_lock_take(source->lock);
     settle(source, entry, &outcome);
-    entry->is_running = false;
-    fl_signal_all(source->ended);
+    end_running(source, entry);
     if (source->closing || !source->options.changed)
         return;
     fl_lock_release(source->lock);
@@ -296,12 +338,14 @@ static void worker(void *user)
 
     FL_LOCKED(source->lock);
     while (!source->closing) {
-        if (source->first) {
+        int64_t wait_ms = source->first ? until_room_ms(source) : -1;
+
+        if (wait_ms == 0) {
             work_on(source, source->first);
             continue;
         }
         source->idle++;
-        (void)fl_signal_wait(source->work, source->lock, -1);
+        (void)fl_signal_wait(source->work, source->lock, wait_ms);
         source->idle--;
     }
 }
@@ -311,7 +355,7 @@ static int ensure_worker(struct git_source *source, struct fl_error *err)
 {
     int r;
 
-    if (source->waiting < source->idle || source->worker_count == AT_ONCE)
+    if (source->waiting < source->idle || source->worker_count == AT_ONCE_MAX)
         return 0;
     r = fl_thread_start("git-source", worker, source, &source->workers[source->worker_count], err);
     if (r == 0)

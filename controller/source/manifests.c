@@ -21,7 +21,8 @@ struct reading {
     struct fl_arena *arena;
     struct fl_manifests *into;
     struct fl_map *seen; /* which item has this identity; lent */
-    size_t item_room, fault_room;
+    size_t item_room, fault_room, unread_room;
+    const struct fl_source_file *source; /* the file that is being read */
     const char *file;
     bool too_many;
 };
@@ -57,11 +58,23 @@ static void add_fault(struct reading *reading, size_t line, const char *object, 
         .file = reading->file, .line = line, .object = object, .message = message};
 }
 
+static void note_unread(struct reading *reading)
+{
+    struct fl_manifests *into = reading->into;
+
+    into->incomplete = true;
+    if (into->unread_count && into->unread[into->unread_count - 1] == reading->source)
+        return;
+    into->unread = grown(reading->arena, into->unread, into->unread_count, &reading->unread_room,
+                         sizeof(const struct fl_source_file *));
+    into->unread[into->unread_count++] = reading->source;
+}
+
 /* Of what is not understood it is not known what it wants. */
 static void add_unread(struct reading *reading, size_t line, const char *object,
                        const char *message)
 {
-    reading->into->incomplete = true;
+    note_unread(reading);
     add_fault(reading, line, object, message);
 }
 
@@ -273,13 +286,14 @@ static void read_file(struct reading *reading, const struct fl_source_file *file
     const struct fl_yaml_limits limits = {.max_bytes = FL_SOURCE_FILE_BYTES_MAX};
     struct fl_error err = {0};
 
+    reading->source = file;
     reading->file = file->path;
     if (file->fault) {
         add_unread(reading, 0, NULL, file->fault);
         return;
     }
     if (file->unfinished)
-        reading->into->incomplete = true;
+        note_unread(reading);
     if (fl_yaml_parse_all(file->data, file->len, &limits, take_document, reading, &err) < 0 &&
         !reading->too_many)
         add_unread(reading, line_of(&err), NULL, fl_arena_strdup(reading->arena, err.msg));
@@ -291,12 +305,14 @@ static void refuse_whole(struct reading *reading)
     reading->into->count = 0;
     reading->into->faults = NULL;
     reading->into->fault_count = reading->fault_room = 0;
+    reading->into->unread_count = 0;
+    reading->into->incomplete = true;
     reading->file = NULL;
-    add_unread(reading, 0, NULL,
-               fl_arena_printf(reading->arena,
-                               "more than %d objects: split the repository among several "
-                               "sources by path",
-                               FL_MANIFESTS_MAX));
+    add_fault(reading, 0, NULL,
+              fl_arena_printf(reading->arena,
+                              "more than %d objects: split the repository among several "
+                              "sources by path",
+                              FL_MANIFESTS_MAX));
 }
 
 void fl_manifests_read(const struct fl_snapshot *snapshot, struct fl_arena *arena,
@@ -305,9 +321,31 @@ void fl_manifests_read(const struct fl_snapshot *snapshot, struct fl_arena *aren
     FL_CLEANUP(fl_map_destroyp) struct fl_map *seen = fl_map_create(NULL);
     struct reading reading = {.arena = arena, .into = ret_manifests, .seen = seen};
 
-    *ret_manifests = (struct fl_manifests){0};
+    *ret_manifests = (struct fl_manifests){.hold = snapshot->hold};
     for (size_t i = 0; i < snapshot->file_count && !reading.too_many; i++)
         read_file(&reading, &snapshot->files[i]);
     if (reading.too_many)
         refuse_whole(&reading);
+}
+
+/* A name can be hidden by escapes, or by an encoding that has zeros; what was not read at all, or
+ * is half written, can have any. */
+static bool may_mention(const struct fl_source_file *file, const char *name)
+{
+    return (file->fault && file->len == 0) || file->unfinished || !file->data ||
+           memchr(file->data, '\\', file->len) || memchr(file->data, '\0', file->len) ||
+           memmem(file->data, file->len, name, strlen(name));
+}
+
+bool fl_manifests_may_want(const struct fl_manifests *manifests, const char *file, const char *name)
+{
+    if (manifests->hold)
+        return true;
+    if (!manifests->incomplete)
+        return false;
+    for (size_t i = 0; file && i < manifests->unread_count; i++)
+        if (strcmp(manifests->unread[i]->path, file) == 0 ||
+            may_mention(manifests->unread[i], name))
+            return true;
+    return !file || manifests->unread_count == 0;
 }

@@ -6,8 +6,9 @@
  * bounds), and one that stands twice, is a fault; of two the first counts.
  *
  * What one file has wrong does not spoil the others, and documents before a fault in a file count.
- * But then it is not known what the rest of that file wants, so `incomplete` says that nothing may
- * be taken for gone: a broken file never prunes what it applied before. */
+ * But then it is not known what the rest of that file wants: fl_manifests_may_want says of what is
+ * not among the items whether it may be taken for gone. A broken file never prunes what it applied
+ * before, nor what may have been moved into it. */
 #ifndef FL_CONTROLLER_MANIFESTS_H
 #define FL_CONTROLLER_MANIFESTS_H
 
@@ -34,11 +35,20 @@ struct fl_manifests {
     struct fl_fault *faults;
     size_t fault_count;
     bool incomplete; /* something could not be read, so what is not among the items may be wanted */
+    const struct fl_source_file **unread; /* which files; none, and incomplete: it may be any */
+    size_t unread_count;
+    const char *hold; /* of the snapshot */
 };
 #define FL_MANIFESTS_MAX       5000 /* objects; beyond is a fault of the whole, and there are none */
 #define FL_MANIFEST_FAULTS_MAX 1000 /* kept; a file of a million empty objects is no news */
 
 void fl_manifests_read(const struct fl_snapshot *snapshot, struct fl_arena *arena,
                        struct fl_manifests *ret_manifests);
+
+/* Whether an object that is not among the items, and was in `file` (NULL: not known) when it was
+ * applied, may be wanted all the same: its file was not read in full, or one that was not has its
+ * name somewhere, or could hide it. The snapshot is looked at. */
+bool fl_manifests_may_want(const struct fl_manifests *manifests, const char *file,
+                           const char *name);
 
 #endif

@@ -224,6 +224,7 @@ static void test_refuses_too_many(void **state)
     assert_int_equal(read.fault_count, 1);
     assert_null(read.faults[0].file);
     assert_true(read.incomplete);
+    assert_true(fl_manifests_may_want(&read, "b.json", "x1"));
     fl_buf_finish(&text);
 }
 
@@ -263,6 +264,67 @@ static void test_bounds_lists_in_lists(void **state)
     fl_buf_finish(&text);
 }
 
+/* Which of those that are not there may be wanted, by where they were. */
+static void test_knows_what_may_be_wanted(void **state)
+{
+    static const struct {
+        const char *broken, *file, *name; /* a.yaml */
+        bool wanted;
+    } cases[] = {
+        {"", "a.yaml", "x1", false},
+        {"", NULL, "x1", false},
+        {"kind: [", "a.yaml", "x1", true},
+        {"kind: [", "c.yml", "x1", false},
+        {"kind: [", NULL, "x1", true},
+        {"kind: [ x1", "c.yml", "x1", true},
+        {"kind: [ \"\\x781\"", "c.yml", "x1", true},
+        {"kind: X", "c.yml", "x1", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(cases); i++) {
+        FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+        struct fl_manifests read;
+
+        read_text(cases[i].broken, arena, &read);
+        assert_int_equal(fl_manifests_may_want(&read, cases[i].file, cases[i].name),
+                         cases[i].wanted);
+    }
+}
+
+/* Of a link it is known where it leads, and no more. */
+static void test_links_want_what_was_in_them(void **state)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct fl_source_file file = {
+        .path = "a.yaml", .data = "../x1.yaml", .len = 10, .fault = "is a link"};
+    struct fl_snapshot snapshot = {.files = &file, .file_count = 1};
+    struct fl_manifests read;
+
+    (void)state;
+    fl_manifests_read(&snapshot, arena, &read);
+    assert_true(fl_manifests_may_want(&read, "a.yaml", "x2"));
+    assert_true(fl_manifests_may_want(&read, "c.yml", "x1"));
+    assert_false(fl_manifests_may_want(&read, "c.yml", "x2"));
+}
+
+/* Of what has no content nothing is known. */
+static void test_unread_files_may_want_all(void **state)
+{
+    struct fl_source_file files[] = {{.path = "a.yaml", .data = "", .fault = "cannot be read"},
+                                     {.path = "a.yaml", .data = "", .unfinished = true}};
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(files); i++) {
+        FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+        struct fl_snapshot snapshot = {.files = &files[i], .file_count = 1};
+        struct fl_manifests read;
+
+        fl_manifests_read(&snapshot, arena, &read);
+        assert_true(fl_manifests_may_want(&read, "c.yml", "x1"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +333,9 @@ int main(void)
         cmocka_unit_test(test_refuses_too_many),
         cmocka_unit_test(test_bounds_faults),
         cmocka_unit_test(test_bounds_lists_in_lists),
+        cmocka_unit_test(test_knows_what_may_be_wanted),
+        cmocka_unit_test(test_unread_files_may_want_all),
+        cmocka_unit_test(test_links_want_what_was_in_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,11 +19,10 @@ struct fl_source_file {
     const char *path; /* relative to the repository, '/' between */
     const void *data;
     size_t len;
-    /* What a folder may have and a commit never has: a file that could not be read (why; there is
-     * no data), and one that somebody is still writing. What they want is not known, so nothing may
-     * be pruned. */
+    /* Why it could not be read. Then there is no data, and what it wants is not known; or, of a
+     * link in a repository, where that leads. */
     const char *fault;
-    bool unfinished;
+    bool unfinished; /* of a folder: somebody is still writing it */
 };
 
 /* Immutable; reference counted. */
@@ -35,6 +34,8 @@ struct fl_snapshot {
     struct fl_source_file
         *files; /* .yaml, .yml, .json under path, less what is excluded; by path */
     size_t file_count;
+    /* Of a folder: why nothing may be pruned, though all was read; or NULL. */
+    const char *hold;
 };
 /* For drivers: an empty one of one reference, with its arena. */
 struct fl_snapshot *fl_snapshot_create(void);

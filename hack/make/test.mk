@@ -23,7 +23,7 @@ check-threads: $(THREADED) ## the tests with threads (BUILD=tsan)
 	@hack/run-tests $(O) $(THREADED) --
 
 .PHONY: interop
-interop: bin/flops ## unmodified kubectls, the Python client and client-go judge bin/flops
+interop: all ## unmodified kubectls, the Python client and client-go judge bin/flops
 	@hack/run-interop
 
 .PHONY: test
@@ -38,5 +38,6 @@ demo: deps ## a first look: starts a control plane, declares the examples, shows
 .PHONY: bench
 bench: ## speed and memory, with a real kube-apiserver as yardstick in the same run
 	@PATH=$(CURDIR)/build/tools/bin:$$PATH hack/yardstick.sh build
-	@$(MAKE) --no-print-directory BUILD=release bin/flops
+	@$(MAKE) --no-print-directory BUILD=release all
 	@hack/bench/run.sh
+	@python3 hack/bench/controllers.py

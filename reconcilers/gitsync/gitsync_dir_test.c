@@ -119,6 +119,34 @@ static void await_value(struct world *w, const char *name, const char *value)
     }
 }
 
+static bool is_ready(const json_t *sync, const char *status, const char *reason)
+{
+    const json_t *condition;
+    size_t i;
+
+    json_array_foreach(fl_json_path(sync, "status.conditions"), i, condition)
+        if (fl_streq(fl_json_str(condition, "type"), "Ready"))
+            return fl_streq(fl_json_str(condition, "status"), status) &&
+                   fl_streq(fl_json_str(condition, "reason"), reason);
+    return false;
+}
+
+static void await_ready(struct world *w, const char *status, const char *reason)
+{
+    int64_t end = fl_machine_monotonic_us() + PATIENCE_MS * 1000;
+
+    for (;;) {
+        FL_JSON sync = NULL;
+
+        OK(fl_apiclient_get(w->plane->client, &gitsyncs, "default", "folder", &sync, &err));
+        if (is_ready(sync, status, reason))
+            return;
+        if (fl_machine_monotonic_us() > end)
+            fail_msg("Ready never became %s for %s", status, reason);
+        (void)usleep(5000);
+    }
+}
+
 static void await_end(struct world *w)
 {
     int64_t end = fl_machine_monotonic_us() + PATIENCE_MS * 1000;
@@ -157,10 +185,33 @@ static void test_a_folder_is_followed(void **state)
     assert_int_equal(unlink(path_of(w, "a.yaml")), 0);
 }
 
+/* What is not mounted looks like this; a file that wants nothing says that nothing is wanted. */
+static void test_an_empty_folder_prunes_nothing(void **state)
+{
+    struct world *w = *state;
+    FL_JSON sync = json_pack("{s:s, s:s, s:{s:s}, s:{s:o, s:s}}", "apiVersion",
+                             "flops.dev/v1alpha1", "kind", "GitSync", "metadata", "name", "folder",
+                             "spec", "url", json_sprintf("dir://%s", w->folder), "interval", "10h");
+
+    write_map(w, "a", "1");
+    OK(fl_apiclient_create_object(w->plane->client, &gitsyncs, "default", sync, NULL, &err));
+    await_value(w, "a", "1");
+    assert_int_equal(unlink(path_of(w, "a.yaml")), 0);
+    await_ready(w, "False", "PruneFailed");
+    await_value(w, "a", "1");
+    OK(fl_file_write(path_of(w, "README"), "", 0, 0600, &err));
+    await_value(w, "a", NULL);
+    await_ready(w, "True", "Applied");
+    assert_int_equal(unlink(path_of(w, "README")), 0);
+    OK(fl_apiclient_delete(w->plane->client, &gitsyncs, "default", "folder", NULL, &err));
+    await_end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_folder_is_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_empty_folder_prunes_nothing, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,8 +48,8 @@ void fl_sync_set_inventory(struct fl_sync *sync, const struct fl_inventory *inve
     for (size_t i = 0; i < inventory->count; i++) {
         const struct fl_inventory_item *item = &inventory->items[i];
 
-        list->items[i] = (struct fl_gitsync_status_inventory){item->group, item->version,
-                                                              item->kind, item->ns, item->name};
+        list->items[i] = (struct fl_gitsync_status_inventory){
+            item->group, item->version, item->kind, item->ns, item->name, item->file};
     }
 }
 
@@ -62,8 +62,8 @@ void fl_sync_get_inventory(struct fl_sync *sync, struct fl_inventory *ret_invent
     for (size_t i = 0; i < list->count; i++) {
         const struct fl_gitsync_status_inventory *item = &list->items[i];
 
-        ret_inventory->items[i] = (struct fl_inventory_item){item->group, item->version, item->kind,
-                                                             item->namespace, item->name};
+        ret_inventory->items[i] = (struct fl_inventory_item){
+            item->group, item->version, item->kind, item->namespace, item->name, item->file};
     }
 }
 

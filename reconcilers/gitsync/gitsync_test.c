@@ -782,17 +782,20 @@ static void test_credentials_come_from_the_secret(void **state)
     const char *uid;
 
     (void)commit(w, CM("a", "1"));
-    make_sync(w, ",\"credentialsSecret\":{\"name\":\"git\"},\"retryInterval\":\"1s\","
-                 "\"ref\":{\"branch\":\"dev\"}");
+    make_sync(w, ",\"credentialsSecret\":{\"name\":\"git\"},\"retryInterval\":\"10h\","
+                 "\"interval\":\"10h\",\"ref\":{\"branch\":\"dev\"}");
     settle(w);
     expect_condition(w, "Ready", "False", "FetchFailed", "credentialsSecret git");
     create_in(w, &fl_gvr_secrets, "default",
               "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"git\"},"
               "\"stringData\":{\"username\":\"me\",\"password\":\"hunter2\"}}");
-    run_for(w, 5000);
+    settle(w); /* at once: who uses them is told of credentials */
     expect_ready(w);
     uid = fl_json_str(sync_of(w), "metadata.uid");
     assert_string_equal(fl_source_fake_asked(w->remote, uid), URL " dev . me hunter2");
+    patch_in(w, &fl_gvr_secrets, "default", "git", "{\"stringData\":{\"username\":\"you\"}}");
+    settle(w);
+    assert_string_equal(fl_source_fake_asked(w->remote, uid), URL " dev . you hunter2");
     assert_null(strstr(fl_json_to_string(w->arena, sync_of(w)), "hunter2"));
 }
 

@@ -1,5 +1,7 @@
 #include "reconcilers/workload/orchestrator_driver.h"
 
+#include "api/quantity.h"
+
 static bool lacks_a_must(const struct fl_orchestrator_ops *ops)
 {
     return !ops->type || !ops->destroy || !ops->configure || !ops->nodes || !ops->observe ||
@@ -15,4 +17,23 @@ int fl_orchestrator_check(const struct fl_orchestrator_ops *ops, struct fl_error
         return fl_error_set(err, FL_E_INVALID, "orchestrator %s has a part of the log functions",
                             ops->type);
     return 0;
+}
+
+static int64_t amount(const char *quantity, int64_t scale)
+{
+    int64_t value = 0;
+
+    return quantity && fl_quantity_parse(quantity, scale, &value) ? value : 0;
+}
+
+struct fl_node_capacity fl_workload_needs(const struct fl_workload_spec *spec)
+{
+    if (!spec->has_resources)
+        return (struct fl_node_capacity){0};
+    return (struct fl_node_capacity){
+        .cpu_milli = amount(spec->resources.cpu, 1000),
+        .memory_bytes = amount(spec->resources.memory, 1),
+        .storage_bytes = amount(spec->resources.storage, 1),
+        .gpus = spec->resources.has_gpus ? spec->resources.gpus : 0,
+    };
 }

@@ -143,6 +143,7 @@ struct fl_log_query {
     struct fl_run_id id;
     bool previous;      /* of the run before the last */
     int64_t tail_lines; /* < 0: all that is kept */
+    bool timestamps;    /* each line behind its time, RFC 3339, and a space */
 };
 struct fl_log_reader;
 
@@ -205,6 +206,9 @@ struct fl_orchestrator_ops {
 struct fl_orchestrator_driver {
     const struct fl_orchestrator_ops *ops;
 };
+
+/* What one instance asks for; 0: nothing said. */
+struct fl_node_capacity fl_workload_needs(const struct fl_workload_spec *spec);
 
 /* INVALID for a table that lacks a must. */
 int fl_orchestrator_check(const struct fl_orchestrator_ops *ops, struct fl_error *err);

@@ -1,6 +1,5 @@
 #include "reconcilers/workload/orchestrator_fake.h"
 
-#include "api/quantity.h"
 #include "lib/map.h"
 #include "lib/str.h"
 #include "lib/thread.h"
@@ -650,26 +649,6 @@ static struct fl_fake_plan plan_run(const struct fl_fake_world *world,
     return plan;
 }
 
-static int64_t amount(const char *quantity, int64_t scale)
-{
-    int64_t value = 0;
-
-    (void)fl_quantity_parse(quantity, scale, &value);
-    return value;
-}
-
-static struct fl_node_capacity requested(const struct fl_workload_spec *spec)
-{
-    if (!spec->has_resources)
-        return (struct fl_node_capacity){0};
-    return (struct fl_node_capacity){
-        .cpu_milli = amount(spec->resources.cpu, 1000),
-        .memory_bytes = amount(spec->resources.memory, 1),
-        .storage_bytes = amount(spec->resources.storage, 1),
-        .gpus = spec->resources.has_gpus ? spec->resources.gpus : 0,
-    };
-}
-
 static void allot_ports(struct fl_fake_world *world, struct run *run,
                         const struct fl_workload_port_list *ports)
 {
@@ -701,7 +680,7 @@ static void note_spec(struct run *run, const struct fl_run_spec *spec)
     run->seen.id = fl_arena_printf(run->arena, "%s-%" PRId64 "-%" PRId64, spec->id.workload_uid,
                                    spec->id.index, spec->number);
     run->seen.address = "127.0.0.1";
-    run->requested = requested(spec->spec);
+    run->requested = fl_workload_needs(spec->spec);
 }
 
 static struct run *make_run(struct fl_fake_world *world, const struct fl_run_spec *spec,

@@ -1,6 +1,5 @@
 #include "reconcilers/workload/place.h"
 
-#include "api/quantity.h"
 #include "lib/str.h"
 
 /* Why a node is not taken, the first that holds. */
@@ -38,26 +37,6 @@ static const char *const words[REFUSALS][2] = {
     [NO_GPUS] = {"has too few GPUs left", "have too few GPUs left"},
 };
 
-static int64_t amount(const char *quantity, int64_t scale)
-{
-    int64_t value = 0;
-
-    (void)fl_quantity_parse(quantity, scale, &value);
-    return value;
-}
-
-static struct fl_node_capacity need_of(const struct fl_workload_spec *spec)
-{
-    if (!spec->has_resources)
-        return (struct fl_node_capacity){0};
-    return (struct fl_node_capacity){
-        .cpu_milli = amount(spec->resources.cpu, 1000),
-        .memory_bytes = amount(spec->resources.memory, 1),
-        .storage_bytes = amount(spec->resources.storage, 1),
-        .gpus = spec->resources.has_gpus ? spec->resources.gpus : 0,
-    };
-}
-
 static int64_t most_per_node(const struct fl_workload_spec *spec)
 {
     if (spec->has_placement && spec->placement.one_per_node)
@@ -74,7 +53,7 @@ void fl_places_init(struct fl_places *places, const struct fl_decide_input *inpu
 
     *places = (struct fl_places){
         .input = input,
-        .need = need_of(input->spec),
+        .need = fl_workload_needs(input->spec),
         .taken = fl_new_array(arena, struct fl_node_capacity, count),
         .own = fl_new_array(arena, int64_t, count),
         .all = fl_new_array(arena, int64_t, count),

@@ -311,8 +311,8 @@ static int from_map(void *map, size_t len, const struct fl_model_limits *limits,
     return 0;
 }
 
-static int map_file(int fd, const struct fl_model_limits *limits, struct fl_model **ret_model,
-                    struct fl_error *err)
+int fl_safetensors_open_fd(int fd, const struct fl_model_limits *limits,
+                           struct fl_model **ret_model, struct fl_error *err)
 {
     struct stat info;
     void *map;
@@ -334,7 +334,7 @@ int fl_safetensors_open(const char *path, const struct fl_model_limits *limits,
 
     if (fd < 0)
         return fl_error_errno(err, errno, "%s", path);
-    r = map_file(fd, limits, ret_model, err);
+    r = fl_safetensors_open_fd(fd, limits, ret_model, err);
     (void)close(fd);
     return r < 0 ? fl_error_wrap(err, "%s", path) : 0;
 }

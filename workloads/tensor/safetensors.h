@@ -24,6 +24,9 @@ int fl_safetensors_read(const void *data, size_t len, const struct fl_model_limi
 /* Maps the file (private, read-only pages): nothing is read until it is used. */
 int fl_safetensors_open(const char *path, const struct fl_model_limits *limits,
                         struct fl_model **ret_model, struct fl_error *err);
+/* The same of a descriptor, which may be closed afterwards. Its content must not change. */
+int fl_safetensors_open_fd(int fd, const struct fl_model_limits *limits,
+                           struct fl_model **ret_model, struct fl_error *err);
 /* The header as it would be written, and the size of the whole file. */
 struct fl_bytes *fl_safetensors_header(const struct fl_model *model, size_t *ret_file_size);
 /* Atomically and durably, as fl_file_write. */

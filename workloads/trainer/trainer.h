@@ -1,9 +1,10 @@
 /* Trainers: what really trains, a long-lived child of the learner or a native one in its process.
  *
  * A native trainer is a table; `flops trainer` runs any native one behind the protocol of
- * trainer_protocol.h, so that native and foreign trainers are driven alike. Everything random comes
- * from the seed that is given: the same data, model and seed give the same bits on one machine
- * type. One thread; calls take as long as training takes, and ask `cancelled` between batches. */
+ * workloads/trainer/protocol.h, so that native and foreign trainers are driven alike. Everything
+ * random comes from the seed that is given: the same data, model and seed give the same bits on one
+ * machine type. One thread; calls take as long as training takes, and ask `cancelled` between
+ * batches. */
 #ifndef FL_WORKLOADS_TRAINER_H
 #define FL_WORKLOADS_TRAINER_H
 
@@ -16,7 +17,8 @@ struct fl_trainer;
 struct fl_fit_options {
     int64_t epochs;     /* > 0 */
     int64_t batch_size; /* 0: all examples */
-    double learning_rate, momentum, proximal_mu;
+    double learning_rate, momentum, proximal_mu, weight_decay;
+    bool without_loss_before; /* saves a pass over the data; loss_before is NAN then */
     uint64_t seed;
     const json_t *config;          /* the user's own; may be NULL */
     bool (*cancelled)(void *user); /* may be NULL */
@@ -28,16 +30,19 @@ struct fl_fit_result {
     struct fl_model *model; /* the caller's */
     int64_t examples, steps;
     double loss_before, loss; /* mean over the examples: before, and in the last epoch */
+    json_t *metrics;          /* numbers by name that a foreign trainer adds; NULL; the caller's */
 };
 
 struct fl_evaluation {
     int64_t examples;
     double loss, accuracy; /* accuracy NAN where there is none */
+    json_t *metrics;       /* as of fl_fit_result */
 };
 
 struct fl_trainer_ops {
     const char *name; /* "SoftmaxRegression", "MLP", "CNN" as in FLProject.spec.source.builtin */
-    /* options: spec.source.builtin.options; INVALID says which is wrong. */
+    /* options: spec.source.builtin.options (may be NULL); INVALID says which is wrong. The data is
+     * lent and outlives the trainer. */
     int (*create)(const json_t *options, const struct fl_dataset *data,
                   struct fl_trainer **ret_trainer, struct fl_error *err);
     void (*destroy)(struct fl_trainer *self);

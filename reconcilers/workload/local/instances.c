@@ -151,14 +151,15 @@ const char *local_mark(struct fl_arena *arena, const struct instance *instance)
                            instance->index, instance->record.number);
 }
 
-/* Slow work for a worker: what a run left may be large. */
+/* Slow work for a worker: what a run left may be large. The folder itself stays: somebody may be
+ * about to move something into it. */
 static void empty_trash(void *user)
 {
     struct fl_local *local = user;
     FL_CLEANUP(fl_freep) char *trash = fl_asprintf("%s/" TRASH, local->folder);
     struct fl_error err = {0};
 
-    if (fl_dir_remove(trash, &err) < 0)
+    if (fl_dir_empty(trash, &err) < 0)
         fl_log_warn(local->env->log, "what was removed stays on disk", FL_STR("error", err.msg));
 }
 
@@ -193,11 +194,15 @@ void local_trash(struct fl_local *local, const char *path)
 {
     FL_CLEANUP(fl_freep) char *trash = fl_asprintf("%s/" TRASH, local->folder);
     FL_CLEANUP(fl_freep) char *to = fl_asprintf("%s/%" PRId64, trash, local->next_trash++);
+    struct fl_error err = {0};
 
-    if (!fl_path_exists(path) || fl_dir_ensure(trash, 0700, NULL) < 0)
+    if (!fl_path_exists(path))
         return;
-    if (fl_folder_move(path, to, NULL) == 0)
+    if (fl_dir_ensure(trash, 0700, &err) == 0 && fl_folder_move(path, to, &err) == 0)
         local_empty_trash(local);
+    else
+        fl_log_warn(local->env->log, "what is not needed any more stays on disk",
+                    FL_STR("path", path), FL_STR("error", err.msg));
 }
 
 void local_tell(struct fl_local *local, const char *ns, const char *name)

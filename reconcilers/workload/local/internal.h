@@ -62,6 +62,7 @@ struct probe {
     int64_t ticket;             /* of a command under way; 0: none */
     int64_t good, bad;          /* in a row */
     int64_t asked_ms;           /* monotonic, of the last try */
+    char *problem;              /* of the last try; NULL: none */
 };
 
 struct instance {
@@ -90,7 +91,7 @@ struct workload {
 struct fl_local {
     struct fl_orchestrator_driver base;
     const struct fl_env *env;
-    char *data_dir, *folder, *program, *shim;
+    char *data_dir, *folder, *program, *shim, *version;
     fl_run_changed_fn *changed;
     void *changed_user;
     struct fl_lock *lock;

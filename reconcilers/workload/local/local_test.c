@@ -694,6 +694,49 @@ static void readiness_comes_and_goes(void **state)
     assert_string_equal(run.message, "readiness probe: the command ended with 1");
 }
 
+static unsigned changes(struct fixture *f)
+{
+    FL_LOCKED(f->change.lock);
+
+    return f->change.count;
+}
+
+static size_t size_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+/* What one probe lacks is not hidden by another one that is well, and the same answer again and
+ * again wakes nobody. */
+static void probes_have_their_own_say(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_run(f, RUNS, 0, 1);
+    struct fl_workload_spec *workload = spec_of(&spec);
+    const char *count = run_path(f, 0, 1, "work/count");
+    struct fl_run run = {0};
+    unsigned told;
+
+    workload->has_probes = workload->probes.has_readiness = workload->probes.has_liveness = true;
+    workload->probes.readiness = exec_probe(f, "exit 3", 1);
+    workload->probes.liveness = exec_probe(f, "echo >> count; test ! -e enough", 1);
+    begin(f, &spec);
+    for (unsigned i = 0; i < f->harness->patience && !run.message; i++) {
+        f->harness->let_pass(f->world);
+        run = look(f, &spec.id);
+    }
+    told = changes(f);
+    for (unsigned i = 0; i < f->harness->patience && size_of(count) < 20; i++) {
+        f->harness->let_pass(f->world);
+        run = look(f, &spec.id);
+        assert_string_equal(run.message, "readiness probe: the command ended with 3");
+    }
+    assert_true(size_of(count) >= 20);
+    assert_in_range(changes(f) - told, 0, 2);
+}
+
 static void a_failed_liveness_ends_the_run(void **state)
 {
     struct fixture *f = *state;
@@ -1086,7 +1129,7 @@ static const char *read_all(struct fixture *f, struct fl_log_reader *reader, boo
 
 static const char *log_text(struct fixture *f, int64_t index, bool previous, int64_t tail)
 {
-    struct fl_log_query query = {{"uid-1", index}, previous, tail};
+    struct fl_log_query query = {{"uid-1", index}, previous, tail, false};
     struct fl_log_reader *reader = NULL;
     unsigned calls = 0;
     const char *text;
@@ -1116,13 +1159,38 @@ static void output_is_kept(void **state)
     assert_string_equal(log_text(f, 0, false, 0), "");
 }
 
+/* Each line behind its time, however small the pieces are in which it is read. */
+static void output_has_its_times(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_script(f, 0, "echo one two three four; head -c 40000 /dev/zero");
+    struct fl_log_query query = {{"uid-1", 0}, false, -1, true};
+    struct fl_log_reader *reader = NULL;
+    struct tm unused;
+    bool ended = false;
+    char piece[1], text[64] = {0};
+    size_t len = 0;
+    unsigned calls = 0;
+
+    (void)run_to_end(f, &spec);
+    assert_int_equal(f->driver->ops->log_open(f->driver, &query, count_call, &calls, &reader, NULL),
+                     0);
+    for (; !ended; len++)
+        if (f->driver->ops->log_read(reader, piece, 1, &ended, NULL) == 1 && len < sizeof(text) - 1)
+            text[len] = piece[0];
+    f->driver->ops->log_close(reader);
+    assert_string_equal(strptime(text, "%Y-%m-%dT%H:%M:%S.", &unused) + strlen("123456789"),
+                        "Z one two three four\n20");
+    assert_int_equal(len - 1, 31 + strlen("one two three four\n") + 31 + 40000);
+}
+
 static void output_is_followed(void **state)
 {
     struct fixture *f = *state;
     struct fl_run_spec spec = a_script(f, 0,
                                        "echo one; while ! test -e go; do sleep 0.01; done; "
                                        "echo two; echo three");
-    struct fl_log_query query = {{"uid-1", 0}, false, -1};
+    struct fl_log_query query = {{"uid-1", 0}, false, -1, false};
     struct fl_log_reader *reader = NULL;
     unsigned calls = 0;
 
@@ -1224,6 +1292,7 @@ int main(int argc, char **argv)
         TEST(an_address_stays_over_runs),
         TEST(a_taken_port_is_named_with_its_holder),
         TEST(readiness_comes_and_goes),
+        TEST(probes_have_their_own_say),
         TEST(a_failed_liveness_ends_the_run),
         TEST(startup_holds_the_others_back),
         TEST(a_hung_check_is_killed_whole),
@@ -1235,6 +1304,7 @@ int main(int argc, char **argv)
         TEST(few_descriptors_are_an_error),
         TEST(a_full_disk_loses_no_exit),
         TEST(output_is_kept),
+        TEST(output_has_its_times),
         TEST(output_is_followed),
         TEST(output_is_bounded_and_its_end_is_kept),
         TEST(one_file_is_bounded_too),

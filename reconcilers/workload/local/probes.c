@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SHIM_LATE_MS 5000 /* past a command's time-out: then the shim does not answer */
@@ -52,7 +53,7 @@ void probes_restore(struct instance *instance)
 
 /* The tries. */
 
-static void finish_try(struct probe *probe, const char *problem);
+static bool finish_try(struct probe *probe, const char *problem);
 
 static void on_answer(void *user, const char *problem)
 {
@@ -62,8 +63,8 @@ static void on_answer(void *user, const char *problem)
     {
         FL_LOCKED(probe->instance->local->lock);
         probe->check = NULL;
-        finish_try(probe, problem);
-        news_note(&news, probe->instance);
+        if (finish_try(probe, problem))
+            news_note(&news, probe->instance);
     }
     news_spread(&news);
 }
@@ -111,6 +112,18 @@ static bool ask_command(struct probe *probe)
     return true;
 }
 
+/* True where something changed already. */
+static bool try_or_give_up(struct probe *probe)
+{
+    bool asked;
+
+    if (probe->ticket)
+        return finish_try(probe, "the shim does not answer");
+    probe->asked_ms = now_ms(probe);
+    asked = probe->spec->has_exec ? ask_command(probe) : ask_network(probe);
+    return !asked && finish_try(probe, "it cannot be asked: there is no such port, or no shim");
+}
+
 static void on_time(void *user)
 {
     struct probe *probe = user;
@@ -118,19 +131,8 @@ static void on_time(void *user)
 
     {
         FL_LOCKED(probe->instance->local->lock);
-        if (probe->ticket) {
-            finish_try(probe, "the shim does not answer");
+        if (try_or_give_up(probe))
             news_note(&news, probe->instance);
-        } else {
-            bool asked;
-
-            probe->asked_ms = now_ms(probe);
-            asked = probe->spec->has_exec ? ask_command(probe) : ask_network(probe);
-            if (!asked) {
-                finish_try(probe, "it cannot be asked: there is no such port, or no shim");
-                news_note(&news, probe->instance);
-            }
-        }
     }
     news_spread(&news);
 }
@@ -159,7 +161,6 @@ static void begin_role(struct instance *instance, enum probe_role role)
 static void passed_startup(struct instance *instance)
 {
     instance->record.started = true;
-    instance->message[0] = '\0';
     if (!instance->probes[PROBE_READINESS].spec)
         set_ready(instance, true);
     begin_role(instance, PROBE_READINESS);
@@ -200,21 +201,29 @@ static int failed(struct probe *probe, const char *problem)
     return local_stop(instance, instance->record.grace_ms, "ProbeFailed", message, NULL) < 0;
 }
 
-static void finish_try(struct probe *probe, const char *problem)
+/* Each probe has its own say, so that one that is well does not hide what another one lacks. */
+static void show_problem(struct probe *probe, const char *problem)
 {
     struct instance *instance = probe->instance;
+    const char *shown = NULL;
+
+    free(probe->problem);
+    probe->problem = problem ? fl_asprintf("%s probe: %s", role_names[probe->role], problem) : NULL;
+    for (unsigned role = 0; role < PROBE_ROLES && !shown; role++)
+        shown = instance->probes[role].problem;
+    (void)snprintf(instance->message, sizeof(instance->message), "%s", fl_str_or(shown, ""));
+}
+
+static void count_try(struct probe *probe, const char *problem)
+{
     int64_t period_ms = duration(probe->spec->period, 10000), spent_ms;
     int again = 1;
 
     probe->ticket = 0;
     probe->good = problem ? 0 : probe->good + 1;
     probe->bad = problem ? probe->bad + 1 : 0;
-    if (problem)
-        (void)snprintf(instance->message, sizeof(instance->message), "%s probe: %s",
-                       role_names[probe->role], problem);
-    else
-        instance->message[0] = '\0';
-    if (instance->stopping)
+    show_problem(probe, problem);
+    if (probe->instance->stopping)
         return;
     if (!problem && probe->good >= probe->spec->success_threshold)
         again = passed(probe);
@@ -225,6 +234,20 @@ static void finish_try(struct probe *probe, const char *problem)
         fl_timer_arm(probe->timer, spent_ms < period_ms ? period_ms - spent_ms : 0);
     else
         fl_timer_cancel(probe->timer);
+}
+
+/* True where something changed that can be observed: the same answer again is no news. */
+static bool finish_try(struct probe *probe, const char *problem)
+{
+    struct instance *instance = probe->instance;
+    bool started = instance->record.started, ready = instance->record.ready;
+    bool stopping = instance->stopping;
+    char message[sizeof(instance->message)];
+
+    (void)snprintf(message, sizeof(message), "%s", instance->message);
+    count_try(probe, problem);
+    return started != instance->record.started || ready != instance->record.ready ||
+           stopping != instance->stopping || strcmp(message, instance->message) != 0;
 }
 
 bool probes_checked(struct instance *instance, int64_t ticket, int64_t code)
@@ -242,8 +265,7 @@ bool probes_checked(struct instance *instance, int64_t ticket, int64_t code)
             (void)snprintf(problem, sizeof(problem), "the command cannot be run");
         else
             (void)snprintf(problem, sizeof(problem), "the command ended with %" PRId64, code);
-        finish_try(probe, code == 0 ? NULL : problem);
-        return true;
+        return finish_try(probe, code == 0 ? NULL : problem);
     }
     return false;
 }
@@ -285,6 +307,7 @@ void probes_end(struct instance *instance)
 
         fl_net_cancel(FL_TAKE(probe->check));
         fl_timer_destroy(FL_TAKE(probe->timer));
+        free(FL_TAKE(probe->problem));
         probe->ticket = 0;
     }
 }

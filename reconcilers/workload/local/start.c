@@ -1,6 +1,5 @@
 /* The start of a run. Until its record is on disk it was never begun; from then on whatever goes
  * wrong is how it ended. */
-#include "api/quantity.h"
 #include "lib/file.h"
 #include "reconcilers/workload/local/internal.h"
 
@@ -18,25 +17,6 @@ static int signal_of(enum fl_workload_stop_signal signal)
     };
 
     return (size_t)signal < FL_COUNT_OF(numbers) && numbers[signal] ? numbers[signal] : SIGTERM;
-}
-
-static int64_t amount(const char *text, int64_t scale)
-{
-    int64_t value = 0;
-
-    return text && fl_quantity_parse(text, scale, &value) ? value : 0;
-}
-
-static struct fl_node_capacity request_of(const struct fl_workload_spec *spec)
-{
-    if (!spec->has_resources)
-        return (struct fl_node_capacity){0};
-    return (struct fl_node_capacity){
-        .cpu_milli = amount(spec->resources.cpu, 1000),
-        .memory_bytes = amount(spec->resources.memory, 1),
-        .storage_bytes = amount(spec->resources.storage, 1),
-        .gpus = spec->resources.has_gpus ? spec->resources.gpus : 0,
-    };
 }
 
 static const char *copy(struct fl_arena *arena, const char *text)
@@ -78,7 +58,7 @@ static void fill_record(struct plan *plan)
     record->stop_signal = signal_of(run->spec->stop_signal);
     if (!run->spec->grace_period || !fl_duration_parse(run->spec->grace_period, &record->grace_ms))
         record->grace_ms = 30000;
-    record->requested = request_of(run->spec);
+    record->requested = fl_workload_needs(run->spec);
     record->address = fl_arena_strdup(arena, plan->instance->local->settings.address);
     record->previous = keep_exit(arena, plan->instance);
     record->has_probes = run->spec->has_probes;
