@@ -138,7 +138,7 @@ int fl_dataset_classify(struct fl_dataset *dataset, const struct fl_dataset_limi
         if ((int64_t)value > largest)
             largest = (int64_t)value;
     }
-    memory->labels = (int32_t *)memory->targets;
+    memory->labels = (void *)memory->targets;
     for (size_t i = 0; i < dataset->count; i++) {
         float value = memory->targets[i];
 
