@@ -28,6 +28,7 @@ struct fl_command {
     X(data)                                                                                        \
     X(seal)                                                                                        \
     X(version)                                                                                     \
+    X(trainer)                                                                                     \
     X(git_fetch)                                                                                   \
     X(shim)
 
