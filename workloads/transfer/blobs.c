@@ -390,6 +390,37 @@ int fl_blobs_put(struct fl_blobs *blobs, const void *data, size_t len, bool pin,
     return r < 0 ? r : fl_blob_writer_finish(writer, NULL, pin, digest, err);
 }
 
+/* With a temporary name of ours, so that it is placed as everything else. */
+static int adopt_into(struct fl_blob_writer *writer, const char *path, const char *digest, bool pin,
+                      struct fl_error *err)
+{
+    struct fl_blobs *blobs = writer->blobs;
+    struct stat st;
+    int r;
+
+    if (renameat(AT_FDCWD, path, blobs->temporary, writer->name) != 0)
+        return fl_error_errno(err, errno, "move %s into %s", path, blobs->path);
+    (void)close(writer->fd);
+    writer->fd = openat(blobs->temporary, writer->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (writer->fd < 0 || fstat(writer->fd, &st) != 0)
+        return fl_error_errno(err, errno, "open %s", digest);
+    writer->size = st.st_size;
+    r = sync_file(writer, err);
+    if (r == 0)
+        r = place(writer, digest, pin, err);
+    return r < 0 ? r : sync_folder(blobs, err);
+}
+
+int fl_blobs_adopt(struct fl_blobs *blobs, const char *path, const char *digest, bool pin,
+                   struct fl_error *err)
+{
+    FL_CLEANUP(fl_blob_writer_closep) struct fl_blob_writer *writer = NULL;
+    int r = fl_blob_writer_open(blobs, &writer, err);
+
+    assert(fl_digest_is_valid(digest));
+    return r < 0 ? r : adopt_into(writer, path, digest, pin, err);
+}
+
 /* Hands what the descriptor has to `take`, from its beginning. */
 static int read_through(int fd,
                         int (*take)(void *user, const void *data, size_t len, struct fl_error *err),

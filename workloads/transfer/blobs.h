@@ -40,6 +40,10 @@ int fl_blobs_put(struct fl_blobs *blobs, const void *data, size_t len, bool pin,
 int fl_blobs_put_fd(struct fl_blobs *blobs, int fd, const char *expected, bool pin,
                     char digest[FL_DIGEST_SIZE], struct fl_error *err);
 
+/* Moves a file of the same file system in, whose digest the caller has checked. */
+int fl_blobs_adopt(struct fl_blobs *blobs, const char *path, const char *digest, bool pin,
+                   struct fl_error *err);
+
 /* Piece by piece; a writer has one thread at a time. */
 struct fl_blob_writer;
 int fl_blob_writer_open(struct fl_blobs *blobs, struct fl_blob_writer **ret_writer,

@@ -158,17 +158,13 @@ static int open_model(struct fl_bulk_server *server, struct fl_http_request *req
     return fl_blobs_get(server->options.blobs, digest, ret_fd, ret_size, err);
 }
 
-static void serve_model(struct fl_bulk_server *server, struct fl_http_request *request)
+static void get_model(struct fl_bulk_server *server, struct fl_http_request *request)
 {
     FL_CLEANUP(fl_fd_closep) int fd = -1;
     const char *digest, *etag;
     struct fl_error err = {0};
     int64_t size;
 
-    if (!fl_streq(fl_http_method(request), "GET") && !fl_streq(fl_http_method(request), "HEAD")) {
-        method_not_allowed(server, request, "GET, HEAD");
-        return;
-    }
     if (open_model(server, request, &digest, &fd, &size, &err) < 0) {
         fl_bulk_refuse(server, request, &err);
         return;
@@ -179,16 +175,43 @@ static void serve_model(struct fl_bulk_server *server, struct fl_http_request *r
         fl_http_respond(request, 304, NULL, "", 0);
         return;
     }
+    if (server->options.moved && strcmp(fl_http_method(request), "GET") == 0)
+        server->options.moved(server->options.user, NULL, digest, size);
     send_model(request, etag, fd, (uint64_t)size);
     fd = -1;
 }
 
 /* --- uploads --- */
 
+/* The model that a path names, as the key of an upload. */
+static int parse_model_key(struct fl_http_request *request, const char **ret_key,
+                           struct fl_error *err)
+{
+    const char *text = fl_http_path(request) + strlen(MODELS);
+    const char *digest = fl_url_decode(fl_http_arena(request), text, strlen(text), false);
+
+    if (!fl_digest_is_valid(digest))
+        return fl_error_set(err, FL_E_BAD_REQUEST, "a model is named by its digest");
+    *ret_key = digest;
+    return 0;
+}
+
+const char *fl_bulk_model_of_key(const char *key)
+{
+    return fl_digest_is_valid(key) ? key : NULL;
+}
+
 static int parse_key(struct fl_http_request *request, const char **ret_key, struct fl_error *err)
 {
-    return fl_bulk_key_parse(fl_http_arena(request), fl_http_path(request) + strlen(UPLOADS),
-                             ret_key, err);
+    int r;
+
+    if (fl_str_has_prefix(fl_http_path(request), MODELS))
+        return parse_model_key(request, ret_key, err);
+    r = fl_bulk_key_parse(fl_http_arena(request), fl_http_path(request) + strlen(UPLOADS), ret_key,
+                          err);
+    if (r == 0 && fl_bulk_model_of_key(*ret_key))
+        return fl_error_set(err, FL_E_BAD_REQUEST, "a model is sent to " MODELS);
+    return r;
 }
 
 /* Fits what is known under that key? `*ret_due` is the upload to go on with; NULL: a new one is to
@@ -233,6 +256,10 @@ static void take_put(struct fl_bulk_server *server, struct fl_http_request *requ
     struct fl_error err = {0};
     int r;
 
+    if (fl_bulk_model_of_key(key) && fl_blobs_has(server->options.blobs, put->digest)) {
+        fl_http_respond(request, 201, NULL, "", 0);
+        return;
+    }
     if (found && found->state.complete && strcmp(found->state.digest, put->digest) == 0) {
         fl_bulk_answer_upload(found, request, 201); /* said before, and not heard */
         return;
@@ -249,20 +276,44 @@ static void take_put(struct fl_bulk_server *server, struct fl_http_request *requ
         fl_bulk_upload_receive(due, request, check);
 }
 
+/* `model`: of a whole model in one request, its own digest is the check. */
+static int parse_put(struct fl_http_request *request, const char *model, struct fl_bulk_put *put,
+                     struct fl_bulk_check *check, struct fl_error *err)
+{
+    const char *length = fl_http_header(request, "Content-Length");
+    int r;
+
+    if (model && !*fl_http_query(request)) {
+        *put = (struct fl_bulk_put){.offset = 0};
+        *check = (struct fl_bulk_check){.kind = FL_BULK_CHECK_NONE};
+        memcpy(put->digest, model, FL_DIGEST_SIZE);
+        if (!length || !fl_str_to_int64(length, 0, INT64_MAX, &put->size))
+            return fl_error_set(err, FL_E_BAD_REQUEST, "a Content-Length is needed");
+        return 0;
+    }
+    r = fl_bulk_put_parse(fl_http_query(request), put, err);
+    if (r == 0)
+        r = fl_bulk_check_parse(fl_http_header(request, "Content-Digest"), check, err);
+    if (r == 0 && model && strcmp(model, put->digest) != 0)
+        r = fl_error_set(err, FL_E_BAD_REQUEST, "the digest is not the model's");
+    return r;
+}
+
 static void begin_put(struct fl_bulk_server *server, struct fl_http_request *request)
 {
     struct fl_bulk_check check;
     struct fl_error err = {0};
     struct fl_bulk_put put;
-    const char *key;
+    const char *key, *model = NULL;
     int r = parse_key(request, &key, &err);
 
     if (r == 0)
-        r = fl_bulk_put_parse(fl_http_query(request), &put, &err);
+        model = fl_bulk_model_of_key(key);
     if (r == 0)
-        r = fl_bulk_check_parse(fl_http_header(request, "Content-Digest"), &check, &err);
+        r = parse_put(request, model, &put, &check, &err);
     if (r == 0) {
-        struct fl_bulk_ask ask = {.key = key, .digest = put.digest, .size = put.size};
+        struct fl_bulk_ask ask = {
+            .key = model ? NULL : key, .model = model, .digest = put.digest, .size = put.size};
 
         r = ask_owner(server, request, &ask, &err);
     }
@@ -272,14 +323,26 @@ static void begin_put(struct fl_bulk_server *server, struct fl_http_request *req
         take_put(server, request, key, &put, &check);
 }
 
-/* Before the body: what is not wanted is refused unread. */
-static void begin(void *user, struct fl_http_request *request)
+static bool is_upload(const struct fl_bulk_server *server, const struct fl_http_request *request)
 {
-    struct fl_bulk_server *server = user;
+    return server->uploads_dir && fl_str_has_prefix(fl_http_path(request), UPLOADS);
+}
 
-    if (server->uploads_dir && fl_str_has_prefix(fl_http_path(request), UPLOADS) &&
-        strcmp(fl_http_method(request), "PUT") == 0)
+static bool is_model(const struct fl_bulk_server *server, const struct fl_http_request *request)
+{
+    return server->options.blobs && fl_str_has_prefix(fl_http_path(request), MODELS);
+}
+
+/* Before the body: what is not wanted is refused unread. */
+bool fl_bulk_server_begin(struct fl_bulk_server *server, struct fl_http_request *request)
+{
+    const bool ours = is_upload(server, request) || is_model(server, request);
+
+    if (ours && strcmp(fl_http_method(request), "PUT") == 0 && server->uploads_dir)
         begin_put(server, request);
+    else if (ours)
+        fl_http_limit_body(request, BODY_MAX);
+    return ours;
 }
 
 static void end_put(struct fl_bulk_server *server, struct fl_http_request *request)
@@ -350,19 +413,42 @@ static void serve_upload(struct fl_bulk_server *server, struct fl_http_request *
         method_not_allowed(server, request, "PUT, HEAD, DELETE");
 }
 
+static void serve_model(struct fl_bulk_server *server, struct fl_http_request *request)
+{
+    const char *method = fl_http_method(request);
+
+    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
+        get_model(server, request);
+    else if (strcmp(method, "PUT") == 0 && server->uploads_dir)
+        end_put(server, request);
+    else
+        method_not_allowed(server, request, server->uploads_dir ? "GET, HEAD, PUT" : "GET, HEAD");
+}
+
+bool fl_bulk_server_handle(struct fl_bulk_server *server, struct fl_http_request *request)
+{
+    if (is_upload(server, request))
+        serve_upload(server, request);
+    else if (is_model(server, request))
+        serve_model(server, request);
+    else
+        return false;
+    return true;
+}
+
+static void begin(void *user, struct fl_http_request *request)
+{
+    (void)fl_bulk_server_begin(user, request);
+}
+
 static void handle(void *user, struct fl_http_request *request)
 {
-    struct fl_bulk_server *server = user;
     struct fl_error err = {0};
 
-    if (server->options.blobs && fl_str_has_prefix(fl_http_path(request), MODELS)) {
-        serve_model(server, request);
-    } else if (server->uploads_dir && fl_str_has_prefix(fl_http_path(request), UPLOADS)) {
-        serve_upload(server, request);
-    } else {
-        (void)fl_error_set(&err, FL_E_NOT_FOUND, "there is nothing at this path");
-        fl_bulk_refuse(server, request, &err);
-    }
+    if (fl_bulk_server_handle(user, request))
+        return;
+    (void)fl_error_set(&err, FL_E_NOT_FOUND, "there is nothing at this path");
+    fl_bulk_refuse(user, request, &err);
 }
 
 /* --- the server --- */
@@ -393,7 +479,7 @@ static int open_http(struct fl_bulk_server *server, struct fl_error *err)
                                                    .max_connections =
                                                        server->options.max_connections};
 
-    return fl_http_server_create(&options, &server->http, err);
+    return options.address ? fl_http_server_create(&options, &server->http, err) : 0;
 }
 
 static int open_uploads(struct fl_bulk_server *server, struct fl_error *err)
@@ -449,7 +535,7 @@ void fl_bulk_server_destroy(struct fl_bulk_server *server)
 
 uint16_t fl_bulk_server_port(const struct fl_bulk_server *server)
 {
-    return fl_http_server_port(server->http);
+    return server->http ? fl_http_server_port(server->http) : 0;
 }
 
 void fl_bulk_server_drain(struct fl_bulk_server *server, int64_t deadline_ms, fl_loop_fn *done,
@@ -467,6 +553,7 @@ struct fl_bulk_server_stats fl_bulk_server_stats(const struct fl_bulk_server *se
     stats.uploads = fl_map_count(server->uploads);
     while (fl_map_next(server->uploads, &cursor, &key, &value))
         stats.complete += ((const struct fl_bulk_incoming *)value)->state.complete;
-    stats.http = fl_http_server_stats(server->http);
+    if (server->http)
+        stats.http = fl_http_server_stats(server->http);
     return stats;
 }

@@ -1,6 +1,8 @@
 /* The bulk side of an aggregator: models go out, updates come in, apart from control traffic.
  *
  *     GET, HEAD /v1/models/DIGEST     with Range, If-Range, If-None-Match; ETag is the digest
+ *     PUT /v1/models/DIGEST           the whole in one request (a Content-Length is needed), or as
+ *         an upload: with ?offset=N&size=TOTAL&digest=DIGEST
  *     PUT /v1/uploads/KEY?offset=N&size=TOTAL&digest=D
  *         the bytes from N on, as one chunk with Content-Digest (crc32c or sha-256; RFC 9530).
  *         204: safe so far, 201: all is here and has that digest; both say Upload-Offset
@@ -40,7 +42,7 @@ struct fl_bulk_upload {
 struct fl_bulk_ask {
     const char *method; /* GET for HEAD too */
     const char *model;  /* the digest; or */
-    const char *key;    /* the upload, and of a PUT: */
+    const char *key;    /* the upload; and of a PUT of either: */
     const char *digest;
     int64_t size;
     const char *authorization; /* the header; NULL: none */
@@ -54,11 +56,15 @@ typedef int fl_bulk_allow_fn(void *user, const struct fl_bulk_ask *ask, struct f
 typedef int fl_bulk_complete_fn(void *user, const struct fl_bulk_upload *upload,
                                 struct fl_error *err);
 
+/* Bytes have moved: of an upload, or (key NULL) to somebody who fetches `model`: all that was asked
+ * for, when it is begun. */
+typedef void fl_bulk_moved_fn(void *user, const char *key, const char *model, int64_t bytes);
+
 struct fl_bulk_server_options {
     const struct fl_env *env;
     struct fl_loop *loop;
-    struct fl_tls *tls; /* NULL: plain text */
-    const char *address;
+    struct fl_tls *tls;  /* NULL: plain text */
+    const char *address; /* NULL: no port of its own, see fl_bulk_server_begin */
     uint16_t port;
     unsigned max_connections; /* 0: the HTTP server's */
     struct fl_blobs *blobs;   /* lent: what is served; NULL: no models */
@@ -70,7 +76,8 @@ struct fl_bulk_server_options {
     int64_t idle_ms;          /* an unfinished upload without a chunk expires; 0: 10 min */
     bool durable;             /* an upload is synced to the disk before it counts as complete */
     fl_bulk_allow_fn *allow;  /* NULL: anybody anything */
-    fl_bulk_complete_fn *complete;
+    fl_bulk_complete_fn *complete; /* of uploads; models go into the blobs by themselves */
+    fl_bulk_moved_fn *moved;       /* may be NULL, as `complete` */
     void *user;
 };
 
@@ -80,7 +87,12 @@ int fl_bulk_server_create(const struct fl_bulk_server_options *options,
 void fl_bulk_server_destroy(struct fl_bulk_server *server); /* files stay */
 FL_DEFINE_CLEANUP(struct fl_bulk_server, fl_bulk_server_destroy)
 uint16_t fl_bulk_server_port(const struct fl_bulk_server *server);
-/* As fl_http_server_drain. */
+/* For an owner who has an HTTP server and shows it to this one: to be called first from the
+ * server's `begin` and `handler`; true: it was for us. The owner destroys the HTTP server before
+ * this. */
+bool fl_bulk_server_begin(struct fl_bulk_server *server, struct fl_http_request *request);
+bool fl_bulk_server_handle(struct fl_bulk_server *server, struct fl_http_request *request);
+/* As fl_http_server_drain, of its own port. */
 void fl_bulk_server_drain(struct fl_bulk_server *server, int64_t deadline_ms, fl_loop_fn *done,
                           void *user);
 

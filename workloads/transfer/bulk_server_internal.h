@@ -39,6 +39,10 @@ struct fl_bulk_server {
     struct fl_bulk_server_stats stats;
 };
 
+/* The upload of a model has its digest as key, which no other may have. The digest, where it is
+ * one; NULL. */
+const char *fl_bulk_model_of_key(const char *key);
+
 /* bulk_server.c: answers */
 void fl_bulk_refuse(struct fl_bulk_server *server, struct fl_http_request *request,
                     const struct fl_error *err);

@@ -162,7 +162,7 @@ static void test_models_as_http_has_it(void **state)
         {"GET", MODEL, {"If-None-Match: " ETAG}, NULL, 304, "ETag: " ETAG "\n", ""},
         {"GET", MODEL, {"If-None-Match: \"x\", W/" ETAG}, NULL, 304, NULL, ""},
         {"GET", MODEL, {"If-None-Match: \"x\""}, NULL, 200, NULL, "0123456789"},
-        {"POST", MODEL, {0}, "x", 405, "Allow: GET, HEAD\n", NULL},
+        {"POST", MODEL, {0}, "x", 405, "Allow: GET, HEAD, PUT\n", NULL},
         {"GET", "/v1/models/latest", {0}, NULL, 400, NULL, NULL},
         {"GET", "/v1/models/../x", {0}, NULL, 400, NULL, NULL},
         {"GET", "/v1/else", {0}, NULL, 404, NULL, NULL},
@@ -412,6 +412,64 @@ static void test_chunks_may_have_sha256(void **state)
         arena, "Content-Digest: sha-256=:%s:", fl_base64_encode(arena, hash, sizeof(hash)));
     check_exchange(client, &good);
     check_exchange(client, &bad);
+    fl_http_client_destroy(client);
+    rig_stop(rig);
+}
+
+static size_t files_in(const char *path);
+
+static void test_models_are_put(void **state)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    const char *first = crc_header(arena, "01234"), *second = crc_header(arena, "56789");
+    const char *other = "/v1/models/sha256:"
+                        "cd372fb85148700fa88095e3492d3f9f5beb43e555e5ff26d95f5a6adc36f8e6";
+    const struct exchange exchanges[] = {
+        {"PUT", MODEL, {0}, "012345678x", 422, NULL, NULL},
+        {"GET", MODEL, {0}, NULL, 404, NULL, NULL},
+        {"PUT", MODEL, {0}, "0123456789", 201, NULL, NULL},
+        {"GET", MODEL, {0}, NULL, 200, NULL, "0123456789"},
+        {"PUT", MODEL, {0}, "0123456789", 201, NULL, NULL},
+        {"PUT", MODEL "?offset=0&size=10&digest=" DIGEST_OF_0_9, {first}, "01234", 201, NULL, NULL},
+        {"PUT", other, {0}, "0123456789", 422, NULL, NULL},
+        {"PUT",
+         fl_arena_printf(arena, "%s?offset=0&size=10&digest=%s", other, DIGEST_OF_0_9),
+         {first},
+         "01234",
+         400,
+         NULL,
+         NULL},
+        {"HEAD", "/v1/uploads/" DIGEST_OF_0_9, {0}, NULL, 400, NULL, NULL},
+    };
+    const struct exchange again[] = {
+        {"PUT",
+         MODEL "?offset=0&size=10&digest=" DIGEST_OF_0_9,
+         {first},
+         "01234",
+         204,
+         "Upload-Offset: 5\n",
+         NULL},
+        {"PUT",
+         MODEL "?offset=5&size=10&digest=" DIGEST_OF_0_9,
+         {second},
+         "56789",
+         201,
+         NULL,
+         NULL},
+        {"GET", MODEL, {0}, NULL, 200, NULL, "0123456789"},
+    };
+    struct rig *rig = rig_start(NULL);
+    struct fl_http_client *client = plain_client(rig);
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(exchanges); i++)
+        check_exchange(client, &exchanges[i]);
+    assert_int_equal(fl_blobs_remove(rig->blobs, DIGEST_OF_0_9, NULL), 0);
+    for (size_t i = 0; i < FL_COUNT_OF(again); i++)
+        check_exchange(client, &again[i]);
+    assert_int_equal(rig->completed, 0);
+    assert_int_equal(rig_stats(rig).uploads, 0);
+    assert_int_equal(files_in(rig->uploads), 0);
     fl_http_client_destroy(client);
     rig_stop(rig);
 }
@@ -781,6 +839,7 @@ int main(void)
         cmocka_unit_test(test_an_update_may_come_from_a_file),
         cmocka_unit_test(test_uploads_as_http_has_it),
         cmocka_unit_test(test_chunks_may_have_sha256),
+        cmocka_unit_test(test_models_are_put),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_the_owner_may_refuse),
         cmocka_unit_test(test_uploads_are_taken_and_forgotten),

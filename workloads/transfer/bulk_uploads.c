@@ -229,6 +229,9 @@ static int take_data(void *user, const void *data, size_t len)
     else
         upload->crc = fl_crc32c(upload->crc, data, len);
     upload->received += (int64_t)len;
+    if (upload->server->options.moved)
+        upload->server->options.moved(upload->server->options.user, upload->state.key, NULL,
+                                      (int64_t)len);
     return 0;
 }
 
@@ -254,7 +257,8 @@ void fl_bulk_upload_receive(struct fl_bulk_incoming *upload, struct fl_http_requ
     if (check->kind == FL_BULK_CHECK_SHA256)
         upload->hash = fl_sha256_create();
     fl_http_on_gone(request, sender_gone, upload);
-    fl_http_limit_body(request, (size_t)(left < chunk ? left : chunk));
+    fl_http_limit_body(request,
+                       (size_t)(left < chunk || check->kind == FL_BULK_CHECK_NONE ? left : chunk));
     fl_http_stream_body(request, take_data, upload);
 }
 
@@ -262,6 +266,8 @@ static bool chunk_is_whole(struct fl_bulk_incoming *upload)
 {
     unsigned char found[FL_SHA256_SIZE];
 
+    if (upload->check.kind == FL_BULK_CHECK_NONE)
+        return true; /* the whole digest is its check */
     if (upload->check.kind == FL_BULK_CHECK_SHA256) {
         fl_sha256_end(upload->hash, found);
         return memcmp(found, upload->check.value, FL_SHA256_SIZE) == 0;
@@ -327,6 +333,20 @@ static struct fl_bulk_upload shown(const struct fl_bulk_incoming *upload)
                                    .complete = upload->state.complete};
 }
 
+static int hand_over(struct fl_bulk_server *server, const struct fl_bulk_upload *upload,
+                     struct fl_error *err)
+{
+    const struct fl_bulk_server_options *options = &server->options;
+    int r;
+
+    if (!fl_bulk_model_of_key(upload->key))
+        return options->complete ? options->complete(options->user, upload, err) : 0;
+    r = fl_blobs_adopt(options->blobs, upload->path, upload->digest, false, err);
+    if (r == 0)
+        fl_bulk_server_forget(server, upload->digest);
+    return r;
+}
+
 /* The owner may take or forget the upload in its callback, so the answer is made from a copy. */
 static void tell_complete(struct fl_bulk_incoming *upload)
 {
@@ -337,8 +357,7 @@ static void tell_complete(struct fl_bulk_incoming *upload)
     struct fl_error err = {0};
 
     server->stats.uploads_completed++;
-    if (server->options.complete &&
-        server->options.complete(server->options.user, &told, &err) < 0) {
+    if (hand_over(server, &told, &err) < 0) {
         fl_bulk_server_forget(server, copy.state.key);
         if (request)
             fl_bulk_refuse(server, request, &err);
