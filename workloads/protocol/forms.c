@@ -99,6 +99,7 @@ static const struct fl_member join_members[] = {
     NAME("project", project),
     TEXT("platform", platform),
     COUNT("examples", examples),
+    BOOL("aggregator", aggregator),
     INT("learners", learners, 0, COUNT_MAX, 0),
     PAIRS("labels", labels, FL_PROTOCOL_LIST_MAX),
     NAMES("tags", tags),

@@ -105,7 +105,8 @@ struct fl_join {
     const char *project; /* that it wants to serve; NULL: any */
     const char *platform;
     int64_t examples;        /* it has; of an aggregator: its learners' sum */
-    int64_t learners;        /* 0: a learner; otherwise an aggregator with so many */
+    bool aggregator;         /* of the tier below: hands up partial sums */
+    int64_t learners;        /* below it; of an aggregator */
     struct fl_pairs labels;  /* of its node */
     struct fl_texts tags;    /* data sets it has */
     const char *orphan_of;   /* the aggregator it lost */
