@@ -1,5 +1,6 @@
 #include "cmd/controllers.h"
 
+#include "cmd/command.h"
 #include "cmd/identity.h"
 #include "controller/runtime/manager.h"
 #include "controller/source/seal.h"
@@ -68,6 +69,7 @@ static int make_local(void *user, const char *name, fl_run_changed_fn *changed, 
         .env = controllers->options->env,
         .data_dir = controllers->options->data_dir,
         .program = controllers->program,
+        .version = fl_version(),
         .changed = changed,
         .changed_user = changed_user,
     };
@@ -232,6 +234,17 @@ static int ensure_sync(struct fl_controllers *controllers, const char *name, jso
     return apply(controllers, &gvr, object, err);
 }
 
+/* A folder's name may have blanks and what else a URL must not have. */
+static json_t *folder_url(struct fl_controllers *controllers, const char *folder)
+{
+    const char *url = "dir://", *rest = folder + 1, *step;
+
+    while ((step = fl_str_next(controllers->arena, &rest, '/')))
+        url = fl_arena_printf(controllers->arena, "%s/%s", url,
+                              fl_url_encode(controllers->arena, step));
+    return json_string(url);
+}
+
 static int ensure_syncs(struct fl_controllers *controllers, struct fl_error *err)
 {
     const struct fl_controllers_options *options = controllers->options;
@@ -239,7 +252,7 @@ static int ensure_syncs(struct fl_controllers *controllers, struct fl_error *err
 
     if (options->manifests)
         r = ensure_sync(controllers, "manifests",
-                        json_pack("{s:o, s:s}", "url", json_sprintf("dir://%s", options->manifests),
+                        json_pack("{s:o, s:s}", "url", folder_url(controllers, options->manifests),
                                   "targetNamespace", "default"),
                         err);
     if (r == 0 && options->git_url) {

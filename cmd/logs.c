@@ -94,12 +94,11 @@ static const char *target_of(struct logs *logs, const struct fl_target *target)
     return fl_client_query(client, path, "instance", number(logs, logs->instance));
 }
 
-static int print_line(void *user, const char *line, size_t len, struct fl_error *err)
+static int print(void *user, const char *data, size_t len, struct fl_error *err)
 {
     const struct logs *logs = user;
 
-    (void)fwrite(line, 1, len, stdout);
-    (void)putchar('\n');
+    (void)fwrite(data, 1, len, stdout);
     if (logs->follow)
         (void)fflush(stdout);
     return ferror(stdout) ? fl_error_set(err, FL_E_UNAVAILABLE, "standard output is gone") : 0;
@@ -112,11 +111,12 @@ static int print_log(struct logs *logs, const struct fl_target *target, struct f
         .method = "GET",
         .target = target_of(logs, target),
         .accept = "text/plain, application/json",
+        .as_it_comes = true,
         .timeout_ms = logs->follow ? QUIET_MS : logs->client->request_timeout_ms,
     };
     int http = 0, r;
 
-    r = fl_http_stream(logs->client->http, &call, print_line, logs, &http, &body, err);
+    r = fl_http_stream(logs->client->http, &call, print, logs, &http, &body, err);
     if (r < 0)
         return r;
     return http >= 300 ? fl_client_refused(logs->client, http, body, err) : 0;

@@ -143,6 +143,8 @@ static int seal_object(struct seal *seal, json_t *object, struct fl_error *err)
     if (!own && !seal->ns)
         return fl_error_set(err, FL_E_INVALID, "Secret %s names no namespace: say which with -n",
                             fl_str_or(fl_json_str(object, "metadata.name"), ""));
+    if (!own && json_is_object(json_object_get(object, "metadata"))) /* nowhere else it opens */
+        fl_json_set_str(json_object_get(object, "metadata"), "namespace", seal->ns);
     return fl_seal_secret(seal->public_key, object, own ? own : seal->ns, err);
 }
 

@@ -1,5 +1,6 @@
 #!/bin/bash
-# yardstick.sh build            builds the real kube-apiserver and etcd into build/tools (large Go programs: minutes)
+# yardstick.sh build            builds the real kube-apiserver and etcd, and a controller-runtime manager to run on
+#                               them (hack/bench/yardstick), into build/tools (large Go programs: minutes)
 # yardstick.sh start DIR PORT   starts etcd and kube-apiserver with their data in DIR, on loopback ports
 #                               PORT (API, TLS), PORT+1 and PORT+2 (etcd); prints DIR/kubeconfig when ready
 # yardstick.sh stop DIR         stops them; DIR is kept
@@ -30,7 +31,8 @@ build() {
         -ldflags="-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=32" ./apiserver
     go build -p "${JOBS:-2}" -trimpath -o "$tools/kube-collector" -ldflags="-s -w" ./collector
     (cd etcd && go build -p "${JOBS:-2}" -trimpath -o "$tools/etcd" -ldflags="-s -w" .)
-    ls "$tools/etcd" "$tools/kube-apiserver" "$tools/kube-collector"
+    (cd "$here/bench/yardstick" && go build -p "${JOBS:-2}" -trimpath -o "$tools/kube-manager" -ldflags="-s -w" .)
+    ls "$tools/etcd" "$tools/kube-apiserver" "$tools/kube-collector" "$tools/kube-manager"
 }
 
 make_certificates() {
@@ -134,5 +136,5 @@ case ${1:-} in
 build) build ;;
 start) [ $# -eq 3 ] || die "usage: $0 start DIR PORT"; start "$2" "$3" ;;
 stop) [ $# -eq 2 ] || die "usage: $0 stop DIR"; stop "$2" ;;
-*) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
+*) sed -n '2,7s/^# //p' "$0"; exit 2 ;;
 esac

@@ -6,12 +6,15 @@
 
 #include <assert.h>
 #include <curl/curl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #define HEADERS_MAX_BYTES  ((size_t)256 * 1024)
 #define DEFAULT_TIMEOUT_MS 60000
+#define TRANSFER_BYTES     512L * 1024 /* libcurl's buffers, while bulk is moved */
 
 struct fl_http_client {
     char *base_url, *ca_file, *cert_file, *key_file, *authorization, *user_agent;
@@ -31,11 +34,16 @@ struct exchange {
     char error_text[CURL_ERROR_SIZE];
 
     fl_http_line_fn *line; /* of a stream */
+    bool as_it_comes;
     void *line_user;
     struct fl_error line_error;
     int line_result;
     int64_t quiet_ms, last_byte_ms; /* 0: no bound on silence */
     bool too_quiet;
+
+    const struct fl_http_transfer *transfer; /* results in line_result, line_error */
+    bool begun;
+    curl_off_t moved;
 };
 
 FL_DEFINE_CLEANUP(CURL, curl_easy_cleanup)
@@ -196,6 +204,21 @@ static bool give_lines(struct exchange *exchange)
     return true;
 }
 
+static bool give_all(struct exchange *exchange)
+{
+    struct fl_buf *buf = &exchange->body;
+
+    exchange->line_result =
+        exchange->line(exchange->line_user, buf->data, buf->len, &exchange->line_error);
+    fl_buf_clear(buf);
+    return exchange->line_result == 0;
+}
+
+static bool give(struct exchange *exchange)
+{
+    return exchange->as_it_comes ? give_all(exchange) : give_lines(exchange);
+}
+
 static size_t on_stream(char *data, size_t size, size_t count, void *user)
 {
     struct exchange *exchange = user;
@@ -205,7 +228,7 @@ static size_t on_stream(char *data, size_t size, size_t count, void *user)
     if (on_body(data, size, count, exchange) == 0)
         return 0;
     (void)curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status == 200 && !give_lines(exchange))
+    if (status == 200 && !give(exchange))
         return 0;
     return size * count;
 }
@@ -420,7 +443,10 @@ int fl_http_stream(struct fl_http_client *client, const struct fl_http_call *cal
 {
     FL_CLEANUP(curl_easy_cleanupp) CURL *easy = curl_easy_init();
     FL_CLEANUP(exchange_finish)
-    struct exchange exchange = {.line = line, .line_user = user, .quiet_ms = call->timeout_ms};
+    struct exchange exchange = {.line = line,
+                                .as_it_comes = call->as_it_comes,
+                                .line_user = user,
+                                .quiet_ms = call->timeout_ms};
     CURLcode result;
     int r;
 
@@ -449,4 +475,141 @@ int fl_http_stream(struct fl_http_client *client, const struct fl_http_call *cal
     if (exchange.line_result == 0 && ret_body)
         *ret_body = fl_buf_to_bytes(&exchange.body);
     return exchange.line_result;
+}
+
+/* Transfers. */
+
+bool fl_http_find_header(const char *headers, const char *name, char *out, size_t size)
+{
+    size_t name_len = strlen(name);
+    bool found = false;
+
+    while (headers && *headers) {
+        size_t len = strcspn(headers, "\n");
+
+        if (len > name_len && headers[name_len] == ':' &&
+            strncasecmp(headers, name, name_len) == 0) {
+            const char *value = headers + name_len + 1;
+            size_t space = strspn(value, " \t");
+            size_t value_len = len - name_len - 1 - space;
+
+            found = value_len < size;
+            if (found)
+                (void)snprintf(out, size, "%.*s", (int)value_len, value + space);
+        }
+        headers += len + (headers[len] == '\n');
+    }
+    return found;
+}
+
+static bool begin_once(struct exchange *exchange, int status)
+{
+    const struct fl_http_transfer *transfer = exchange->transfer;
+
+    if (exchange->begun || !transfer->begin)
+        return true;
+    exchange->begun = true;
+    exchange->line_result = transfer->begin(
+        transfer->user, status, fl_buf_text(&exchange->answer_headers), &exchange->line_error);
+    return exchange->line_result >= 0;
+}
+
+static size_t on_transfer(char *data, size_t size, size_t count, void *user)
+{
+    struct exchange *exchange = user;
+    const struct fl_http_transfer *transfer = exchange->transfer;
+    const int status = status_of(exchange->easy);
+
+    if (!begin_once(exchange, status))
+        return 0;
+    if (!transfer->piece || (status != 200 && status != 206))
+        return on_body(data, size, count, exchange);
+    exchange->line_result =
+        transfer->piece(transfer->user, data, size * count, &exchange->line_error);
+    return exchange->line_result < 0 ? 0 : size * count;
+}
+
+static int on_beat(void *user, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
+                   curl_off_t up)
+{
+    struct exchange *exchange = user;
+    const struct fl_http_transfer *transfer = exchange->transfer;
+
+    if (down + up != exchange->moved) {
+        exchange->moved = down + up;
+        exchange->last_byte_ms = now_ms();
+    }
+    if (transfer->beat && !transfer->beat(transfer->user, up, down)) {
+        exchange->line_result =
+            fl_error_set(&exchange->line_error, FL_E_UNAVAILABLE, "the transfer was broken off");
+        return 1;
+    }
+    return on_progress(user, down_total, down, up_total, up);
+}
+
+static int set_up_transfer(struct exchange *exchange, const struct fl_http_transfer *transfer,
+                           struct fl_error *err)
+{
+    CURL *easy = exchange->easy;
+
+    for (size_t i = 0; i < transfer->header_count; i++) {
+        if (has_control(transfer->headers[i]))
+            return fl_error_set(err, FL_E_BAD_REQUEST, "control character in a request");
+        add_header(exchange, transfer->headers[i]);
+    }
+    SET(easy, CURLOPT_HTTPHEADER, exchange->headers);
+    SET(easy, CURLOPT_BUFFERSIZE, TRANSFER_BYTES);
+    SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, TRANSFER_BYTES);
+    SET(easy, CURLOPT_WRITEFUNCTION, on_transfer);
+    SET(easy, CURLOPT_XFERINFOFUNCTION, on_beat);
+    SET(easy, CURLOPT_XFERINFODATA, exchange);
+    SET(easy, CURLOPT_NOPROGRESS, 0L);
+    if (transfer->total_ms > 0)
+        SET(easy, CURLOPT_TIMEOUT_MS, (long)transfer->total_ms);
+    return 0;
+}
+
+static int transfer_result(const struct fl_http_client *client, struct exchange *exchange,
+                           CURLcode result, struct fl_error *err)
+{
+    if (exchange->line_result >= 0 && result != CURLE_OK)
+        return exchange_error(client, exchange, result, err);
+    if (exchange->line_result >= 0)
+        (void)begin_once(exchange, status_of(exchange->easy)); /* there was no body */
+    if (exchange->line_result < 0 && err)
+        *err = exchange->line_error;
+    return exchange->line_result < 0 ? exchange->line_result : 0;
+}
+
+int fl_http_transfer(struct fl_http_client *client, const struct fl_http_transfer *transfer,
+                     int *ret_status, struct fl_bytes **ret_body, char **ret_headers,
+                     struct fl_error *err)
+{
+    const struct fl_http_call call = {.method = transfer->method,
+                                      .target = transfer->target,
+                                      .body = transfer->body,
+                                      .body_len = transfer->body_len};
+    FL_CLEANUP(exchange_finish)
+    struct exchange exchange = {.transfer = transfer,
+                                .quiet_ms = transfer->quiet_ms > 0 ? transfer->quiet_ms
+                                                                   : DEFAULT_TIMEOUT_MS};
+    int r;
+
+    assert(call.method && call.target && call.target[0] == '/');
+
+    r = set_up(client, &exchange, client->calls, &call, err);
+    if (r == 0)
+        r = set_up_transfer(&exchange, transfer, err);
+    if (r < 0)
+        return r;
+    exchange.last_byte_ms = now_ms();
+    r = transfer_result(client, &exchange, curl_easy_perform(client->calls), err);
+    if (r < 0)
+        return r;
+    *ret_status = status_of(client->calls);
+    if (ret_body)
+        *ret_body = fl_buf_to_bytes(&exchange.body);
+    if (ret_headers)
+        *ret_headers = fl_buf_steal(&exchange.answer_headers);
+    return 0;
 }

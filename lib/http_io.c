@@ -7,6 +7,7 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #define SEGMENT_BYTES ((size_t)2048)
 #define VECTORS       16
 #define FLUSH_ROUNDS  64 /* records written before other connections have their turn */
+#define FILE_BYTES    ((size_t)256 * 1024) /* of a file, given to the kernel at once */
 
 /* Sockets and TLS. */
 
@@ -178,11 +180,24 @@ void fl_http_out_heap(struct fl_http_conn *conn, char *heap, size_t len)
     count_queued(conn, len);
 }
 
+void fl_http_out_file(struct fl_http_conn *conn, int fd, uint64_t offset, size_t len)
+{
+    struct fl_http_segment *segment = add_segment(conn, 0);
+
+    segment->is_file = true;
+    segment->fd = fd;
+    segment->offset = offset;
+    segment->len = len;
+    count_queued(conn, len);
+}
+
 static void drop_first(struct fl_http_conn *conn)
 {
     struct fl_http_segment *segment = TAILQ_FIRST(&conn->out);
 
     TAILQ_REMOVE(&conn->out, segment, link);
+    if (segment->is_file)
+        (void)close(segment->fd);
     fl_bytes_unref(segment->bytes);
     free(segment->heap);
     free(segment);
@@ -204,13 +219,27 @@ static void advance(struct fl_http_conn *conn, size_t len)
         struct fl_http_segment *segment = TAILQ_FIRST(&conn->out);
 
         if (len < segment->len) {
-            segment->data += len;
+            if (segment->is_file)
+                segment->offset += len;
+            else
+                segment->data += len;
             segment->len -= len;
             return;
         }
         len -= segment->len;
         drop_first(conn);
     }
+}
+
+static ssize_t send_file(struct fl_http_conn *conn, const struct fl_http_segment *segment)
+{
+    off_t offset = (off_t)segment->offset;
+    ssize_t n = sendfile(conn->fd, segment->fd, &offset,
+                         segment->len < FILE_BYTES ? segment->len : FILE_BYTES);
+
+    if (n == 0) /* shorter than it was said to be */
+        return FL_HTTP_IO_BROKEN;
+    return n > 0 ? n : socket_result(n);
 }
 
 static ssize_t write_vectors(struct fl_http_conn *conn)
@@ -220,14 +249,26 @@ static ssize_t write_vectors(struct fl_http_conn *conn)
     struct msghdr message = {.msg_iov = vectors};
     ssize_t n;
 
+    if (TAILQ_FIRST(&conn->out)->is_file)
+        return send_file(conn, TAILQ_FIRST(&conn->out));
     TAILQ_FOREACH(segment, &conn->out, link) {
-        if (message.msg_iovlen == VECTORS)
+        if (message.msg_iovlen == VECTORS || segment->is_file)
             break;
         vectors[message.msg_iovlen++] =
             (struct iovec){.iov_base = (char *)segment->data, .iov_len = segment->len};
     }
     n = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
     return n > 0 ? n : socket_result(n);
+}
+
+static ssize_t write_file_record(struct fl_http_conn *conn, const struct fl_http_segment *segment)
+{
+    char record[FL_HTTP_RECORD_BYTES];
+    size_t len = segment->len < sizeof(record) ? segment->len : sizeof(record);
+
+    if (pread(segment->fd, record, len, (off_t)segment->offset) != (ssize_t)len)
+        return FL_HTTP_IO_BROKEN;
+    return write_some(conn, record, len);
 }
 
 /* One record from many segments. A write that has to be repeated finds the same bytes in front, and
@@ -238,9 +279,12 @@ static ssize_t write_record(struct fl_http_conn *conn)
     char record[FL_HTTP_RECORD_BYTES];
     size_t len = 0;
 
+    if (segment->is_file)
+        return write_file_record(conn, segment);
     if (segment->len >= sizeof(record) || !TAILQ_NEXT(segment, link))
         return write_some(conn, segment->data, segment->len);
-    for (; segment && len < sizeof(record); segment = TAILQ_NEXT(segment, link)) {
+    for (; segment && !segment->is_file && len < sizeof(record);
+         segment = TAILQ_NEXT(segment, link)) {
         size_t room = sizeof(record) - len;
         size_t part = segment->len < room ? segment->len : room;
 

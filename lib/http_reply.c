@@ -1,14 +1,17 @@
 #include "lib/http_server_internal.h"
 
+#include "lib/process.h"
 #include "lib/str.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Answers up to this size are put behind their head and written in one go. */
 #define INLINE_BYTES (FL_HTTP_RECORD_BYTES - 1024)
@@ -255,6 +258,67 @@ void fl_http_respond_buf(struct fl_http_request *request, int status, const char
         flush_reply(conn);
     }
     fl_buf_finish(buf);
+}
+
+/* Of the process itself: it wants the bytes, not the file. */
+static struct fl_bytes *read_part(int fd, uint64_t offset, size_t len)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *bytes = fl_bytes_new(NULL, len);
+    size_t used = 0;
+
+    while (used < len) {
+        ssize_t n = pread(fd, bytes->data + used, len - used, (off_t)(offset + used));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return NULL;
+        used += (size_t)n;
+    }
+    return FL_TAKE(bytes);
+}
+
+static void ask_answer_file(struct fl_http_request *request, int status, const char *content_type,
+                            int fd, uint64_t offset, size_t len)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *bytes = NULL;
+    struct fl_error err = {0};
+
+    if (len > request->conn->server->options.max_buffered_bytes)
+        (void)fl_error_set(&err, FL_E_TOO_LARGE, "a file of %zu bytes is not for memory", len);
+    else if (!(bytes = read_part(fd, offset, len)))
+        (void)fl_error_set(&err, FL_E_UNAVAILABLE, "the file is shorter than it was");
+    if (bytes)
+        fl_http_ask_answer(request, status, content_type, FL_TAKE(bytes));
+    else
+        fl_http_ask_fail(request->conn->asked, &err);
+}
+
+void fl_http_respond_file(struct fl_http_request *request, int status, const char *content_type,
+                          int fd, uint64_t offset, uint64_t len)
+{
+    FL_CLEANUP(fl_fd_closep) int owned = fd;
+    struct fl_http_conn *conn = request->conn;
+    bool body = len > 0 && !is_head(request) && !has_no_body(status);
+
+    assert(fd >= 0);
+
+    if (!claim(request))
+        return;
+    if (conn->asked) {
+        ask_answer_file(request, status, content_type, fd, offset, body ? len : 0);
+        return;
+    }
+    put_head(conn, status, content_type);
+    put_length(&conn->server->reply, status, len);
+    if (!body) {
+        send_reply(conn);
+        return;
+    }
+    queue_reply(conn);
+    fl_http_out_file(conn, owned, offset, len);
+    owned = -1;
+    flush_reply(conn);
 }
 
 /* For errors the server finds itself: there may be no request yet, or half of one. */

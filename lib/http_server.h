@@ -165,6 +165,11 @@ void fl_http_respond_bytes(struct fl_http_request *request, int status, const ch
                            struct fl_bytes *const *parts, size_t count); /* refs each; no copy */
 void fl_http_respond_buf(struct fl_http_request *request, int status, const char *content_type,
                          struct fl_buf *buf); /* takes the buffer's memory */
+/* A part of a regular file, which must keep those bytes until it was sent (a file that turns out
+ * shorter breaks the connection). Nothing of it is kept in memory however slow the reader is: the
+ * kernel sends it, or with TLS a record at a time is read. Takes the descriptor. */
+void fl_http_respond_file(struct fl_http_request *request, int status, const char *content_type,
+                          int fd, uint64_t offset, uint64_t len);
 
 /* A chunked answer of unknown length. Headers go out at once, each write goes out at once. After
  * fl_http_stream_end the request is gone. A write that would make a queue that is not empty exceed

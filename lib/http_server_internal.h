@@ -50,11 +50,15 @@ enum fl_http_wait {
     FL_HTTP_WAIT_NONE = FL_HTTP_WAITS,
 };
 
-/* A piece of queued output: lent bytes, owned memory, or a copy in `room` bytes of its own. */
+/* A piece of queued output: lent bytes, owned memory, a file, or a copy in `room` bytes of its own.
+ */
 struct fl_http_segment {
     TAILQ_ENTRY(fl_http_segment) link;
     struct fl_bytes *bytes;
     char *heap;
+    bool is_file;
+    int fd;          /* of a file, which is the segment's */
+    uint64_t offset; /* of its first byte not yet written */
     const char *data; /* the first byte not yet written */
     size_t len;       /* of what is not yet written */
     size_t room;      /* left behind it, for more copies */
@@ -205,6 +209,7 @@ void fl_http_out_send(struct fl_http_conn *conn, const char *data, size_t len);
 void fl_http_out_copy(struct fl_http_conn *conn, const char *data, size_t len);
 void fl_http_out_bytes(struct fl_http_conn *conn, struct fl_bytes *bytes);
 void fl_http_out_heap(struct fl_http_conn *conn, char *heap, size_t len);
+void fl_http_out_file(struct fl_http_conn *conn, int fd, uint64_t offset, size_t len);
 void fl_http_out_flush(struct fl_http_conn *conn);
 void fl_http_out_push(struct fl_http_conn *conn); /* flush, unless it is known to be of no use */
 void fl_http_out_drop(struct fl_http_conn *conn);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 /* "2026-01-02T03:04:05.123456789Z stdout F text" */
+#define TIME_LEN  31 /* with its space */
 #define FLAG_AT   38
 #define TEXT_AT   40
 #define BLOCK     ((size_t)64 * 1024)
@@ -24,7 +25,9 @@ struct fl_log_file {
     size_t begin, end;       /* of what was read and not given yet */
     const char *text;        /* of the record that is being given; NULL: none */
     size_t text_len, record; /* and the length of the whole record */
+    size_t time_left;        /* of the time before the text: what is not given yet */
     bool newline;
+    bool timestamps, in_line; /* in_line: the record before was a part of a line */
 };
 
 static char *path_of(const struct fl_log_file *file, unsigned number)
@@ -128,12 +131,13 @@ static void seek_tail(struct fl_log_file *file, int64_t tail_lines)
     }
 }
 
-int fl_log_file_open(const char *folder, const char *name, int64_t tail_lines,
+int fl_log_file_open(const char *folder, const char *name, int64_t tail_lines, bool timestamps,
                      struct fl_log_file **ret_file, struct fl_error *err)
 {
     struct fl_log_file *file = fl_calloc(1, sizeof(*file));
 
     file->path = fl_asprintf("%s/%s", folder, name);
+    file->timestamps = timestamps;
     if (tail_lines >= 0) {
         file->fd = -1;
         seek_tail(file, tail_lines);
@@ -211,6 +215,8 @@ static bool take_record(struct fl_log_file *file)
     file->text = from + (len < TEXT_AT ? len : TEXT_AT);
     file->text_len = len < TEXT_AT ? 0 : len - TEXT_AT;
     file->newline = len >= TEXT_AT && from[FLAG_AT] == 'F';
+    file->time_left = file->timestamps && !file->in_line && len >= TEXT_AT ? TIME_LEN : 0;
+    file->in_line = !file->newline;
     return true;
 }
 
@@ -244,10 +250,22 @@ static int next_record(struct fl_log_file *file)
     return 1;
 }
 
+static size_t give_time(struct fl_log_file *file, char *out, size_t size)
+{
+    const char *from = file->data + file->begin + (TIME_LEN - file->time_left);
+    size_t n = file->time_left < size ? file->time_left : size;
+
+    memcpy(out, from, n);
+    file->time_left -= n;
+    return n;
+}
+
 static size_t give(struct fl_log_file *file, char *out, size_t size)
 {
     size_t n = file->text_len < size ? file->text_len : size;
 
+    if (file->time_left > 0)
+        return give_time(file, out, size);
     memcpy(out, file->text, n);
     file->text += n;
     file->text_len -= n;

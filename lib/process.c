@@ -142,9 +142,9 @@ bool fl_process_take_end(int pidfd, struct fl_process_end *ret_end)
 
     if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
         return false;
-    *ret_end = info.si_code == CLD_EXITED
-                   ? (struct fl_process_end){.status = info.si_status}
-                   : (struct fl_process_end){.status = -1, .signum = info.si_status};
+    *ret_end = (struct fl_process_end){.status = info.si_status};
+    if (info.si_code != CLD_EXITED)
+        *ret_end = (struct fl_process_end){.status = -1, .signum = info.si_status};
     return true;
 }
 

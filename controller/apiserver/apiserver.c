@@ -263,6 +263,11 @@ void fl_apiserver_hang_up(struct fl_apiserver *server)
         fl_http_server_destroy(FL_TAKE(server->http));
 }
 
+void fl_apiserver_detach(struct fl_apiserver *server)
+{
+    fl_store_off_commit(server->store, on_commit, server);
+}
+
 void fl_apiserver_destroy(struct fl_apiserver *server)
 {
     if (!server)

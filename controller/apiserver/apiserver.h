@@ -50,6 +50,9 @@ void fl_apiserver_drain(struct fl_apiserver *server, int64_t deadline_ms, fl_loo
 /* Closes every connection; the server hears of commits still, and answers nobody. Before the store
  * is closed. */
 void fl_apiserver_hang_up(struct fl_apiserver *server);
+/* For a server that ends before its store does (tests, the simulation): hung up, it hears of no
+ * commit any more. What it has heard of is done once the loop has run; then destroy. */
+void fl_apiserver_detach(struct fl_apiserver *server);
 void fl_apiserver_destroy(struct fl_apiserver *server);
 uint16_t fl_apiserver_port(const struct fl_apiserver *server);
 

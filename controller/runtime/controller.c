@@ -37,19 +37,31 @@ static const struct fl_metric
 
 /* Keys. */
 
-void fl_controller_enqueue(struct fl_controller *controller, const char *ns, const char *name)
+static void enqueue(struct fl_controller *controller, const char *ns, const char *name,
+                    int64_t delay_ms)
 {
     char key[KEY_MAX];
     int len = ns && ns[0] ? snprintf(key, sizeof(key), "%s/%s", ns, name)
                           : snprintf(key, sizeof(key), "%s", name);
 
-    if (len > 0 && (size_t)len < sizeof(key)) /* longer ones no object can have */
+    if (len <= 0 || (size_t)len >= sizeof(key)) /* longer ones no object can have */
+        return;
+    if (delay_ms > 0)
+        fl_queue_add_after(controller->queue, key, delay_ms);
+    else
         fl_queue_add(controller->queue, key);
+}
+
+void fl_controller_enqueue(struct fl_controller *controller, const char *ns, const char *name)
+{
+    enqueue(controller, ns, name, 0);
 }
 
 static void enqueue_mapped(void *user, const char *ns, const char *name)
 {
-    fl_controller_enqueue(user, ns, name);
+    const struct wake *wake = user;
+
+    enqueue(wake->controller, ns, name, wake->rule->delay_ms);
 }
 
 /* The kind's own objects. All but our own writes wake. */
@@ -78,9 +90,9 @@ static bool is_of_kind(const json_t *owner, const struct fl_kind_type *type)
            strncmp(api_version, type->group, len) == 0 && api_version[len] == '/';
 }
 
-static void wake_owners(struct fl_controller *controller, const json_t *object)
+static void wake_owners(const struct wake *wake, const json_t *object)
 {
-    const struct fl_kind_type *type = controller->ops->type;
+    const struct fl_kind_type *type = wake->controller->ops->type;
     const char *ns = type->namespaced ? fl_json_str(object, "metadata.namespace") : NULL;
     json_t *owner;
     size_t i;
@@ -91,7 +103,7 @@ static void wake_owners(struct fl_controller *controller, const json_t *object)
         if (i >= OWNERS_SCANNED_MAX)
             return;
         if (name && is_of_kind(owner, type))
-            fl_controller_enqueue(controller, ns, name);
+            enqueue_mapped((void *)wake, ns, name);
     }
 }
 
@@ -100,9 +112,9 @@ static void wake_for(const struct wake *wake, const struct fl_object *changed)
     FL_JSON object = fl_object_parse(changed);
 
     if (wake->rule->map)
-        wake->rule->map(wake->controller->cache, object, enqueue_mapped, wake->controller);
+        wake->rule->map(wake->controller->cache, object, enqueue_mapped, (void *)wake);
     else
-        wake_owners(wake->controller, object);
+        wake_owners(wake, object);
 }
 
 /* Both forms are asked: a change may have moved the object from one to another. */

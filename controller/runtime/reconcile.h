@@ -62,6 +62,7 @@ typedef void fl_wake_map_fn(struct fl_cache *cache, const json_t *object, fl_wak
 struct fl_wake {
     struct fl_gvr gvr;
     fl_wake_map_fn *map; /* NULL: its owners of the reconciled kind */
+    int64_t delay_ms;    /* one pass for all changes of so long, where they are many; 0: at once */
 };
 
 #define FL_STEPS_MAX 16
@@ -127,6 +128,11 @@ int fl_read_cached(struct fl_reconcile *rc, const struct fl_kind_type *type, con
 /* Live, past any cache. */
 int fl_read_live(struct fl_reconcile *rc, const struct fl_kind_type *type, const char *ns,
                  const char *name, void **ret_object, struct fl_error *err);
+
+/* Whether `live`, the object by now, is in all that a pass decides on as it was read: its spec and
+ * status, and that it is not being deleted where it was not. Others may have changed its labels and
+ * annotations meanwhile. */
+bool fl_is_as_read(const struct fl_reconcile *rc, const json_t *live);
 
 /* Children: objects of the same namespace, owned by the reconciled one. Their names follow from the
  * owner's uid and the role, so that making one twice is making it once. */

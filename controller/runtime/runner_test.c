@@ -265,6 +265,44 @@ static void test_conflicts_are_silent(void **state)
     assert_ready(rig, BOAT, "True", "Ready");
 }
 
+static int be_disturbed(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
+                        struct fl_error *err)
+{
+    (void)ship, (void)err;
+    (void)rig_patch(rig, BOAT,
+                    rig->knob ? "{\"spec\":{\"text\":\"other\"}}"
+                              : "{\"metadata\":{\"annotations\":{\"test.dev/now\":\"1\"}}}");
+    return fl_not_yet(rc, "Loaded", "Loading", "soon");
+}
+
+/* An annotation that comes in the middle of a pass costs no pass, and is looked at afterwards; a
+ * spec does. */
+static void test_status_is_written_beside_annotations(void **state)
+{
+    for (int spec = 0; spec <= 1; spec++) {
+        struct rig *rig = *state;
+        struct fl_controller *ships;
+
+        (void)rig_ship(rig, "boat", "{}");
+        (void)rig_settle(rig);
+        ships = controller(rig);
+        rig->step = be_disturbed;
+        rig->knob = spec;
+        rig->steps = 0;
+        enqueue(rig);
+        assert_true(fl_controller_process_next(ships));
+        assert_int_equal(rig->steps, 1);
+        assert_string_equal(fl_json_str(condition_of(rig_get(rig, BOAT), "Ready"), "reason"),
+                            spec ? "Ready" : "Loading");
+        rig->step = NULL;
+        (void)rig_run_for(rig, 1000);
+        assert_ready(rig, BOAT, "True", "Ready");
+        assert_true(rig->steps > 1);
+        (void)rig_delete(rig, BOAT);
+        (void)rig_settle(rig);
+    }
+}
+
 static int fail_named(struct rig *rig, struct fl_reconcile *rc, struct ship *ship,
                       struct fl_error *err)
 {
@@ -835,6 +873,7 @@ int main(void)
         TEST(test_retryable_error),
         TEST(test_terminal_error),
         TEST(test_conflicts_are_silent),
+        TEST(test_status_is_written_beside_annotations),
         TEST(test_failed_names_its_condition),
         TEST(test_requeue_after),
         TEST(test_suspend),

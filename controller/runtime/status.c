@@ -1,5 +1,6 @@
 /* What a pass writes to its own object: status, and the finalizer. Each write has what was read as
- * its precondition, so that a stale cache costs a retry and never a change. */
+ * its precondition (of a status: that spec and status are still that), so that a stale cache costs
+ * a retry and never a change. */
 #include "controller/runtime/internal.h"
 
 #include <assert.h>
@@ -93,6 +94,39 @@ static json_t *status_diff(const struct fl_reconcile *rc)
     return fl_merge_diff(old, new);
 }
 
+bool fl_is_as_read(const struct fl_reconcile *rc, const json_t *live)
+{
+    static const char *const same[] = {"metadata.uid", "metadata.generation",
+                                       "metadata.deletionTimestamp", "status"};
+
+    for (size_t i = 0; i < FL_COUNT_OF(same); i++)
+        if (!json_equal(fl_json_path(live, same[i]), fl_json_path(rc->json, same[i])) &&
+            (fl_json_path(live, same[i]) || fl_json_path(rc->json, same[i])))
+            return false;
+    return true;
+}
+
+/* Somebody was quicker, but not with anything that this status depends on: an annotation that is
+ * written all the time must not keep it from ever being written. The other change is looked at
+ * afterwards. */
+static int patch_anew(struct fl_reconcile *rc, json_t *patch, struct fl_error *err)
+{
+    struct fl_gvr gvr = fl_gvr_of(rc->type);
+    FL_JSON live = NULL;
+    int r = fl_apiclient_get(rc->client, &gvr, rc->pass->ns, rc->pass->name, &live, NULL);
+
+    if (r < 0 || !fl_is_as_read(rc, live))
+        return FL_E_CONFLICT;
+    fl_json_set_str(json_object_get(patch, "metadata"), "resourceVersion",
+                    fl_json_str(live, "metadata.resourceVersion"));
+    r = patch_own(rc, "status", patch, NULL, err);
+    if (r == 0)
+        fl_queue_add(rc->pass->controller->queue, rc->pass->key);
+    return r;
+}
+
+#define STALE_TRIES 5
+
 int fl_patch_status(struct fl_reconcile *rc, struct fl_error *err)
 {
     FL_JSON diff = status_diff(rc);
@@ -104,6 +138,8 @@ int fl_patch_status(struct fl_reconcile *rc, struct fl_error *err)
     patch = with_preconditions(rc->pass->meta);
     (void)json_object_set(patch, "status", diff);
     r = patch_own(rc, "status", patch, NULL, err);
+    for (int i = 0; r == FL_E_CONFLICT && i < STALE_TRIES; i++)
+        r = patch_anew(rc, patch, err);
     if (r < 0)
         return fl_error_wrap(err, "status");
     return 1;

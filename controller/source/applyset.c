@@ -282,12 +282,14 @@ static bool has_other_appliers(const struct run *run, const json_t *live)
     return false;
 }
 
-/* This source has applied it, also where the mark was taken off by hand with the rest. */
-static bool is_ours(const struct run *run, const json_t *live)
+/* This source has applied it, also where the mark was taken off by hand, or all was replaced. */
+static bool is_ours(const struct run *run, const char *key, const json_t *live)
 {
     const char *mark = live ? annotation_of(live, FL_ANNOTATION_SOURCE) : NULL;
 
-    return live && is_owned(run, live) && (!mark || strcmp(mark, run->options->source) == 0);
+    if (!live || (mark && strcmp(mark, run->options->source) != 0))
+        return false;
+    return is_owned(run, live) || fl_applyset_memo_made(run->options->memo, key, live);
 }
 
 /* Somebody may write between reading and writing on the server's side; that is no conflict of
@@ -346,10 +348,11 @@ static bool robs_no_applier(struct run *run, const struct fl_gvr *gvr, const jso
 /* Somebody changed by hand (or by a program that updates) what this source has applied: that is
  * drift, and what keeping it right is for. A field that another applier has declared is another
  * matter. */
-static int send_config(struct run *run, const struct fl_gvr *gvr, const json_t *config,
-                       const json_t *live, bool dry_run, json_t **ret_applied, struct fl_error *err)
+static int send_config(struct run *run, const struct fl_gvr *gvr, const char *key,
+                       const json_t *config, const json_t *live, bool dry_run, json_t **ret_applied,
+                       struct fl_error *err)
 {
-    const bool ours = is_ours(run, live);
+    const bool ours = is_ours(run, key, live);
     struct fl_apply_options options = {
         run->options->manager, run->options->force || (ours && !has_other_appliers(run, live)),
         dry_run};
@@ -411,14 +414,14 @@ static int write_target(struct run *run, struct target *target, const struct fl_
     if (live && fl_applyset_memo_knows(memo, key, config, version_of(live)))
         applied = json_incref(live);
     else
-        r = send_config(run, gvr, config, live, dry_run, &applied, err);
+        r = send_config(run, gvr, key, config, live, dry_run, &applied, err);
     if (r < 0)
         return hide_values(target, err);
     if (dry_run) {
         note_definition(run, target, live, applied);
         return 0;
     }
-    fl_applyset_memo_note(memo, key, config, version_of(applied));
+    fl_applyset_memo_note(memo, key, config, applied);
     count_applied(run->result, live, applied);
     return 0;
 }

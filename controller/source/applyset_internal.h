@@ -43,8 +43,11 @@ char *fl_inventory_key(struct fl_arena *arena, const char *group, const char *ki
 /* Whether this configuration was applied and the object is as it was then. */
 bool fl_applyset_memo_knows(const struct fl_applyset_memo *memo, const char *key,
                             const json_t *config, const char *resource_version);
+/* Whether it is the very object that was applied under this key, whatever became of it. */
+bool fl_applyset_memo_made(const struct fl_applyset_memo *memo, const char *key,
+                           const json_t *object);
 void fl_applyset_memo_note(struct fl_applyset_memo *memo, const char *key, const json_t *config,
-                           const char *resource_version);
+                           const json_t *object);
 void fl_applyset_memo_forget(struct fl_applyset_memo *memo, const char *key);
 
 #endif

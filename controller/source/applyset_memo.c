@@ -10,6 +10,7 @@
 
 struct entry {
     unsigned char hash[crypto_generichash_BYTES];
+    const char *uid; /* behind the version */
     char resource_version[];
 };
 
@@ -58,9 +59,19 @@ bool fl_applyset_memo_knows(const struct fl_applyset_memo *memo, const char *key
     return memcmp(hash, entry->hash, sizeof(hash)) == 0;
 }
 
-void fl_applyset_memo_note(struct fl_applyset_memo *memo, const char *key, const json_t *config,
-                           const char *resource_version)
+bool fl_applyset_memo_made(const struct fl_applyset_memo *memo, const char *key,
+                           const json_t *object)
 {
+    const struct entry *entry = memo ? fl_map_get(memo->entries, key) : NULL;
+
+    return entry && *entry->uid && fl_streq(entry->uid, fl_json_str(object, "metadata.uid"));
+}
+
+void fl_applyset_memo_note(struct fl_applyset_memo *memo, const char *key, const json_t *config,
+                           const json_t *object)
+{
+    const char *resource_version = fl_json_str(object, "metadata.resourceVersion");
+    const char *uid = fl_str_or(fl_json_str(object, "metadata.uid"), "");
     struct entry *entry;
     size_t len;
 
@@ -71,9 +82,10 @@ void fl_applyset_memo_note(struct fl_applyset_memo *memo, const char *key, const
         memo->entries = fl_map_create(free);
     }
     len = strlen(resource_version);
-    entry = fl_malloc(sizeof(*entry) + len + 1);
+    entry = fl_malloc(sizeof(*entry) + len + 1 + strlen(uid) + 1);
     hash_of(config, entry->hash);
     memcpy(entry->resource_version, resource_version, len + 1);
+    entry->uid = memcpy(entry->resource_version + len + 1, uid, strlen(uid) + 1);
     fl_map_put(memo->entries, key, entry);
 }
 

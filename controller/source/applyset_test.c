@@ -569,6 +569,43 @@ static void test_drift_takes_the_mark_along(void **state)
     assert_null(get(w, &configmaps, "a"));
 }
 
+static void replace_map(struct world *w, const char *name, const char *value)
+{
+    FL_JSON object = json_pack("{s:s, s:s, s:{s:s}, s:{s:s}}", "apiVersion", "v1", "kind",
+                               "ConfigMap", "metadata", "name", name, "data", "key", value);
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = fl_json_to_bytes(object);
+    const struct fl_api_call call = {
+        .method = "PUT",
+        .target = fl_arena_printf(w->arena, "/api/v1/namespaces/default/configmaps/%s", name),
+        .content_type = "application/json",
+        .body = body->data,
+        .body_len = body->len};
+    struct fl_error err = {0};
+
+    if (fl_apiclient_call(w->plane->client, &call, NULL, &err) < 0)
+        fail_msg("%s", err.msg);
+}
+
+/* The same object with all of it replaced is drift; another object under the name is another's. */
+static void test_drift_replaces_all(void **state)
+{
+    struct world *w = *state;
+
+    w->options.memo = fl_applyset_memo_create();
+    sync_file(w, CM("a", "1"));
+    replace_map(w, "a", "by hand");
+    sync_file(w, CM("a", "1"));
+    expect_counts(w, "1: +0 ~1 =0 -0 !0");
+    assert_string_equal(value_of(w, "a"), "1");
+
+    assert_int_equal(fl_apiclient_delete(w->plane->client, &configmaps, "default", "a", NULL, NULL),
+                     0);
+    apply_as(w, "somebody", false, "a", "theirs");
+    sync_file(w, CM("a", "1"));
+    expect_counts(w, "1: +0 ~0 =0 -0 !1");
+    assert_string_equal(value_of(w, "a"), "theirs");
+}
+
 static void test_leaves_another_sources_objects(void **state)
 {
     struct world *w = *state;
@@ -987,6 +1024,7 @@ int main(void)
         T(test_names_who_else_owns_a_field),
         T(test_drift_beside_another_applier),
         T(test_drift_takes_the_mark_along),
+        T(test_drift_replaces_all),
         T(test_leaves_another_sources_objects),
         T(test_force_takes_over_from_another_source),
         T(test_prunes_only_what_is_ours),

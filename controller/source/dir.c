@@ -369,7 +369,8 @@ static int resolve_root(struct folder *folder, struct fl_arena *arena, uint64_t 
         return fl_error_errno(err, errno, "%.500s", root);
     if (!is_allowed(dir, resolved))
         return fl_error_set(err, FL_E_FORBIDDEN,
-                            "%.500s is not within a folder that the control plane was started with",
+                            "%.500s is not within a folder that the control plane was started with "
+                            "(--manifests); what was applied stays until the GitSync is deleted",
                             root);
     *ret_root = fl_arena_strdup(arena, resolved);
     return 0;

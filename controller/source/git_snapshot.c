@@ -4,7 +4,7 @@
 #include "lib/str.h"
 
 #define HEADER_MAX_BYTES ((size_t)16 * 1024 * 1024)
-#define FORM             1
+#define FORM             2
 
 static json_t *header_of(const struct fl_snapshot *snapshot, const char *digest)
 {
@@ -18,6 +18,7 @@ static json_t *header_of(const struct fl_snapshot *snapshot, const char *digest)
         json_t *file = json_object();
 
         fl_json_set_str(file, "path", snapshot->files[i].path);
+        fl_json_set_str(file, "fault", snapshot->files[i].fault);
         json_object_set_new(file, "len", json_integer((json_int_t)snapshot->files[i].len));
         json_array_append_new(files, file);
     }
@@ -72,12 +73,15 @@ static int read_files(const json_t *header, const char *rest, size_t len,
         fl_new_array(snapshot->arena, struct fl_source_file, json_array_size(files) + 1);
     json_array_foreach(files, i, file) {
         int64_t file_len = fl_json_int(file, "len", -1);
-        const char *path = fl_json_str(file, "path");
+        const char *path = fl_json_str(file, "path"), *fault = fl_json_str(file, "fault");
 
         if (!path || file_len < 0 || (size_t)file_len > len)
             return broken(err, "a file");
         snapshot->files[i] = (struct fl_source_file){
-            .path = fl_arena_strdup(snapshot->arena, path), .data = rest, .len = (size_t)file_len};
+            .path = fl_arena_strdup(snapshot->arena, path),
+            .data = rest,
+            .len = (size_t)file_len,
+            .fault = fault ? fl_arena_strdup(snapshot->arena, fault) : NULL};
         rest += file_len;
         len -= (size_t)file_len;
     }

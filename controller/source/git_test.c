@@ -322,15 +322,31 @@ static void path_and_patterns_choose(void **state)
     }
 }
 
+static const struct fl_source_file *file_of(const struct fl_fetch_result *result, const char *path)
+{
+    for (size_t i = 0; i < result->snapshot->file_count; i++)
+        if (fl_streq(result->snapshot->files[i].path, path))
+            return &result->snapshot->files[i];
+    return NULL;
+}
+
 static void links_and_submodules_are_not_followed(void **state)
 {
     struct rig *rig = *state;
     struct fl_source_request request = request_of(rig);
+    struct fl_fetch_result result;
+    const struct fl_source_file *link;
 
     shell(rig, "cd src; ln -s /etc/passwd passwd.yaml; ln -s apps more; git add .;"
                "git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),sub.yaml;"
                "git commit -qm links; git push -q origin main");
-    fetch_expect(rig, &request, main_revision(rig), 3);
+    result = fetch(rig, &request);
+    assert_int_equal(result.state, FL_FETCH_DONE);
+    link = file_of(&result, "passwd.yaml"); /* it has not gone, and must not seem to */
+    assert_string_equal(link->fault, "is a link, which is not followed; leave it out with exclude");
+    assert_memory_equal(link->data, "/etc/passwd", link->len);
+    assert_null(file_of(&result, "sub.yaml"));
+    fl_fetch_result_finish(&result);
     request.path = "more";
     fetch_refuse(rig, &request, "FetchFailed", FL_E_INVALID, "is no folder");
 }

@@ -9,6 +9,7 @@
 #define ENTRIES_MAX 200000
 #define DEPTH_MAX   64
 #define PATH_MAX_   1024
+#define LINK        "is a link, which is not followed; leave it out with exclude"
 
 struct reader {
     git_repository *repository;
@@ -42,7 +43,8 @@ static int check_size(const struct reader *reader, const char *path, size_t len,
     return 0;
 }
 
-static void add_file(struct reader *reader, const char *path, const void *data, size_t len)
+static void add_file(struct reader *reader, const char *path, const void *data, size_t len,
+                     const char *fault)
 {
     struct fl_snapshot *snapshot = reader->snapshot;
 
@@ -55,13 +57,16 @@ static void add_file(struct reader *reader, const char *path, const void *data, 
         snapshot->files = files;
         reader->cap = cap;
     }
-    snapshot->files[snapshot->file_count++] = (struct fl_source_file){
-        .path = path, .data = fl_arena_strndup(snapshot->arena, data, len), .len = len};
+    snapshot->files[snapshot->file_count++] =
+        (struct fl_source_file){.path = path,
+                                .data = fl_arena_strndup(snapshot->arena, data, len),
+                                .len = len,
+                                .fault = fault};
     reader->bytes += len;
 }
 
 /* The size is asked for first, so that nothing large is unpacked in vain. */
-static int read_file(struct reader *reader, const git_oid *id, const char *path,
+static int read_file(struct reader *reader, const git_oid *id, const char *path, const char *fault,
                      struct fl_error *err)
 {
     git_odb_object *object = NULL;
@@ -77,7 +82,7 @@ static int read_file(struct reader *reader, const git_oid *id, const char *path,
     r = git_odb_read(&object, reader->odb, id);
     if (r < 0)
         return broken(reader, r, path, err);
-    add_file(reader, path, git_odb_object_data(object), git_odb_object_size(object));
+    add_file(reader, path, git_odb_object_data(object), git_odb_object_size(object), fault);
     git_odb_object_free(object);
     return 0;
 }
@@ -85,7 +90,8 @@ static int read_file(struct reader *reader, const git_oid *id, const char *path,
 static int read_tree(struct reader *reader, const git_oid *id, const char *path, size_t skip,
                      unsigned depth, struct fl_error *err);
 
-/* Links and submodules are not followed: they are neither trees nor plain files. */
+/* Links and submodules are not followed: they are neither trees nor plain files. But a manifest
+ * that has become a link must not seem to have gone; what it has is where it leads. */
 static int read_entry(struct reader *reader, const git_tree_entry *entry, const char *path,
                       size_t skip, unsigned depth, struct fl_error *err)
 {
@@ -99,12 +105,13 @@ static int read_entry(struct reader *reader, const git_tree_entry *entry, const 
         return 0;
     if (mode == GIT_FILEMODE_TREE)
         return read_tree(reader, id, path, skip, depth + 1, err);
-    if ((mode != GIT_FILEMODE_BLOB && mode != GIT_FILEMODE_BLOB_EXECUTABLE) ||
+    if ((mode != GIT_FILEMODE_BLOB && mode != GIT_FILEMODE_BLOB_EXECUTABLE &&
+         mode != GIT_FILEMODE_LINK) ||
         !fl_select_is_manifest(path))
         return 0;
     if (!fl_utf8_valid(path, strlen(path)))
         return fl_error_set(err, FL_E_INVALID, "a manifest's name is not UTF-8");
-    return read_file(reader, id, path, err);
+    return read_file(reader, id, path, mode == GIT_FILEMODE_LINK ? LINK : NULL, err);
 }
 
 static int read_entries(struct reader *reader, const git_tree *tree, const char *path, size_t skip,

@@ -332,8 +332,9 @@ void fl_manifests_read(const struct fl_snapshot *snapshot, struct fl_arena *aren
  * is half written, can have any. */
 static bool may_mention(const struct fl_source_file *file, const char *name)
 {
-    return file->fault || file->unfinished || !file->data || memchr(file->data, '\\', file->len) ||
-           memchr(file->data, '\0', file->len) || memmem(file->data, file->len, name, strlen(name));
+    return (file->fault && file->len == 0) || file->unfinished || !file->data ||
+           memchr(file->data, '\\', file->len) || memchr(file->data, '\0', file->len) ||
+           memmem(file->data, file->len, name, strlen(name));
 }
 
 bool fl_manifests_may_want(const struct fl_manifests *manifests, const char *file, const char *name)

@@ -292,6 +292,22 @@ static void test_knows_what_may_be_wanted(void **state)
     }
 }
 
+/* Of a link it is known where it leads, and no more. */
+static void test_links_want_what_was_in_them(void **state)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct fl_source_file file = {
+        .path = "a.yaml", .data = "../x1.yaml", .len = 10, .fault = "is a link"};
+    struct fl_snapshot snapshot = {.files = &file, .file_count = 1};
+    struct fl_manifests read;
+
+    (void)state;
+    fl_manifests_read(&snapshot, arena, &read);
+    assert_true(fl_manifests_may_want(&read, "a.yaml", "x2"));
+    assert_true(fl_manifests_may_want(&read, "c.yml", "x1"));
+    assert_false(fl_manifests_may_want(&read, "c.yml", "x2"));
+}
+
 /* Of what has no content nothing is known. */
 static void test_unread_files_may_want_all(void **state)
 {
@@ -319,6 +335,7 @@ int main(void)
         cmocka_unit_test(test_bounds_lists_in_lists),
         cmocka_unit_test(test_knows_what_may_be_wanted),
         cmocka_unit_test(test_unread_files_may_want_all),
+        cmocka_unit_test(test_links_want_what_was_in_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

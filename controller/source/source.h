@@ -19,11 +19,10 @@ struct fl_source_file {
     const char *path; /* relative to the repository, '/' between */
     const void *data;
     size_t len;
-    /* What a folder may have and a commit never has: a file that could not be read (why; there is
-     * no data), and one that somebody is still writing. What they want is not known, so nothing may
-     * be pruned. */
+    /* Why it could not be read. Then there is no data, and what it wants is not known; or, of a
+     * link in a repository, where that leads. */
     const char *fault;
-    bool unfinished;
+    bool unfinished; /* of a folder: somebody is still writing it */
 };
 
 /* Immutable; reference counted. */

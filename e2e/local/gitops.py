@@ -240,6 +240,19 @@ def survives_faults(judge, user, repository):
     fault = next((e for e in user.get("main")["status"].get("errors", []) if e.get("file") == "forced.yaml"), {})
     judge.check("by its line", fault.get("line", 0) >= 1, fault)
     judge.check("what it held before stays", user.value("forced") == "1", user.value("forced"))
+    repository.commit({"good.yaml": None})
+    user.ask("main")
+    judge.check("it holds back its own, and what has left another file goes", user.wait_value("good", None)
+                and user.value("forced") == "1", user.get("main"))
+    repository.write({"forced.yaml": None})
+    os.symlink("a.yaml", os.path.join(repository.work, "forced.yaml"))
+    repository.commit({"good.yaml": settings("good", "1")})
+    user.ask("main")
+    judge.check("a link is a fault, and what was there stays", user.wait_value("good", "1") and "is a link" in
+                json.dumps(user.get("main")["status"].get("errors")) and user.value("forced") == "1", user.get("main"))
+    repository.write({"forced.yaml": None})
+    repository.commit({"forced.yaml": broken})
+    user.ask("main")
     judge.check("the last applied revision stays what it was",
                 user.get("main")["status"]["lastAppliedRevision"] == before, user.get("main")["status"])
     user.patch("main", {"spec": {"onError": "ApplyNothing"}})
@@ -400,8 +413,35 @@ def watches_a_folder(judge, user, folder):
     judge.check("and its removal", user.wait_value("dir-c", None), "")
     os.unlink(os.path.join(folder, "b.yaml"))
     judge.check("a removed file is pruned", user.wait_value("dir-b", None), "")
+    os.rename(folder, folder + ".away")
+    os.makedirs(folder)
+    user.server.kill()
+    user.server.start()
+    judge.check("a folder that is not mounted prunes nothing", user.wait_reason("manifests", "PruneFailed")
+                and user.value("dir-a") == "1", user.get("manifests"))
+    os.rmdir(folder)
+    os.rename(folder + ".away", folder)
+    user.ask("manifests")
+    judge.check("and is read when it is there", user.wait_reason("manifests", "Applied") and user.value("dir-a") == "1",
+                user.get("manifests"))
     judge.check("its state is seen as a GitSync's", (user.get("manifests") or {}).get("status", {}).get(
         "lastAppliedRevision", "").startswith("sha256:"), user.get("manifests"))
+
+
+def answers_beside_silence(judge, user, repository):
+    """Remotes that hang, more than are asked at once, do not hold up one that answers."""
+    hole = socket.create_server(("127.0.0.1", 0), backlog=64)
+    for i in range(12):
+        user.sync(f"hung-{i}", f"http://127.0.0.1:{hole.getsockname()[1]}/x", timeout="10m")
+    head = repository.commit({"quick/quick.yaml": settings("quick", "1")})
+    user.sync("quick", "file://" + repository.bare, path="quick")
+    judge.check("remotes that hang hold up nobody", user.wait_live("quick", head) and user.wait_value("quick", "1"),
+                user.get("quick"))
+    for i in range(12):
+        user.delete(f"hung-{i}")
+    user.delete("quick")
+    judge.check("and can be deleted meanwhile", wait_for(lambda: not any(user.get(f"hung-{i}") for i in range(12))), "")
+    hole.close()
 
 
 def grants_nothing(judge, user, repository):
@@ -430,6 +470,7 @@ def main():
         takes_a_thousand(judge, user, repository)
         survives_restarts(judge, user, repository)
         watches_a_folder(judge, user, folder)
+        answers_beside_silence(judge, user, repository)
         grants_nothing(judge, user, repository)
         judge.check("it ends in good order", user.server.stop() == 0, user.server.errors()[-500:])
     finally:

@@ -4,6 +4,7 @@ kills of the control plane. Every process is found by a mark in its environment,
 left over goes unseen."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -114,7 +115,7 @@ def last_exit(cluster, name, index=0):
 
 
 def runs_and_ends(judge, cluster, machine):
-    cluster.create(machine.workload("plain", "echo hello; echo oops >&2; exec sleep 1000"))
+    cluster.create(machine.workload("plain", "echo hello; echo oops >&2; echo 'a b c d  e'; exec sleep 1000"))
     judge.check("a process is started and ready", cluster.wait_ready("plain"), cluster.get("plain"))
     judge.check("it really runs, once", len(machine.processes("plain")) == 1, machine.processes("plain"))
     status = cluster.get("plain")["status"]
@@ -123,6 +124,10 @@ def runs_and_ends(judge, cluster, machine):
     judge.check("status has its process id", str(pid) == status["instances"][0].get("id"), (pid, status))
     judge.check("flops logs shows both streams", wait_for(lambda: "hello" in cluster.flops("logs", "plain")
                 and "oops" in cluster.flops("logs", "plain")), cluster.flops("logs", "plain"))
+    judge.check("as it was written", "\na b c d  e\n" in "\n" + cluster.flops("logs", "plain"),
+                cluster.flops("logs", "plain"))
+    judge.check("and with its times", re.search(r"(?m)^\d{4}-\d\d-\d\dT[0-9:.]+Z a b c d  e$", cluster.flops(
+        "logs", "--timestamps", "plain")), cluster.flops("logs", "--timestamps", "plain"))
     judge.check("it is deleted", cluster.delete("plain") == 200 and cluster.wait_gone("plain"), cluster.get("plain"))
     judge.check("and is gone", not machine.processes("plain"), machine.processes("plain"))
 
@@ -245,6 +250,11 @@ def placed_ones(judge, cluster, machine):
     cluster.create(machine.workload("each", "exec sleep 1000", placement={"onePerNode": True}))
     judge.check("one on every node", wait_for(lambda: sorted(i.get("node", "") for i in cluster.instances("each")) == [
         "node-a1", "node-a2", "node-b1", "node-b2"]), cluster.instances("each"))
+    judge.check("each node tells soon what it runs", wait_for(lambda: [
+        n.get("status", {}).get("workloads") for n in cluster.server.call(
+            "GET", "/apis/flops.dev/v1alpha1/edgenodes")[1]["items"]] == [1, 1, 1, 1], 30), "")
+    judge.check("the orchestrator has a version", cluster.server.call(
+        "GET", f"{ORCHESTRATORS}/local")[1]["status"].get("version"), "")
     cluster.create(machine.workload("zoned", "exec sleep 1000", 2, placement={"nodeSelector": {"zone": "b"},
                                                                               "maxPerNode": 1}))
     judge.check("two in a zone", cluster.wait_ready("zoned") and sorted(

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Measures what the control loops cost, on `bin/flops` (FLOPS=...): from a Workload's creation to its
 process, reconciles a second and how long a key waits, memory with many suspended Workloads, and the
-processor time of a control plane that has nothing to do. Beside each stands what the machine itself
-needs for the like, measured in the same run. WORKLOADS=10000 RUNNING=50 STARTS=30 IDLE_SECONDS=30"""
+processor time of a control plane that has nothing to do. Beside it, in the same run and with the same
+requests, the same work on a real kube-apiserver with etcd and a controller-runtime manager (when
+`hack/yardstick.sh build` has made them), and what the machine itself needs to start a program. A ratio
+above 1 is better for us. WORKLOADS=10000 RUNNING=50 STARTS=30 IDLE_SECONDS=30 PORT=16530"""
 
-import json
 import os
 import re
 import statistics
@@ -13,13 +14,15 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "e2e", "local"))
-from rig import Server  # noqa: E402
+from kube import Flops, Kube, is_built  # noqa: E402
 from workloads import MERGE, WORKLOADS, Cluster, Machine, wait_for  # noqa: E402
 
 COUNT = int(os.environ.get("WORKLOADS", "10000"))
 RUNNING = int(os.environ.get("RUNNING", "50"))
 STARTS = int(os.environ.get("STARTS", "30"))
 IDLE_SECONDS = int(os.environ.get("IDLE_SECONDS", "30"))
+PORT = int(os.environ.get("PORT", "16530"))  # and the two after it, for the yardstick
+DEADLINE_S = 600
 
 
 def pss_mb(pid):
@@ -33,7 +36,7 @@ def cpu_ms(pid):
 
 
 def metrics(server):
-    session = server.session()
+    session = server.metrics_session()
     session.request("GET", "/metrics")
     text = session.getresponse().read().decode()
     session.close()
@@ -58,6 +61,12 @@ def quantile(before, after, name, which):
             return 1000 * (low + (bound - low) * (which * total - seen) / max(count - seen, 1))
         low, seen = bound, count
     return 0
+
+
+def must(value, what):
+    if not value:
+        raise RuntimeError(f"not in time: {what}")
+    return value
 
 
 def machine_start_ms():
@@ -87,28 +96,51 @@ def start_ms(cluster, machine):
                 break
             time.sleep(0.001)
         shown.append((time.time_ns() - begin) / 1e6)
-        log = cluster.flops("logs", name)
-        running.append((int(log.split()[0]) - begin) / 1e6)
+        # Ready may be shown before the program has said anything.
+        said = must(wait_for(lambda: re.match(r"\d+\n", cluster.flops("logs", name))), f"{name} says the time")
+        running.append((int(said.group()) - begin) / 1e6)
         cluster.delete(name)
     wait_for(lambda: not machine.processes())
     return running, shown
 
 
-def show(name, value, unit, aim=""):
-    print(f"{name:<58} {value:>10.2f} {unit:<6} {aim}")
-    sys.stdout.flush()
+class Table:
+    """One row a figure, one column a side; each figure is said as soon as it is known."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def show(self, side, name, value, unit, aim=""):
+        more_is_better = unit.endswith("/s")
+        self.rows.setdefault(name, {"unit": unit, "aim": "", "up": more_is_better})[side] = value
+        self.rows[name]["aim"] = self.rows[name]["aim"] or aim
+        print(f"bench: {side}: {name}: {value:.2f} {unit}", file=sys.stderr, flush=True)
+
+    def show_times(self, side, name, took, aim=""):
+        took = sorted(took)
+        self.show(side, f"{name}, median", statistics.median(took), "ms", aim)
+        self.show(side, f"{name}, 95 %", took[int(len(took) * 0.95)], "ms")
+
+    def write(self):
+        print(f"{'':<52} {'flops':>10} {'kube':>10} {'':<5} {'ratio':>7}")
+        for name, row in self.rows.items():
+            ours, theirs = row.get("flops"), row.get("kube")
+            cells = [f"{value:.2f}" if value is not None else "-" for value in (ours, theirs)]
+            ratio = "-"
+            if ours and theirs:
+                ratio = f"{ours / theirs if row['up'] else theirs / ours:.1f}"
+            print(f"{name:<52} {cells[0]:>10} {cells[1]:>10} {row['unit']:<5} {ratio:>7} {row['aim']}".rstrip())
 
 
-def show_times(name, took, aim=""):
-    took = sorted(took)
-    show(f"{name}, median", statistics.median(took), "ms", aim)
-    show(f"{name}, 95 %", took[int(len(took) * 0.95)], "ms")
+def memory_mb(server):
+    return sum(pss_mb(pid) for pid in server.pids())
 
 
 def idle_percent(server):
-    before, begin = cpu_ms(server.process.pid), time.monotonic()
+    """Of one core, all its processes together."""
+    before, begin = sum(map(cpu_ms, server.pids())), time.monotonic()
     time.sleep(IDLE_SECONDS)
-    return (cpu_ms(server.process.pid) - before) / (time.monotonic() - begin) / 10
+    return (sum(map(cpu_ms, server.pids())) - before) / (time.monotonic() - begin) / 10
 
 
 def create_many(cluster, machine):
@@ -121,10 +153,24 @@ def create_many(cluster, machine):
     return time.monotonic() - begin
 
 
-def all_observed(server, generation):
-    _, answer = server.call("GET", WORKLOADS)
-    return all(item.get("status", {}).get("observedGeneration") == item["metadata"]["generation"] >= generation
-               for item in answer["items"] if item["metadata"]["name"].startswith("many-"))
+def observed(item, generation):
+    return item.get("status", {}).get("observedGeneration") == item["metadata"]["generation"] >= generation
+
+
+def when_all_observed(server, generation):
+    """The moment from which on every status is current. Listing all is costly, so the last one is asked first."""
+    session = server.session()
+    last = f"{WORKLOADS}/many-{COUNT - 1}"
+
+    def look():
+        if not observed(server.call("GET", last, session=session)[1], generation):
+            return None
+        asked = time.monotonic()
+        items = server.call("GET", WORKLOADS, session=session)[1]["items"]
+        many = [item for item in items if item["metadata"]["name"].startswith("many-")]
+        return asked if len(many) == COUNT and all(observed(item, generation) for item in many) else None
+
+    return must(wait_for(look, DEADLINE_S), "every status is current")
 
 
 def passes(before, after):
@@ -132,15 +178,34 @@ def passes(before, after):
                if name.startswith("controller_runtime_reconcile_total") and 'controller="workload"' in name)
 
 
+def edit(cluster, name, instances, session):
+    status, answer = cluster.server.call("PATCH", f"{WORKLOADS}/{name}", {"spec": {"instances": instances}}, MERGE,
+                                         session=session)
+    assert status == 200, answer
+    return answer["metadata"]["generation"]
+
+
 def edit_many(cluster):
     """Every Workload changes; all are reconciled and their status written."""
     before, session, begin = metrics(cluster.server), cluster.server.session(), time.monotonic()
     for i in range(COUNT):
-        cluster.server.call("PATCH", f"{WORKLOADS}/many-{i}", {"spec": {"instances": 2}}, MERGE, session=session)
+        edit(cluster, f"many-{i}", 2, session)
     written = time.monotonic() - begin
-    wait_for(lambda: all_observed(cluster.server, 2), 300)
-    took = time.monotonic() - begin
+    took = when_all_observed(cluster.server, 2) - begin
     return before, metrics(cluster.server), written, took
+
+
+def edit_ms(cluster):
+    """From one edit to the status that speaks of it, when there is nothing else to do."""
+    session, took = cluster.server.session(), []
+    for i in range(STARTS):
+        begin = time.monotonic()
+        generation = edit(cluster, f"many-{i}", 3, session)
+        while not observed(cluster.server.call("GET", f"{WORKLOADS}/many-{i}", session=session)[1], generation):
+            must(time.monotonic() < begin + DEADLINE_S, "the status is current")
+            time.sleep(0.001)
+        took.append((time.monotonic() - begin) * 1000)
+    return took
 
 
 def restart_all(server):
@@ -148,42 +213,89 @@ def restart_all(server):
     server.kill()
     begin = time.monotonic()
     server.start()
-    wait_for(lambda: passes({}, metrics(server)) >= COUNT, 300)
+    must(wait_for(lambda: passes({}, metrics(server)) >= COUNT, DEADLINE_S), "all were reconciled")
     return time.monotonic() - begin, metrics(server)
 
 
-def main():
-    machine, server = Machine(), Server("--no-audit").start()
+def measure_many(table, side, cluster, machine):
+    """What both sides do: many suspended Workloads are created, edited, left alone, and found at a restart."""
+    server = cluster.server
+
+    def show(*figure):
+        table.show(side, *figure)
+
+    show("memory, nothing declared", memory_mb(server), "MB")
+    took = create_many(cluster, machine)
+    when_all_observed(server, 1)
+    show(f"creates, one client, {COUNT} suspended", COUNT / took, "/s")
+    show(f"memory with {COUNT} suspended Workloads", memory_mb(server), "MB", "(aim: 100)")
+    show("memory of the control loops' process then", pss_mb(server.process.pid), "MB")
+    before, after, written, took = edit_many(cluster)
+    show("edits, one client", COUNT / written, "/s")
+    show("edited and status written", COUNT / took, "/s")
+    show("reconciles then", passes(before, after) / took, "/s")
+    show("a key waits in the queue then, 99 %", quantile(before, after, "workqueue_queue_duration_seconds", 0.99), "ms")
+    table.show_times(side, "one edit to its status", edit_ms(cluster))
+    show("idle, of a core", idle_percent(server), "%", "(aim: 0.5)")
+    show("memory after it", memory_mb(server), "MB")
+    took, after = restart_all(server)
+    show("restart of the loops until all were reconciled", took, "s")
+    show("reconciles then, from the start", passes({}, after) / took, "/s")
+
+
+def measure_flops(table):
+    machine, server = Machine(), Flops("--no-audit").start()
     cluster = Cluster(server)
     try:
-        show_times("machine: start a program and hear from it", machine_start_ms())
         running, shown = start_ms(cluster, machine)
-        show_times("apply to running", running, "(aim: 50)")
-        show_times("apply to Ready in status", shown)
-        show("memory, nothing declared", pss_mb(server.process.pid), "MB")
-        took = create_many(cluster, machine)
-        wait_for(lambda: all_observed(server, 1), 300)
-        show(f"creates a second, one client, {COUNT} suspended", COUNT / took, "/s")
-        show(f"memory with {COUNT} suspended Workloads", pss_mb(server.process.pid), "MB", "(aim: 100)")
-        before, after, written, took = edit_many(cluster)
-        show("edits a second, one client", COUNT / written, "/s")
-        show("reconciles a second while edited, status written", passes(before, after) / took, "/s")
-        show("a key waits in the queue, 99 %", quantile(before, after, "workqueue_queue_duration_seconds", 0.99), "ms")
-        show("memory after it", pss_mb(server.process.pid), "MB")
-        show("idle, of a core", idle_percent(server), "%", "(aim: 0.5)")
-        took, after = restart_all(server)
-        show("restart until all were reconciled", took, "s")
-        show("reconciles a second then", passes({}, after) / took, "/s")
+        table.show_times("flops", "apply to running", running, "(aim: 50)")
+        table.show_times("flops", "apply to Ready in status", shown)
+        measure_many(table, "flops", cluster, machine)
         for i in range(RUNNING):
             cluster.create(machine.workload(f"runs-{i}", "exec sleep 1000"))
-        wait_for(lambda: len(machine.processes()) == RUNNING)
-        show(f"idle with {RUNNING} processes running, of a core", idle_percent(server), "%", "(aim: 0.5)")
-        print(json.dumps({"log": server.errors()[-300:]}) if "error" in server.errors() else "", end="")
+        must(wait_for(lambda: len(machine.processes()) == RUNNING), "all run")
+        table.show("flops", f"idle with {RUNNING} processes running", idle_percent(server), "%", "(aim: 0.5)")
+        say_errors("flops", server)
     finally:
         for i in range(RUNNING):
             cluster.delete(f"runs-{i}")
         wait_for(lambda: not machine.processes(), 30)
         server.remove()
+
+
+def measure_kube(table):
+    server = Kube(PORT)
+    try:
+        server.start_servers()
+        server.start()
+        measure_many(table, "kube", Cluster(server), Machine())
+        say_errors("kube", server)
+    finally:
+        server.remove()
+
+
+def say_errors(side, server):
+    lines = [line for line in server.errors().splitlines() if '"level":"error"' in line or '"error"=' in line]
+    for line in lines[-3:]:
+        print(f"bench: {side} said: {line}", file=sys.stderr)
+
+
+def main():
+    table, loads = Table(), [os.getloadavg()[0]]
+    try:
+        table.show_times("flops", "machine: start a program and hear from it", machine_start_ms())
+        measure_flops(table)
+        loads.append(os.getloadavg()[0])
+        if is_built():
+            measure_kube(table)
+            loads.append(os.getloadavg()[0])
+        else:
+            print("bench: kube is left out: run hack/yardstick.sh build", file=sys.stderr)
+    finally:
+        print(f"{os.cpu_count()} processors, load average before, between, after: "
+              f"{', '.join(f'{load:.1f}' for load in loads)}")
+        print("kube: kube-apiserver, etcd and the manager; only the manager is started again")
+        table.write()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 THREADED := $(filter $(O)/lib/loop_test $(O)/lib/http_% $(O)/controller/store/% \
                      $(O)/lib/run_test $(O)/controller/source/% $(O)/controller/client/% \
                      $(O)/controller/apiserver/% $(O)/controller/queue/% $(O)/controller/cache/% \
-                     $(O)/controller/runtime/metrics_test $(O)/controller/runtime/manager_test \
+                     $(O)/workloads/transfer/% $(O)/controller/runtime/metrics_test $(O)/controller/runtime/manager_test \
                      $(O)/reconcilers/workload/local/% \
                      $(O)/reconcilers/workload/orchestrator_contract_test \
                      $(O)/reconcilers/workload/workload_threads_test, \
@@ -36,7 +36,7 @@ demo: deps ## a first look: starts a control plane, declares the examples, shows
 	@hack/demo
 
 .PHONY: bench
-bench: ## speed and memory, with a real kube-apiserver as yardstick in the same run
+bench: ## speed and memory; a real kube-apiserver and controller-runtime as yardstick in the same run
 	@PATH=$(CURDIR)/build/tools/bin:$$PATH hack/yardstick.sh build
 	@$(MAKE) --no-print-directory BUILD=release all
 	@hack/bench/run.sh

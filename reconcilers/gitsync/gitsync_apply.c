@@ -114,7 +114,7 @@ static void run(struct fl_sync *sync, struct held *held, const struct fl_applyse
 
 /* What is decided here must not be decided on an old state: the inventory of an older one may lack
  * what a newer one has. */
-static int check_newest(struct fl_sync *sync, struct fl_error *err)
+int fl_sync_check_newest(struct fl_sync *sync, struct fl_error *err)
 {
     struct fl_gvr gvr = fl_gvr_of(&fl_gitsync_type);
     FL_JSON live = NULL;
@@ -122,8 +122,7 @@ static int check_newest(struct fl_sync *sync, struct fl_error *err)
 
     if (r < 0)
         return r;
-    if (!fl_streq(fl_json_str(live, "metadata.resourceVersion"),
-                  sync->object->meta.resource_version))
+    if (!fl_is_as_read(sync->rc, live))
         return fl_error_set(err, FL_E_CONFLICT, "the GitSync has changed since it was read");
     return 0;
 }
@@ -308,7 +307,7 @@ static int apply_snapshot(struct fl_sync *sync, struct fl_snapshot *snapshot, bo
     struct fl_inventory plan = {0};
     struct fl_error why = {0};
     struct attempt attempt;
-    int r = check_newest(sync, err);
+    int r = fl_sync_check_newest(sync, err);
 
     if (r == 0)
         r = fl_sync_ensure_rights(sync, err);
@@ -426,13 +425,17 @@ static int prune_rest(struct fl_sync *sync, const struct fl_inventory *inventory
                       result.inventory.count, fl_sync_tell_faults(sync, &result));
 }
 
-static void forget(struct fl_sync *sync)
+/* What is on disk under the key would be nobody's: that it goes is waited for. */
+static int forget(struct fl_sync *sync, struct fl_error *err)
 {
     struct fl_source *source = sync->syncs->source;
+    int r = source->ops->forget(source, sync->uid, err);
 
-    (void)source->ops->forget(source, sync->uid, NULL);
+    if (r < 0)
+        return fl_error_wrap(err, "forget what was fetched");
     fl_sync_memory_drop(sync);
     fl_sync_drop_rights(sync);
+    return FL_STEP_DONE;
 }
 
 int fl_sync_prune(struct fl_reconcile *rc, void *object, struct fl_error *err)
@@ -448,9 +451,7 @@ int fl_sync_prune(struct fl_reconcile *rc, void *object, struct fl_error *err)
     leave_to_namespace(&sync, &inventory);
     if (inventory.count > 0)
         r = prune_rest(&sync, &inventory, err);
-    if (r < 0)
-        return fl_failed(rc, "Applied", "PruneFailed", err);
     if (r == FL_STEP_DONE)
-        forget(&sync);
-    return r;
+        r = forget(&sync, err);
+    return r < 0 ? fl_failed(rc, "Applied", "PruneFailed", err) : r;
 }

@@ -85,10 +85,25 @@ static const char *wanted_annotation(struct fl_sync *sync)
     return value ? fl_sync_cut(sync, value, ANNOTATION_MAX) : NULL;
 }
 
+/* As the cache has it, whose news wake the GitSync; 0: there is none. */
+static uint64_t credentials_revision(const struct fl_sync *sync)
+{
+    const struct fl_gitsync_spec *spec = &sync->object->spec;
+    FL_CLEANUP(fl_object_unrefp) struct fl_object *secret = NULL;
+
+    if (!spec->has_credentials_secret)
+        return 0;
+    secret = fl_cache_get(fl_manager_cache(sync->rc->manager, &fl_gvr_secrets), sync->ns,
+                          spec->credentials_secret.name);
+    return secret ? secret->revision : 0;
+}
+
 bool fl_sync_is_asked_for(struct fl_sync *sync)
 {
     const char *wanted = wanted_annotation(sync);
 
+    if (credentials_revision(sync) > sync->memory->asked_with)
+        return true;
     return wanted && !fl_streq(wanted, sync->memory->asked_for) &&
            !fl_streq(wanted, sync->object->status.last_handled_reconcile_at);
 }
@@ -116,13 +131,17 @@ static void note_asked(struct fl_sync *sync)
     memory->try_open = false;
 }
 
+/* Not for one that is gone since it was read: nobody would forget what is fetched for it. */
 static int start_fetch(struct fl_sync *sync, struct fl_error *err)
 {
     struct fl_source *source = sync->syncs->source;
     struct fl_source_request request = make_request(sync);
     uint64_t ticket = 0;
-    int r = fl_sync_ensure_rights(sync, err);
+    int r = fl_sync_check_newest(sync, err);
 
+    sync->memory->asked_with = credentials_revision(sync); /* what is read next is not older */
+    if (r == 0)
+        r = fl_sync_ensure_rights(sync, err);
     if (r == 0)
         r = read_credentials(sync, &request, err);
     if (r == 0)
@@ -160,14 +179,10 @@ static void say_not_fetched(struct fl_sync *sync, const char *reason, const char
         fl_condition_remove(rc, "Verified");
 }
 
-static void take_failure(struct fl_sync *sync, const char *reason, const struct fl_error *failure)
+static void take_failure(struct fl_sync *sync, const char *reason, const char *message)
 {
     open_try(sync, true);
-    say_not_fetched(
-        sync, reason,
-        failure->code == FL_E_FORBIDDEN && !fl_streq(reason, "NotSigned")
-            ? fl_arena_printf(sync->rc->arena, "%s; %s", failure->msg, fl_sync_forbidden_hint(sync))
-            : fl_arena_strdup(sync->rc->arena, failure->msg));
+    say_not_fetched(sync, reason, fl_arena_strdup(sync->rc->arena, message));
 }
 
 static void take_snapshot(struct fl_sync *sync, struct fl_snapshot *snapshot)
@@ -214,7 +229,7 @@ static void take_result(struct fl_sync *sync, const struct fl_fetch_result *resu
     if (result->state == FL_FETCH_FAILED && !sync->memory->live)
         sync->memory->live = fl_snapshot_ref(result->snapshot); /* kept since before a restart */
     if (result->state == FL_FETCH_FAILED)
-        take_failure(sync, reason_of(result), &result->err);
+        take_failure(sync, reason_of(result), result->err.msg);
     else
         take_snapshot(sync, result->snapshot);
 }
@@ -226,7 +241,11 @@ static void begin_or_fail(struct fl_sync *sync)
 
     if (start_fetch(sync, &failure) < 0) {
         note_asked(sync);
-        take_failure(sync, "FetchFailed", &failure);
+        take_failure(sync, "FetchFailed",
+                     failure.code == FL_E_FORBIDDEN
+                         ? fl_arena_printf(sync->rc->arena, "%s; %s", failure.msg,
+                                           fl_sync_forbidden_hint(sync))
+                         : failure.msg);
     }
 }
 

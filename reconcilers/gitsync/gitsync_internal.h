@@ -15,6 +15,7 @@ struct fl_sync_memory {
     bool waiting;             /* for the end of a fetch */
     int64_t asked_generation; /* of the spec that the newest fetch is about */
     char *asked_for;          /* the annotation's value that it answers; NULL: none */
+    uint64_t asked_with;      /* revision of the credentials' Secret that it was begun with */
     bool try_open;            /* a fetch ended, and what it found was not dealt with yet */
     bool fetch_failed;
     struct fl_snapshot *head;           /* what the newest good fetch found */
@@ -56,11 +57,14 @@ const char *fl_sync_forbidden_hint(struct fl_sync *sync);
 /* gitsync_fetch.c */
 /* Looks at the fetch, begins one where it is due. */
 int fl_sync_fetch(struct fl_reconcile *rc, void *object, struct fl_error *err);
-/* The annotation asks for more than what the newest fetch answers. */
+/* More is asked for than what the newest fetch answers: by the annotation, or by credentials that
+ * have changed since. */
 bool fl_sync_is_asked_for(struct fl_sync *sync);
 
 /* gitsync_apply.c */
 int fl_sync_apply(struct fl_reconcile *rc, void *object, struct fl_error *err);
+/* CONFLICT or NOT_FOUND where the object that this pass has read is not the server's. */
+int fl_sync_check_newest(struct fl_sync *sync, struct fl_error *err);
 int fl_sync_prune(struct fl_reconcile *rc, void *object, struct fl_error *err);
 
 /* gitsync_report.c */

@@ -14,7 +14,8 @@
 #define TOLD_LATE_MS    5000
 #define SUMMARY_FAULTS  1 /* told in the condition; the rest is in status.errors */
 
-/* Texts from outside, as a status can hold them. */
+/* Texts from outside, as a status can hold them and a terminal can show them: names of files may
+ * have line ends in them, and what a terminal obeys. */
 const char *fl_sync_cut(struct fl_sync *sync, const char *text, size_t max)
 {
     struct fl_buf buf;
@@ -26,8 +27,9 @@ const char *fl_sync_cut(struct fl_sync *sync, const char *text, size_t max)
     fl_buf_init(&buf, 0);
     for (end = text + strlen(text); text < end;) {
         size_t width = fl_utf8_width(text, (size_t)(end - text));
+        bool is_control = (unsigned char)*text < ' ' || *text == 0x7f;
 
-        fl_buf_append(&buf, width ? text : "?", width ? width : 1);
+        fl_buf_append(&buf, is_control ? " " : width ? text : "?", width ? width : 1);
         text += width ? width : 1;
     }
     len = fl_utf8_cut(fl_buf_text(&buf), buf.len, max);

@@ -65,6 +65,8 @@ int fl_sync_ensure_rights(struct fl_sync *sync, struct fl_error *err)
     return 0;
 }
 
+/* Those that are about to go make it again where they still need it; of two that go at once each
+ * would leave it to the other else. */
 static bool has_others(struct fl_sync *sync)
 {
     struct fl_gvr gvr = fl_gvr_of(&fl_gitsync_type);
@@ -75,7 +77,8 @@ static bool has_others(struct fl_sync *sync)
     if (fl_apiclient_list(sync->rc->client, &gvr, sync->ns, NULL, &items, NULL) < 0)
         return true;
     json_array_foreach(items, i, item)
-        if (!fl_streq(fl_json_str(item, "metadata.name"), sync->name))
+        if (!fl_streq(fl_json_str(item, "metadata.name"), sync->name) &&
+            !fl_json_str(item, "metadata.deletionTimestamp"))
             return true;
     return false;
 }

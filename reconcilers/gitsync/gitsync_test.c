@@ -553,6 +553,44 @@ static void test_a_broken_file_applies_the_rest(void **state)
     assert_null(fl_json_path(sync_of(w), "status.errors"));
 }
 
+/* A name in a repository must not write lines of its own into what people read. */
+static void test_names_of_files_are_shown_harmless(void **state)
+{
+    static const struct fl_source_fake_file files[] = {{"a\n\033[2J\xff.yaml", "kind: ["},
+                                                       {NULL, NULL}};
+    struct world *w = *state;
+
+    (void)fl_source_fake_commit(w->remote, URL, NULL, files);
+    make_sync(w, "");
+    settle(w);
+    expect_condition(w, "Ready", "False", "ApplyFailed", "a  [2J?.yaml, line 2: ");
+    assert_string_equal(
+        fl_json_str(json_array_get(fl_json_path(sync_of(w), "status.errors"), 0), "file"),
+        "a  [2J?.yaml");
+}
+
+/* One that is about to go, held by somebody else, needs the namespace's rights no more. */
+static void test_rights_go_with_the_last_that_stays(void **state)
+{
+    struct world *w = *state;
+
+    (void)commit(w, CM("a", "1"));
+    make_sync(w, "");
+    create_in(w, &gitsyncs, "default",
+              "{\"apiVersion\":\"flops.dev/v1alpha1\",\"kind\":\"GitSync\",\"metadata\":{\"name\":"
+              "\"second\",\"finalizers\":[\"test.dev/hold\"]},\"spec\":{\"url\":\"" URL "\"}}");
+    settle(w);
+    delete_in(w, &gitsyncs, "default", "second");
+    settle(w);
+    assert_non_null(get_in(w, &gitsyncs, "default", "second"));
+    assert_non_null(get_in(w, &fl_gvr_rolebindings, "default", FL_GITSYNC_ROLE_BINDING));
+    delete_in(w, &gitsyncs, "default", "main");
+    run_for(w, MINUTE_MS);
+    assert_null(sync_of(w));
+    assert_null(map_value(w, "a"));
+    assert_null(get_in(w, &fl_gvr_rolebindings, "default", FL_GITSYNC_ROLE_BINDING));
+}
+
 static void test_apply_nothing_keeps_the_last_good_one(void **state)
 {
     struct world *w = *state;
@@ -782,17 +820,20 @@ static void test_credentials_come_from_the_secret(void **state)
     const char *uid;
 
     (void)commit(w, CM("a", "1"));
-    make_sync(w, ",\"credentialsSecret\":{\"name\":\"git\"},\"retryInterval\":\"1s\","
-                 "\"ref\":{\"branch\":\"dev\"}");
+    make_sync(w, ",\"credentialsSecret\":{\"name\":\"git\"},\"retryInterval\":\"10h\","
+                 "\"interval\":\"10h\",\"ref\":{\"branch\":\"dev\"}");
     settle(w);
     expect_condition(w, "Ready", "False", "FetchFailed", "credentialsSecret git");
     create_in(w, &fl_gvr_secrets, "default",
               "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"git\"},"
               "\"stringData\":{\"username\":\"me\",\"password\":\"hunter2\"}}");
-    run_for(w, 5000);
+    settle(w); /* at once: who uses them is told of credentials */
     expect_ready(w);
     uid = fl_json_str(sync_of(w), "metadata.uid");
     assert_string_equal(fl_source_fake_asked(w->remote, uid), URL " dev . me hunter2");
+    patch_in(w, &fl_gvr_secrets, "default", "git", "{\"stringData\":{\"username\":\"you\"}}");
+    settle(w);
+    assert_string_equal(fl_source_fake_asked(w->remote, uid), URL " dev . you hunter2");
     assert_null(strstr(fl_json_to_string(w->arena, sync_of(w)), "hunter2"));
 }
 
@@ -1007,6 +1048,8 @@ int main(void)
         T(test_a_remote_that_hangs_ends_at_its_deadline),
         T(test_unsigned_heads_are_not_applied),
         T(test_a_broken_file_applies_the_rest),
+        T(test_names_of_files_are_shown_harmless),
+        T(test_rights_go_with_the_last_that_stays),
         T(test_apply_nothing_keeps_the_last_good_one),
         T(test_suspend_and_resume),
         T(test_deletion_prunes),

@@ -193,8 +193,10 @@ static void empty_objects(const json_t *shown, json_t *patch)
     }
 }
 
+/* What was read is the precondition: from an old state of it, times of transition would be wrong.
+ */
 static int write_status(const struct fl_orchestrator_view *view, const struct edge *edge,
-                        const json_t *shown, json_t *difference_, struct fl_error *err)
+                        const json_t *live, json_t *difference_, struct fl_error *err)
 {
     FL_JSON status = json_deep_copy(difference_);
     FL_JSON patch = NULL;
@@ -202,9 +204,11 @@ static int write_status(const struct fl_orchestrator_view *view, const struct ed
     int r;
 
     fl_time_format(fl_realtime_us(view->rc->env), now);
-    empty_objects(shown, status);
+    empty_objects(json_object_get(live, "status"), status);
     fl_json_set_str(status, "lastSeenTime", now);
-    patch = json_pack("{s:O}", "status", status);
+    patch = json_pack("{s:{s:s*, s:s*}, s:O}", "metadata", "uid", fl_json_str(live, "metadata.uid"),
+                      "resourceVersion", fl_json_str(live, "metadata.resourceVersion"), "status",
+                      status);
     r = fl_apiclient_patch(view->rc->client, &edge->gvr, NULL, edge->name, "status", patch, NULL,
                            err);
     return r < 0 ? fl_error_wrap(err, "status of %s %s", edge->kind, edge->name) : 0;
@@ -225,7 +229,7 @@ static int show_status(const struct fl_orchestrator_view *view, const struct edg
         fl_requeue_after(view->rc, COUNTS_AGAIN_MS);
         return 0;
     }
-    return write_status(view, edge, shown, changes, err);
+    return write_status(view, edge, live, changes, err);
 }
 
 static bool is_ours(const struct fl_orchestrator_view *view, const json_t *live)

@@ -6,7 +6,8 @@
 
 #include <inttypes.h>
 
-#define SEEN_AGAIN_US ((int64_t)60 * 1000000) /* lastSeenTime is as exact as that */
+#define SEEN_AGAIN_US      ((int64_t)60 * 1000000) /* lastSeenTime is as exact as that */
+#define WORKLOADS_DELAY_MS 1000                    /* their changes are many */
 
 static const char *const types[] = {
     [FL_ORCHESTRATOR_TYPE_UNSET] = "",
@@ -217,15 +218,12 @@ static int finalize(struct fl_reconcile *rc, void *object, struct fl_error *err)
     return r;
 }
 
-/* Workloads that are new or go change what it holds. Their other changes are many, and can wait
- * for the next look. */
+/* What Workloads run is what it holds, and what its nodes have left. */
 static void by_workload(struct fl_cache *cache, const json_t *workload, fl_wake_add_fn *add,
                         void *user)
 {
     (void)cache;
-    if (fl_json_str(workload, "metadata.deletionTimestamp") ||
-        fl_json_int(workload, "status.observedGeneration", -1) < 0)
-        add(user, NULL, fl_str_or(fl_json_str(workload, "spec.orchestrator"), "local"));
+    add(user, NULL, fl_str_or(fl_json_str(workload, "spec.orchestrator"), "local"));
 }
 
 static const struct fl_kind_ops ops = {
@@ -235,7 +233,7 @@ static const struct fl_kind_ops ops = {
     .finalizer = FINALIZER,
     .wakes = {{{"flops.dev", "v1alpha1", "edgenodes", false}, NULL},
               {{"flops.dev", "v1alpha1", "edgeclusters", false}, NULL},
-              {{"flops.dev", "v1alpha1", "workloads", true}, by_workload}},
+              {{"flops.dev", "v1alpha1", "workloads", true}, by_workload, WORKLOADS_DELAY_MS}},
     .is_suspended = is_suspended,
     .suspend = look_after, /* nothing new is started, by the workload controller */
     .steps = {look_after},

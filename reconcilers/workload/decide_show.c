@@ -129,7 +129,9 @@ static const char *message_of(struct fl_decide *d, const struct fl_slot *slot)
         return fl_arena_printf(d->arena, "given up; last exit: %s", exit_text(d, &slot->run->exit));
     if (slot->phase == FL_PHASE_NO_PLACE)
         return d->out->no_place;
-    return slot->phase == FL_PHASE_STARTING ? slot->run->message : NULL;
+    /* A probe that fails, or a limit that does not hold here: also of one that is ready. */
+    return slot->phase == FL_PHASE_STARTING || slot->phase == FL_PHASE_RUNNING ? slot->run->message
+                                                                               : NULL;
 }
 
 static void show_exit(struct fl_decide *d, const struct fl_run_exit *exit,

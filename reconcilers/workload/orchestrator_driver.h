@@ -143,6 +143,7 @@ struct fl_log_query {
     struct fl_run_id id;
     bool previous;      /* of the run before the last */
     int64_t tail_lines; /* < 0: all that is kept */
+    bool timestamps;    /* each line behind its time, RFC 3339, and a space */
 };
 struct fl_log_reader;
 

@@ -99,9 +99,46 @@ static void by_want_of_place(const json_t *object, fl_index_emit_fn *emit, void 
         emit(user, "waits");
 }
 
+static void emit_secret(const json_t *ref, const char *ns, fl_index_emit_fn *emit, void *user)
+{
+    const char *name = fl_json_str(ref, "name");
+    FL_CLEANUP(fl_freep) char *key = name ? fl_asprintf("%s/%s", ns, name) : NULL;
+
+    if (key)
+        emit(user, key);
+}
+
+/* Whoever uses the Secret, whether it lacks it or not: a pass may look for it just now. */
+static void by_secret(const json_t *object, fl_index_emit_fn *emit, void *user)
+{
+    const char *ns = fl_str_or(fl_json_str(object, "metadata.namespace"), "");
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(fl_json_path(object, "spec.env"), i, item)
+        emit_secret(fl_json_path(item, "valueFrom.secretKeyRef"), ns, emit, user);
+    json_array_foreach(fl_json_path(object, "spec.files"), i, item)
+        emit_secret(fl_json_path(item, "secretKeyRef"), ns, emit, user);
+}
+
+static void wake_users(struct fl_cache *cache, const json_t *secret, fl_wake_add_fn *add,
+                       void *user)
+{
+    const char *ns = fl_str_or(fl_json_str(secret, "metadata.namespace"), "");
+    FL_CLEANUP(fl_freep)
+    char *key = fl_asprintf("%s/%s", ns, fl_str_or(fl_json_str(secret, "metadata.name"), ""));
+    struct fl_list list;
+
+    fl_cache_list_by(cache, "secret", key, &list);
+    for (size_t i = 0; i < list.count; i++)
+        add(user, list.objects[i]->ns, list.objects[i]->name);
+    fl_list_finish(&list);
+}
+
 static const struct fl_cache_index indexes[] = {
     {"orchestrator", by_orchestrator},
     {"noplace", by_want_of_place},
+    {"secret", by_secret},
 };
 
 static const struct fl_kind_ops ops = {
@@ -111,6 +148,7 @@ static const struct fl_kind_ops ops = {
     .finalizer = "flops.dev/workload",
     .indexes = indexes,
     .index_count = FL_COUNT_OF(indexes),
+    .wakes = {{{"", "v1", "secrets", true}, wake_users}},
     .is_suspended = is_suspended,
     .suspend = suspend,
     .steps = {run},

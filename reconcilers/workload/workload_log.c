@@ -1,6 +1,5 @@
 #include "reconcilers/workload/workload_log.h"
 
-#include "lib/buf.h"
 #include "lib/str.h"
 #include "lib/thread.h"
 
@@ -8,7 +7,6 @@
 
 #define READ_BYTES ((size_t)64 * 1024)
 #define QUEUED_MAX ((size_t)256 * 1024) /* then the reader is waited for */
-#define LINE_MAX   ((size_t)256 * 1024) /* of a record; the driver bounds it far below */
 
 struct fl_workload_logs {
     struct fl_loop *loop;
@@ -23,8 +21,7 @@ struct tail {
     struct fl_api_stream *stream; /* NULL: gone or ended */
     struct fl_orchestrator_driver *driver;
     struct fl_log_reader *reader;
-    struct fl_buf rest; /* of a record that is not whole yet */
-    bool follow, timestamps;
+    bool follow;
     struct fl_lock *lock; /* the rest */
     bool asked;           /* the loop will look */
 };
@@ -33,7 +30,6 @@ static void pump(struct tail *tail);
 
 static void tail_free(struct tail *tail)
 {
-    fl_buf_finish(&tail->rest);
     fl_lock_destroy(tail->lock);
     free(tail);
 }
@@ -93,53 +89,6 @@ static void on_more(void *user)
         fl_loop_post(tail->logs->loop, look, tail);
 }
 
-/* Records are kept as "TIME STREAM F|P TEXT": P is a part of a line, which the next one goes on. */
-static void write_record(const struct tail *tail, struct fl_buf *out, const char *record,
-                         size_t len)
-{
-    const char *end = record + len, *stream = memchr(record, ' ', len), *mark, *text;
-    size_t time_len;
-
-    mark = stream ? memchr(stream + 1, ' ', (size_t)(end - stream - 1)) : NULL;
-    text = mark ? memchr(mark + 1, ' ', (size_t)(end - mark - 1)) : NULL;
-    if (!text) { /* not ours: as it is */
-        fl_buf_append(out, record, len);
-        fl_buf_putc(out, '\n');
-        return;
-    }
-    time_len = (size_t)(stream - record) + 1;
-    if (tail->timestamps)
-        fl_buf_append(out, record, time_len);
-    fl_buf_append(out, text + 1, (size_t)(end - text - 1));
-    if (mark[1] != 'P')
-        fl_buf_putc(out, '\n');
-}
-
-/* Whole records go out, what is left stays. */
-static bool forward(struct tail *tail, const char *data, size_t len)
-{
-    struct fl_buf out;
-    size_t done = 0;
-    bool written;
-
-    fl_buf_append(&tail->rest, data, len);
-    fl_buf_init(&out, 0);
-    for (;;) {
-        const char *from = tail->rest.data + done;
-        const char *newline = memchr(from, '\n', tail->rest.len - done);
-
-        if (!newline)
-            break;
-        write_record(tail, &out, from, (size_t)(newline - from));
-        done += (size_t)(newline - from) + 1;
-    }
-    memmove(tail->rest.data, tail->rest.data + done, tail->rest.len - done);
-    tail->rest.len -= done;
-    written = out.len == 0 || fl_api_stream_write(tail->stream, out.data, out.len);
-    fl_buf_finish(&out);
-    return written && tail->rest.len <= LINE_MAX;
-}
-
 static void pump(struct tail *tail)
 {
     FL_CLEANUP(fl_freep) char *data = fl_malloc(READ_BYTES);
@@ -148,7 +97,7 @@ static void pump(struct tail *tail)
     while (fl_api_stream_queued(tail->stream) < QUEUED_MAX) {
         int64_t n = tail->driver->ops->log_read(tail->reader, data, READ_BYTES, &ended, NULL);
 
-        if (n < 0 || (n > 0 && !forward(tail, data, (size_t)n))) {
+        if (n < 0 || (n > 0 && !fl_api_stream_write(tail->stream, data, (size_t)n))) {
             end_stream(tail);
             return;
         }
@@ -177,6 +126,7 @@ static int read_query(const struct fl_api_stream *stream, const json_t *workload
         .id = {.workload_uid = fl_json_str(workload, "metadata.uid")},
         .previous = fl_api_stream_flag(stream, "previous"),
         .tail_lines = -1,
+        .timestamps = fl_api_stream_flag(stream, "timestamps"),
     };
     if (instance && !fl_str_to_int64(instance, 0, 1000000, &ret_query->id.index))
         return fl_error_set(err, FL_E_BAD_REQUEST, "instance must be a number, not below 0");
@@ -212,8 +162,6 @@ static void get_log(void *user, struct fl_api_stream *stream)
     tail->logs = user;
     tail->lock = fl_lock_create();
     tail->follow = fl_api_stream_flag(stream, "follow");
-    tail->timestamps = fl_api_stream_flag(stream, "timestamps");
-    fl_buf_init(&tail->rest, 0);
     if (open_log(tail, stream, &err) < 0) {
         tail_close(tail);
         fl_api_stream_fail(stream, &err);

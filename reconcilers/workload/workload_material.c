@@ -3,17 +3,16 @@
 #include "lib/str.h"
 #include "reconcilers/workload/workload_internal.h"
 
-#define SECRET_AGAIN_MS 10000 /* a Secret that is missing: nothing tells when it comes */
-#define DEFAULT_MODE    0400
+#define DEFAULT_MODE 0400
 
 struct value {
     char *data;
     size_t len;
 };
 
+/* The Secret wakes the Workload when it comes. */
 static int missing(struct fl_workload_view *view, const char *name, const char *key)
 {
-    fl_requeue_after(view->rc, SECRET_AGAIN_MS);
     if (key)
         return fl_not_yet(view->rc, "Available", "SecretNotFound", "Secret %s has no key %s", name,
                           key);

@@ -213,10 +213,10 @@ static void hands_secrets_over(void **state)
     assert_int_equal(rig->starts, 0);
     (void)rig_create(rig, SECRETS,
                      "{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {x: ''}}");
-    rig_run_for(rig, 11000);
+    (void)rig_settle(rig);
     assert_ready(rig, W, "False SecretNotFound");
-    (void)rig_patch(rig, SECRETS "/s", "{data: {k: aHVzaA==}}");
-    rig_run_for(rig, 11000);
+    (void)rig_patch(rig, SECRETS "/s", "{data: {k: aHVzaA==}}"); /* wakes it */
+    rig_run_for(rig, 1000);
     assert_ready(rig, W, "True Running");
     assert_int_equal(rig->seen_env_count, 2);
     assert_string_equal(rig->seen_env[0].value, "plain");

@@ -106,6 +106,9 @@ void fl_aggregator_parent_evaluate(struct fl_aggregator_core *core, int64_t now_
                                    const struct fl_task *task);
 void fl_aggregator_parent_cancel(struct fl_aggregator_core *core, int64_t now_ms);
 
+/* As POST /v1/stop does: the parent has ended the training. */
+void fl_aggregator_stop(struct fl_aggregator_core *core, int64_t now_ms, const char *message);
+
 /* Time passed. To be called when fl_aggregator_deadline has come, or any time before. */
 void fl_aggregator_tick(struct fl_aggregator_core *core, int64_t now_ms);
 int64_t fl_aggregator_deadline(const struct fl_aggregator_core *core); /* INT64_MAX: none */

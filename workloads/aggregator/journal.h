@@ -21,8 +21,10 @@ enum fl_record_kind {
     FL_RECORD_ACCEPT, /* folded into the attempt's sum */
     FL_RECORD_COMMIT, /* the model (or partial sum) is the round's result */
     FL_RECORD_EVALUATE,
-    FL_RECORD_FAIL, /* the round is given up, or aborted */
-    FL_RECORD_STOP, /* training is over */
+    FL_RECORD_FAIL,    /* the round is given up, or aborted */
+    FL_RECORD_STOP,    /* training is over */
+    FL_RECORD_COUNTED, /* in a compacted journal: a work that a committed round has counted */
+    FL_RECORD_HOLDS,   /* in a compacted journal: who was accepted in an attempt of the round */
 };
 
 struct fl_record {
@@ -31,7 +33,7 @@ struct fl_record {
     int64_t round, attempt;    /* all others */
     struct fl_round_spec spec; /* SPEC */
     struct fl_tier_spec tier;  /* SPEC, below a parent */
-    const char *origin;        /* SPEC, below a parent */
+    const char *origin, *work; /* SPEC, below a parent: the parent's task */
     /* ACCEPT */
     const char *learner, *digest;
     int64_t work_round; /* the task's: below `round` where it came late */
@@ -62,7 +64,7 @@ struct fl_journal_state {
     bool has_round;               /* a round was started: */
     struct fl_round_spec spec;
     struct fl_tier_spec tier;
-    const char *origin;
+    const char *origin, *work;
     int64_t attempt;               /* the last that began; 0: none */
     bool evaluated, failed;        /* the end of that round */
     struct fl_round_status status; /* the last that was written; phase 0: none */

@@ -29,6 +29,7 @@ struct fl_candidate {
 struct fl_oort {
     double exploration;  /* share of those that were never tried */
     double preferred_ms; /* the pacer's T; 0: not set yet */
+    double pacer_step_ms;
     double window_now,
         window_before; /* utility gained in this window of rounds, and the one before */
     int64_t rounds;    /* in this window */

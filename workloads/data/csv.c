@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#define FIRST_BYTES ((size_t)4 * 1024)
 #define READ_BYTES  ((size_t)256 * 1024)
 #define RECORD_MAX  ((size_t)16 * 1024 * 1024)
 #define LABEL_MAX   256
@@ -68,9 +69,16 @@ static void csv_finish(struct csv *csv)
 
 /* --- records --- */
 
+static int too_long(const struct records *records, struct fl_error *err)
+{
+    return fl_error_set(err, FL_E_TOO_LARGE,
+                        "row %" PRIu64 ": longer than %zu bytes; is a quote never closed?",
+                        records->row + 1, RECORD_MAX);
+}
+
 static int fill(struct records *records, struct fl_error *err)
 {
-    size_t got = 0;
+    size_t got = 0, room = records->buffer ? READ_BYTES : FIRST_BYTES;
     int r;
 
     if (records->at > 0) {
@@ -78,18 +86,16 @@ static int fill(struct records *records, struct fl_error *err)
         records->have -= records->at;
         records->at = 0;
     }
-    if (records->have >= RECORD_MAX)
-        return fl_error_set(err, FL_E_TOO_LARGE,
-                            "row %" PRIu64 ": longer than %zu bytes; is a quote never closed?",
-                            records->row + 1, RECORD_MAX);
-    if (records->cap - records->have < READ_BYTES) {
-        records->cap = records->have + records->have / 2 + READ_BYTES;
+    if (records->have > RECORD_MAX)
+        return too_long(records, err);
+    if (records->cap - records->have < room) {
+        records->cap = records->have + records->have / 2 + room;
         records->buffer = fl_realloc(records->buffer, records->cap);
     }
-    r = fl_input_some(records->input, records->buffer + records->have, records->cap - records->have,
-                      &got, err);
+    room = records->cap - records->have;
+    r = fl_input_some(records->input, records->buffer + records->have, room, &got, err);
     records->have += got;
-    records->ended = got == 0;
+    records->ended = got < room;
     return r;
 }
 
@@ -143,6 +149,8 @@ static int next_record(struct records *records, struct record *ret_record, struc
         }
         if (records->at == records->have)
             return 0;
+        if (scanned > RECORD_MAX)
+            return too_long(records, err);
         if (quotes % 2 != 0)
             return fl_error_set(err, FL_E_INVALID, "row %" PRIu64 ": a quote is never closed",
                                 records->row + 1);

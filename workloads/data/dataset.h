@@ -5,7 +5,8 @@
  * from arrays or read from IDX, CSV, NPY or safetensors; files that are broken are refused by row
  * and column (or byte). All numbers in it are finite, and classes are in their range: nobody has to
  * check again. Immutable once made; shared by threads. Parts are views that own only their list of
- * rows. Memory: the table and a buffer; a canonical safetensors file is mapped, not read. */
+ * rows. Memory: the table and a buffer; a canonical safetensors file is mapped, not read, and must
+ * not be changed in place as long as its data set lives. */
 #ifndef FL_WORKLOADS_DATASET_H
 #define FL_WORKLOADS_DATASET_H
 

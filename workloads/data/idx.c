@@ -68,7 +68,7 @@ static int read_images(struct fl_input *input, const struct fl_dataset_limits *l
                        struct fl_dataset *dataset, struct fl_error *err)
 {
     struct fl_elements elements = {.big_endian = true, .pixels = true};
-    struct header header;
+    struct header header = {0};
     int r = read_header(input, &header, err);
 
     if (r < 0)
@@ -95,7 +95,7 @@ static int read_labels(struct fl_input *input, const struct fl_dataset_limits *l
 {
     struct fl_elements elements = {.big_endian = true, .width = 1};
     struct fl_dataset_memory *memory = dataset->memory;
-    struct header header;
+    struct header header = {0};
     int r = read_header(input, &header, err);
 
     if (r < 0)

@@ -371,13 +371,13 @@ static int divide_quantity(struct dividing *dividing, struct fl_error *err)
     for (size_t r = 0; r < learners; r++)
         all += pow((double)(r + 1), -dividing->asked.alpha);
     for (size_t r = 0; r < learners; r++) {
-        size_t upto, size;
+        size_t until, size;
 
         sum += pow((double)(r + 1), -dividing->asked.alpha);
-        upto = r + 1 == learners ? rest : (size_t)(sum / all * (double)rest + 0.5);
-        upto = upto > rest ? rest : upto;
-        size = least + upto - given;
-        given = upto;
+        until = r + 1 == learners ? rest : (size_t)(sum / all * (double)rest + 0.5);
+        until = until > rest ? rest : until;
+        size = least + until - given;
+        given = until;
         for (size_t i = 0; i < size; i++)
             dividing->owner[from++] = ranked[r];
     }

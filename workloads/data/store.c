@@ -102,7 +102,7 @@ int fl_data_store_get(const struct fl_data_store *store, struct fl_arena *arena,
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
     const char *path = path_of(store, arena, name, MANIFEST);
-    struct fl_data_info info;
+    struct fl_data_info info = {0};
     int r;
 
     if (!fl_data_name_is_valid(name))
@@ -215,7 +215,7 @@ static bool is_same(const struct fl_data_info *a, const struct fl_data_info *b)
 static int check_present(struct change *change, const struct fl_data_info *info, bool replace,
                          struct fl_error *err)
 {
-    struct fl_data_info present;
+    struct fl_data_info present = {0};
     int r = fl_data_store_get(change->store, change->arena, change->name, &present, err);
 
     if (r == FL_E_NOT_FOUND)
@@ -239,7 +239,7 @@ static int finish_change(struct change *change, struct fl_data_info *info, bool 
     if (r == 0) {
         fl_time_format(fl_realtime_us(change->store->env), now);
         info->name = change->name;
-        info->created = now;
+        info->created = fl_arena_strdup(change->arena, now);
         r = write_manifest(change, info, err);
         return r < 0 ? r : change_commit(change, err);
     }
@@ -263,7 +263,7 @@ int fl_data_store_push(const struct fl_data_store *store, const char *tag,
     struct change change = {fl_arena_create(), store, tag, .lock = -1};
     struct fl_data_info made = {
         .format = info->format, .source = info->source, .source_count = info->source_count};
-    struct fl_data_file file;
+    struct fl_data_file file = {0};
     const char *path;
     int r;
 
@@ -274,8 +274,9 @@ int fl_data_store_push(const struct fl_data_store *store, const char *tag,
         return r;
     path = fl_arena_printf(change.arena, "%s/" DATA, change.fresh);
     r = fl_dataset_write_safetensors(dataset, path, err);
-    if (r == 0)
-        r = read_file_info(change.arena, path, &file, err);
+    if (r < 0)
+        return r;
+    r = read_file_info(change.arena, path, &file, err);
     if (r < 0)
         return r;
     describe(dataset, &made);
@@ -413,7 +414,7 @@ static int open_part(const struct fl_data_store *store, struct fl_arena *arena, 
     const char *name = fl_arena_printf(arena, "%s" FL_DATA_PARTS_SUFFIX, tag);
     FL_CLEANUP(fl_dataset_unrefp) struct fl_dataset *whole = NULL;
     FL_CLEANUP(parts_finish) struct parts parts = {0};
-    struct fl_data_info info;
+    struct fl_data_info info = {0};
     int r = fl_data_store_get(store, arena, name, &info, err);
 
     if (r < 0)
@@ -433,7 +434,7 @@ int fl_data_store_open(const struct fl_data_store *store, const char *tag,
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     const char *dot = strchr(tag, '.');
-    struct fl_data_info info;
+    struct fl_data_info info = {0};
     uint64_t part = 0;
     int r;
 
@@ -508,15 +509,16 @@ int fl_data_store_partition(const struct fl_data_store *store, const char *tag, 
                             struct fl_error *err)
 {
     FL_CLEANUP(change_finish) struct change change = {fl_arena_create(), store, .lock = -1};
-    struct fl_data_info whole;
+    struct fl_data_info whole = {0};
     int r;
 
     if (!fl_data_tag_is_valid(tag) || (name && !fl_data_tag_is_valid(name)))
         return fl_error_set(err, FL_E_BAD_REQUEST, "\"%s\" is no tag", name ? name : tag);
     change.name = fl_arena_printf(change.arena, "%s" FL_DATA_PARTS_SUFFIX, name ? name : tag);
     r = change_begin(&change, err);
-    if (r == 0)
-        r = fl_data_store_get(store, change.arena, tag, &whole, err);
+    if (r < 0)
+        return r;
+    r = fl_data_store_get(store, change.arena, tag, &whole, err);
     return r < 0 ? r : make_parts(&change, tag, &whole, partition, replace, err);
 }
 
@@ -527,7 +529,7 @@ static int verify_files(const struct fl_data_store *store, struct fl_arena *aren
 {
     for (size_t i = 0; i < info->file_count; i++) {
         const char *path = path_of(store, arena, info->name, info->files[i].name);
-        struct fl_data_file file;
+        struct fl_data_file file = {0};
         int r = read_file_info(arena, path, &file, err);
 
         if (r < 0)
@@ -566,7 +568,7 @@ int fl_data_store_verify(const struct fl_data_store *store, const char *name, st
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     FL_CLEANUP(fl_dataset_unrefp) struct fl_dataset *dataset = NULL;
     FL_CLEANUP(parts_finish) struct parts parts = {0};
-    struct fl_data_info info;
+    struct fl_data_info info = {0};
     int r = fl_data_store_get(store, arena, name, &info, err);
 
     if (r == 0)

@@ -28,6 +28,11 @@ struct fl_kept {
     const char *offered; /* aggregator it was last offered to; NULL: none */
 };
 
+/* For the disk, and back. INVALID: it cannot be read. */
+struct fl_bytes *fl_kept_encode(const struct fl_kept *kept);
+int fl_kept_decode(struct fl_arena *arena, const void *data, size_t len, struct fl_kept *ret_kept,
+                   struct fl_error *err);
+
 struct fl_learner_options {
     struct fl_join join;        /* who it is; copied */
     const char *address;        /* of its aggregator */

@@ -105,7 +105,8 @@ struct fl_join {
     const char *project; /* that it wants to serve; NULL: any */
     const char *platform;
     int64_t examples;        /* it has; of an aggregator: its learners' sum */
-    int64_t learners;        /* 0: a learner; otherwise an aggregator with so many */
+    bool aggregator;         /* of the tier below: hands up partial sums */
+    int64_t learners;        /* below it; of an aggregator */
     struct fl_pairs labels;  /* of its node */
     struct fl_texts tags;    /* data sets it has */
     const char *orphan_of;   /* the aggregator it lost */
@@ -282,6 +283,7 @@ struct fl_evaluation_spec {
 struct fl_round_spec {
     const char *project;
     int64_t round;     /* from 1 */
+    int64_t run;       /* a failed round may be started again with a higher one */
     const char *model; /* base: digest; must be here (PUT /v1/models/{digest}) */
     int64_t model_size;
     enum fl_mode mode;
@@ -376,6 +378,7 @@ struct fl_form;
     X(result, fl_result)                                                                           \
     X(leave, fl_leave)                                                                             \
     X(answer, fl_answer)                                                                           \
+    X(tier, fl_tier_spec)                                                                          \
     X(round_spec, fl_round_spec)                                                                   \
     X(round_status, fl_round_status)                                                               \
     X(children, fl_children)                                                                       \
@@ -393,6 +396,9 @@ int fl_message_decode(struct fl_arena *arena, const struct fl_form *form, const 
                       size_t len, void *ret_message, struct fl_error *err);
 int fl_message_from_json(struct fl_arena *arena, const struct fl_form *form, const json_t *value,
                          void *ret_message, struct fl_error *err);
+/* A copy that needs nothing of the original but its config. */
+void fl_message_copy(struct fl_arena *arena, const struct fl_form *form, const void *message,
+                     void *ret_message);
 /* Canonical: equal messages are equal bytes; what is default is left out. */
 struct fl_bytes *fl_message_encode(const struct fl_form *form, const void *message);
 json_t *fl_message_to_json(const struct fl_form *form, const void *message);
@@ -433,5 +439,7 @@ int fl_protocol_read_error(int http_status, const void *text, size_t len, bool *
 
 /* The learner's own seed, from the project's: the same in every attempt and below every tier. */
 int64_t fl_protocol_seed(int64_t seed, int64_t round, const char *learner);
+/* 64 bits that depend on all of these and nothing else; no secret. */
+uint64_t fl_protocol_hash(int64_t seed, int64_t a, int64_t b, const char *id);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "workloads/tensor/kernels.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,12 +41,12 @@ static int make_state(struct fl_strategy *strategy, double initial_v, struct fl_
     const struct fl_model *base = strategy->base;
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     struct fl_tensor *tensors = fl_new_array(arena, struct fl_tensor, base->count * 2 + 1);
+    static const char *const prefixes[] = {"m/", "v/"};
     size_t count = 0;
     int r;
 
+    assert(strategy->rule->states <= FL_COUNT_OF(prefixes));
     for (size_t i = 0; i < base->count; i++) {
-        static const char *const prefixes[] = {"m/", "v/"};
-
         for (unsigned p = 0;
              p < strategy->rule->states && fl_dtype_is_float(base->tensors[i].dtype); p++) {
             tensors[count] = base->tensors[i];

@@ -91,7 +91,7 @@ struct workload {
 struct fl_local {
     struct fl_orchestrator_driver base;
     const struct fl_env *env;
-    char *data_dir, *folder, *program, *shim;
+    char *data_dir, *folder, *program, *shim, *version;
     fl_run_changed_fn *changed;
     void *changed_user;
     struct fl_lock *lock;

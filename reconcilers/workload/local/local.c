@@ -192,6 +192,14 @@ static int workloads(struct fl_orchestrator_driver *self, struct fl_arena *arena
     return 0;
 }
 
+static int about(struct fl_orchestrator_driver *self, struct fl_arena *arena,
+                 struct fl_orchestrator_about *ret_about, struct fl_error *err)
+{
+    (void)err;
+    *ret_about = (struct fl_orchestrator_about){.version = copy(arena, local_of(self)->version)};
+    return 0;
+}
+
 /* Ending and forgetting. */
 
 static int stop(struct fl_orchestrator_driver *self, const struct fl_run_id *id, int64_t grace_ms,
@@ -263,6 +271,7 @@ static void destroy(struct fl_orchestrator_driver *self)
     free(local->folder);
     free(local->program);
     free(local->shim);
+    free(local->version);
     free(local);
 }
 
@@ -276,6 +285,7 @@ static const struct fl_orchestrator_ops ops = {
     .stop = stop,
     .remove = remove_instance,
     .workloads = workloads,
+    .about = about,
     .log_open = local_log_open,
     .log_read = local_log_read,
     .log_close = local_log_close,
@@ -321,6 +331,7 @@ static struct fl_local *make(const struct fl_local_options *options)
     local->folder = fl_asprintf("%s/" FOLDER, options->data_dir);
     local->program = fl_strdup(options->program);
     local->shim = find_shim(options);
+    local->version = options->version ? fl_strdup(options->version) : NULL;
     local->changed = options->changed;
     local->changed_user = options->changed_user;
     local->hung_ms = options->hung_ms > 0 ? options->hung_ms : HUNG_MS;

@@ -16,6 +16,7 @@ struct fl_local_options {
     const char *program;      /* absolute path of `flops` */
     const char *shim;         /* the shim's program; NULL: `flops-shim` beside `program`, else
                                  `program shim` */
+    const char *version;      /* of `flops`, shown as the orchestrator's; may be NULL */
     const char *cgroup_root;  /* NULL: the machine's; "-": do without control groups */
     int64_t hung_ms; /* past its grace period: then a shim that does not obey is killed; 0: 30 s */
     fl_run_changed_fn *changed; /* may be NULL */

@@ -80,7 +80,8 @@ static int open_files(struct fl_log_reader *reader, const struct fl_log_query *q
     int r = fl_folder_watch(local->log_watcher, folder, &reader->watch, err);
 
     if (r == 0)
-        r = fl_log_file_open(folder, FL_SHIM_LOG, query->tail_lines, &reader->file, err);
+        r = fl_log_file_open(folder, FL_SHIM_LOG, query->tail_lines, query->timestamps,
+                             &reader->file, err);
     if (r < 0) {
         unwatch(reader);
         return r;

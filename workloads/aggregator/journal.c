@@ -1,0 +1,361 @@
+#include "workloads/aggregator/journal.h"
+
+#include "lib/map.h"
+#include "lib/str.h"
+#include "workloads/protocol/forms.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <zlib.h>
+
+#define LINE_MAX_BYTES ((size_t)16 * 1024 * 1024)
+#define CHECK_LEN      9 /* of "xxxxxxxx " */
+
+static const char *const kinds[] = {"Start", "Spec", "Attempt", "Accept", "Commit", "Evaluate",
+                                    "Fail",  "Stop", "Counted", "Holds",  NULL};
+
+#define SELF       fl_record
+#define AT(member) .offset = offsetof(struct SELF, member)
+#define NAME(json, member)                                                                         \
+    {                                                                                              \
+        .name = (json), .type = FL_P_NAME, AT(member), .max = FL_PROTOCOL_NAME_MAX                 \
+    }
+#define DIGEST(json, member)                                                                       \
+    {                                                                                              \
+        .name = (json), .type = FL_P_DIGEST, AT(member)                                            \
+    }
+#define COUNT(json, member)                                                                        \
+    {                                                                                              \
+        .name = (json), .type = FL_P_INT, AT(member), .max = FL_PROTOCOL_NUMBER_MAX                \
+    }
+
+/* spec, tier and status stand beside these, where the kind has them. */
+static const struct fl_member record_members[] = {
+    {.name = "kind", .type = FL_P_ENUM, AT(kind), .words = kinds, .required = true},
+    COUNT("life", life),
+    COUNT("round", round),
+    COUNT("attempt", attempt),
+    NAME("origin", origin),
+    NAME("work", work),
+    NAME("learner", learner),
+    DIGEST("digest", digest),
+    COUNT("workRound", work_round),
+    COUNT("examples", examples),
+    COUNT("steps", steps),
+    {.name = "contributors",
+     .type = FL_P_SORTED,
+     AT(contributors),
+     .max = FL_PROTOCOL_CONTRIBUTORS_MAX},
+    DIGEST("model", model),
+    DIGEST("state", state),
+    COUNT("modelSize", model_size),
+    {0},
+};
+static const struct fl_form record_form = {
+    .name = "record", .size = sizeof(struct fl_record), .members = record_members};
+
+static bool has_status(enum fl_record_kind kind)
+{
+    return kind == FL_RECORD_COMMIT || kind == FL_RECORD_EVALUATE || kind == FL_RECORD_FAIL;
+}
+
+void fl_journal_write(struct fl_buf *buf, const struct fl_record *record)
+{
+    FL_JSON value = fl_message_to_json(&record_form, record);
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+
+    if (record->kind == FL_RECORD_SPEC)
+        json_object_set_new(value, "spec", fl_message_to_json(&fl_form_round_spec, &record->spec));
+    if (record->kind == FL_RECORD_SPEC && record->tier.present)
+        json_object_set_new(value, "tier", fl_message_to_json(&fl_form_tier, &record->tier));
+    if (has_status(record->kind))
+        json_object_set_new(value, "status",
+                            fl_message_to_json(&fl_form_round_status, &record->status));
+    text = fl_json_to_bytes(value);
+    fl_buf_printf(buf, "%08lx ", crc32(0, (const unsigned char *)text->data, (unsigned)text->len));
+    fl_buf_append(buf, text->data, text->len);
+    fl_buf_putc(buf, '\n');
+}
+
+static int read_record(struct fl_arena *arena, const char *text, size_t len,
+                       struct fl_record *ret_record, struct fl_error *err)
+{
+    const struct fl_json_limits limits = {.max_bytes = LINE_MAX_BYTES, .max_depth = 32};
+    FL_JSON value = NULL;
+    struct fl_record record = {0};
+    int r = fl_json_parse(text, len, &limits, NULL, NULL, &value, err);
+
+    if (r == 0)
+        r = fl_message_from_json(arena, &record_form, value, &record, err);
+    if (r == 0 && record.kind == FL_RECORD_SPEC)
+        r = fl_message_from_json(arena, &fl_form_round_spec, json_object_get(value, "spec"),
+                                 &record.spec, err);
+    if (r == 0 && record.kind == FL_RECORD_SPEC && json_object_get(value, "tier"))
+        r = fl_message_from_json(arena, &fl_form_tier, json_object_get(value, "tier"), &record.tier,
+                                 err);
+    if (r == 0 && has_status(record.kind))
+        r = fl_message_from_json(arena, &fl_form_round_status, json_object_get(value, "status"),
+                                 &record.status, err);
+    if (r == 0)
+        *ret_record = record;
+    return r;
+}
+
+/* --- replay --------------------------------------------------------------------------------- */
+
+struct replay {
+    struct fl_arena *arena;
+    struct fl_journal_state state;
+    struct fl_counted *pending; /* accepted in the attempt that runs */
+    size_t pending_count, pending_cap, counted_cap, holders_cap;
+};
+
+static void *grown(struct fl_arena *arena, void *items, size_t count, size_t *cap, size_t size)
+{
+    void *more;
+
+    if (count < *cap)
+        return items;
+    *cap = *cap ? *cap * 2 : 16;
+    more = fl_alloc_array(arena, *cap, size);
+    if (count > 0)
+        memcpy(more, items, count * size);
+    return more;
+}
+
+static void add_counted(struct replay *replay, const char *learner, int64_t work_round)
+{
+    struct fl_journal_state *state = &replay->state;
+
+    state->counted = grown(replay->arena, state->counted, state->counted_count,
+                           &replay->counted_cap, sizeof(*state->counted));
+    state->counted[state->counted_count++] = (struct fl_counted){learner, work_round};
+}
+
+static void add_pending(struct replay *replay, const char *learner, int64_t work_round)
+{
+    replay->pending = grown(replay->arena, replay->pending, replay->pending_count,
+                            &replay->pending_cap, sizeof(*replay->pending));
+    replay->pending[replay->pending_count++] = (struct fl_counted){learner, work_round};
+}
+
+static void add_holder(struct replay *replay, const char *learner)
+{
+    struct fl_texts *holders = &replay->state.holders;
+
+    for (size_t i = 0; i < holders->count && replay->state.attempt > 1; i++)
+        if (fl_streq(holders->items[i], learner))
+            return;
+    holders->items = grown(replay->arena, (void *)(uintptr_t)holders->items, holders->count,
+                           &replay->holders_cap, sizeof(*holders->items));
+    holders->items[holders->count++] = learner;
+}
+
+/* What late updates could still repeat is remembered, what is older is not. */
+static void settle(struct replay *replay, const struct fl_record *commit)
+{
+    struct fl_journal_state *state = &replay->state;
+    bool late = state->has_round && state->spec.mode != FL_MODE_SYNC;
+    int64_t oldest = commit->round - state->spec.staleness.max_rounds;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < replay->pending_count && late; i++)
+        add_counted(replay, replay->pending[i].learner, replay->pending[i].work_round);
+    replay->pending_count = 0;
+    for (size_t i = 0; i < state->counted_count; i++)
+        if (state->counted[i].work_round >= oldest)
+            state->counted[kept++] = state->counted[i];
+    state->counted_count = kept;
+}
+
+static void apply_spec(struct fl_journal_state *state, const struct fl_record *record)
+{
+    state->has_round = true;
+    state->spec = record->spec;
+    state->tier = record->tier;
+    state->origin = record->origin;
+    state->work = record->work;
+    state->attempt = record->attempt;
+    state->evaluated = state->failed = false;
+    state->status = (struct fl_round_status){0};
+    state->holders.count = 0;
+}
+
+static void apply_commit(struct replay *replay, const struct fl_record *record)
+{
+    struct fl_journal_state *state = &replay->state;
+
+    settle(replay, record);
+    state->committed = record->round;
+    state->model = record->model;
+    state->state = record->state;
+    state->model_size = record->model_size;
+    state->contributors = record->contributors;
+    if (state->has_round && state->spec.round == record->round) {
+        state->status = record->status;
+        state->evaluated = record->status.phase == FL_ROUND_COMMITTED;
+    }
+}
+
+static void apply(struct replay *replay, const struct fl_record *record)
+{
+    struct fl_journal_state *state = &replay->state;
+
+    switch (record->kind) {
+    case FL_RECORD_START:
+        state->life = record->life;
+        break;
+    case FL_RECORD_SPEC:
+        apply_spec(state, record);
+        break;
+    case FL_RECORD_ATTEMPT:
+        state->attempt = record->attempt;
+        replay->pending_count = 0;
+        break;
+    case FL_RECORD_ACCEPT:
+        add_pending(replay, record->learner, record->work_round);
+        add_holder(replay, record->learner);
+        break;
+    case FL_RECORD_COMMIT:
+        apply_commit(replay, record);
+        break;
+    case FL_RECORD_EVALUATE:
+        state->evaluated = true;
+        state->status = record->status;
+        break;
+    case FL_RECORD_FAIL:
+        state->failed = true;
+        state->status = record->status;
+        replay->pending_count = 0;
+        break;
+    case FL_RECORD_STOP:
+        state->stopped = true;
+        break;
+    case FL_RECORD_COUNTED:
+        add_counted(replay, record->learner, record->work_round);
+        break;
+    case FL_RECORD_HOLDS:
+        add_holder(replay, record->learner);
+        break;
+    }
+}
+
+/* A whole line with the right check? */
+static bool line_is_good(const char *line, size_t len)
+{
+    char want[CHECK_LEN + 1];
+
+    if (len < CHECK_LEN || len > LINE_MAX_BYTES)
+        return false;
+    (void)snprintf(want, sizeof(want), "%08lx ",
+                   crc32(0, (const unsigned char *)line + CHECK_LEN, (unsigned)(len - CHECK_LEN)));
+    return memcmp(want, line, CHECK_LEN) == 0;
+}
+
+/* Is there a good line anywhere behind? Then what is before it was no torn write. */
+static bool good_line_follows(const char *text, const char *end)
+{
+    while (text < end) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+
+        if (!newline)
+            return false;
+        if (line_is_good(text, (size_t)(newline - text)))
+            return true;
+        text = newline + 1;
+    }
+    return false;
+}
+
+int fl_journal_replay(struct fl_arena *arena, const void *data, size_t len,
+                      struct fl_journal_state *ret_state, struct fl_error *err)
+{
+    const char *text = data, *end = text + len;
+    struct replay replay = {.arena = arena};
+    struct fl_record record = {0};
+    size_t number = 1;
+
+    for (; text < end; number++) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        size_t line = newline ? (size_t)(newline - text) : 0;
+
+        if (!newline || !line_is_good(text, line)) {
+            if (newline && good_line_follows(newline + 1, end))
+                return fl_error_set(err, FL_E_INVALID, "journal: line %zu is damaged", number);
+            break;
+        }
+        if (read_record(arena, text + CHECK_LEN, line - CHECK_LEN, &record, err) < 0)
+            return fl_error_wrap(err, "journal: line %zu", number);
+        apply(&replay, &record);
+        text = newline + 1;
+    }
+    replay.state.good_bytes = len - (size_t)(end - text);
+    *ret_state = replay.state;
+    return 0;
+}
+
+/* --- compaction ----------------------------------------------------------------------------- */
+
+static void write_round(struct fl_buf *buf, const struct fl_journal_state *state)
+{
+    struct fl_record record = {.round = state->spec.round};
+
+    record.kind = FL_RECORD_SPEC;
+    record.spec = state->spec;
+    record.tier = state->tier;
+    record.origin = state->origin;
+    record.work = state->work;
+    fl_journal_write(buf, &record);
+    record.origin = record.work = NULL;
+    for (size_t i = 0; i < state->holders.count; i++) {
+        record.kind = FL_RECORD_HOLDS;
+        record.learner = state->holders.items[i];
+        fl_journal_write(buf, &record);
+    }
+    record.learner = NULL;
+    record.kind = FL_RECORD_ATTEMPT;
+    record.attempt = state->attempt;
+    if (state->attempt > 0)
+        fl_journal_write(buf, &record);
+}
+
+static void write_commit(struct fl_buf *buf, const struct fl_journal_state *state)
+{
+    struct fl_record record = {.kind = FL_RECORD_COMMIT,
+                               .round = state->committed,
+                               .model = state->model,
+                               .state = state->state,
+                               .model_size = state->model_size,
+                               .contributors = state->contributors};
+
+    if (state->has_round && state->spec.round == state->committed) {
+        record.attempt = state->attempt;
+        record.status = state->status;
+    }
+    fl_journal_write(buf, &record);
+}
+
+void fl_journal_compact(struct fl_buf *buf, const struct fl_journal_state *state)
+{
+    bool ours = state->has_round && state->spec.round == state->committed;
+    struct fl_record record = {.kind = FL_RECORD_START, .life = state->life};
+
+    fl_journal_write(buf, &record);
+    if (state->committed > 0 && !ours)
+        write_commit(buf, state);
+    if (state->has_round)
+        write_round(buf, state);
+    if (ours)
+        write_commit(buf, state);
+    for (size_t i = 0; i < state->counted_count; i++)
+        fl_journal_write(buf, &(struct fl_record){.kind = FL_RECORD_COUNTED,
+                                                  .learner = state->counted[i].learner,
+                                                  .work_round = state->counted[i].work_round});
+    record = (struct fl_record){.round = state->spec.round, .status = state->status};
+    record.kind = state->failed ? FL_RECORD_FAIL : FL_RECORD_EVALUATE;
+    if (state->failed || state->evaluated)
+        fl_journal_write(buf, &record);
+    if (state->stopped)
+        fl_journal_write(buf, &(struct fl_record){.kind = FL_RECORD_STOP});
+}

@@ -1,0 +1,295 @@
+#include "workloads/transfer/blobs.h"
+
+#include "lib/file.h"
+#include "lib/folder.h"
+#include "lib/process.h"
+#include "lib/str.h"
+#include "lib/thread.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct rig {
+    struct fl_fake_env fake;
+    char path[64];
+    struct fl_blobs_options options;
+    struct fl_blobs *blobs;
+};
+
+static void open_again(struct rig *rig)
+{
+    struct fl_error err = {0};
+
+    fl_blobs_close(rig->blobs);
+    rig->blobs = NULL;
+    if (fl_blobs_open(&rig->options, &rig->blobs, &err) < 0)
+        fail_msg("%s", err.msg);
+}
+
+static int set_up(void **state)
+{
+    struct rig *rig = fl_calloc(1, sizeof(*rig));
+
+    fl_fake_env_init(&rig->fake, 1, NULL);
+    (void)snprintf(rig->path, sizeof(rig->path), "/tmp/flops-blobs-XXXXXX");
+    assert_non_null(mkdtemp(rig->path));
+    rig->options = (struct fl_blobs_options){.env = &rig->fake.env, .path = rig->path};
+    open_again(rig);
+    *state = rig;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct rig *rig = *state;
+
+    fl_blobs_close(rig->blobs);
+    assert_int_equal(fl_dir_remove(rig->path, NULL), 0);
+    free(rig);
+    return 0;
+}
+
+static void put(struct rig *rig, const char *text, bool pin, char digest[FL_DIGEST_SIZE])
+{
+    struct fl_error err = {0};
+
+    fl_fake_env_advance(&rig->fake, 1000);
+    if (fl_blobs_put(rig->blobs, text, strlen(text), pin, digest, &err) < 0)
+        fail_msg("%s", err.msg);
+}
+
+static void assert_is(struct rig *rig, const char *digest, const char *text)
+{
+    struct fl_blob_map map;
+
+    assert_int_equal(fl_blobs_map(rig->blobs, digest, &map, NULL), 0);
+    assert_int_equal(map.size, strlen(text));
+    if (map.size > 0)
+        assert_memory_equal(map.data, text, map.size);
+    fl_blob_unmap(&map);
+}
+
+static void test_what_is_put_is_there(void **state)
+{
+    struct rig *rig = *state;
+    char digest[FL_DIGEST_SIZE], empty[FL_DIGEST_SIZE], expected[FL_DIGEST_SIZE];
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *bytes = NULL;
+    const char *path;
+
+    put(rig, "hello", false, digest);
+    put(rig, "", false, empty);
+    fl_digest_of("hello", 5, expected);
+    assert_string_equal(digest, expected);
+    put(rig, "hello", false, digest); /* once more is the same */
+    for (int life = 0; life < 2; life++) {
+        assert_is(rig, digest, "hello");
+        assert_is(rig, empty, "");
+        assert_int_equal(fl_blobs_stats(rig->blobs).count, 2);
+        assert_int_equal(fl_blobs_stats(rig->blobs).bytes, 5);
+        open_again(rig);
+    }
+    assert_int_equal(fl_blobs_path(rig->blobs, digest, arena, &path, NULL), 0);
+    assert_int_equal(fl_file_read(path, 10, &bytes, NULL), 0);
+    assert_string_equal(bytes->data, "hello");
+    assert_int_equal(fl_blobs_remove(rig->blobs, digest, NULL), 0);
+    assert_int_equal(fl_blobs_remove(rig->blobs, digest, NULL), 0);
+    assert_false(fl_blobs_has(rig->blobs, digest));
+    assert_false(fl_path_exists(path));
+}
+
+static void test_what_is_not_there(void **state)
+{
+    struct rig *rig = *state;
+    char absent[FL_DIGEST_SIZE];
+    int64_t size;
+    int fd;
+
+    fl_digest_of("absent", 6, absent);
+    assert_false(fl_blobs_has(rig->blobs, absent));
+    assert_false(fl_blobs_has(rig->blobs, NULL));
+    assert_int_equal(fl_blobs_get(rig->blobs, absent, &fd, &size, NULL), FL_E_NOT_FOUND);
+    assert_int_equal(fl_blobs_pin(rig->blobs, absent, NULL), FL_E_NOT_FOUND);
+    assert_int_equal(fl_blobs_get(rig->blobs, "../../etc/passwd", &fd, &size, NULL),
+                     FL_E_BAD_REQUEST);
+    fl_blobs_unpin(rig->blobs, absent);
+}
+
+static void test_pieces_and_files(void **state)
+{
+    struct rig *rig = *state;
+    FL_CLEANUP(fl_blob_writer_closep) struct fl_blob_writer *writer = NULL;
+    FL_CLEANUP(fl_fd_closep) int fd = -1;
+    char digest[FL_DIGEST_SIZE], expected[FL_DIGEST_SIZE], copy[FL_DIGEST_SIZE];
+    int64_t size;
+
+    fl_digest_of("hello", 5, expected);
+    assert_int_equal(fl_blob_writer_open(rig->blobs, &writer, NULL), 0);
+    assert_int_equal(fl_blob_writer_add(writer, "he", 2, NULL), 0);
+    assert_int_equal(fl_blob_writer_add(writer, "xx", 2, NULL), 0);
+    assert_int_equal(fl_blob_writer_finish(writer, expected, false, digest, NULL), FL_E_INVALID);
+    assert_int_equal(fl_blob_writer_size(writer), 0); /* it begins anew */
+    assert_int_equal(fl_blob_writer_add(writer, "he", 2, NULL), 0);
+    assert_int_equal(fl_blob_writer_restart(writer, NULL), 0);
+    assert_int_equal(fl_blob_writer_add(writer, "hel", 3, NULL), 0);
+    assert_int_equal(fl_blob_writer_add(writer, "lo", 2, NULL), 0);
+    assert_int_equal(fl_blob_writer_finish(writer, expected, true, digest, NULL), 0);
+    assert_is(rig, digest, "hello");
+    assert_int_equal(fl_blobs_stats(rig->blobs).pinned, 1);
+    assert_int_equal(fl_blobs_get(rig->blobs, digest, &fd, &size, NULL), 0);
+    assert_int_equal(size, 5);
+    assert_int_equal(fl_blobs_put_fd(rig->blobs, fd, expected, true, copy, NULL), 0);
+    assert_int_equal(fl_blobs_remove(rig->blobs, digest, NULL), FL_E_CONFLICT);
+    fl_blobs_unpin(rig->blobs, digest);
+    assert_int_equal(fl_blobs_remove(rig->blobs, digest, NULL), FL_E_CONFLICT);
+    fl_blobs_unpin(rig->blobs, digest);
+    assert_int_equal(fl_blobs_remove(rig->blobs, digest, NULL), 0);
+    /* who has it open keeps it */
+    assert_int_equal(pread(fd, copy, 5, 0), 5);
+    assert_memory_equal(copy, "hello", 5);
+}
+
+static void test_a_crash_leaves_nothing(void **state)
+{
+    struct rig *rig = *state;
+    char path[128];
+    struct stat st;
+
+    (void)snprintf(path, sizeof(path), "%s/new/17", rig->path);
+    assert_int_equal(fl_file_write(path, "half", 4, 0600, NULL), 0);
+    open_again(rig);
+    assert_int_not_equal(stat(path, &st), 0);
+    assert_int_equal(fl_blobs_stats(rig->blobs).count, 0);
+}
+
+static void test_one_process_at_a_time(void **state)
+{
+    struct rig *rig = *state;
+    struct fl_blobs *second = NULL;
+
+    assert_int_equal(fl_blobs_open(&rig->options, &second, NULL), FL_E_UNAVAILABLE);
+}
+
+static void test_the_oldest_goes_first(void **state)
+{
+    struct rig *rig = *state;
+    char a[FL_DIGEST_SIZE], b[FL_DIGEST_SIZE], c[FL_DIGEST_SIZE], d[FL_DIGEST_SIZE];
+    char unused[FL_DIGEST_SIZE];
+
+    rig->options.max_bytes = 10;
+    open_again(rig);
+    put(rig, "aaaa", true, a);
+    put(rig, "bbb", false, b);
+    put(rig, "ccc", false, c);
+    fl_fake_env_advance(&rig->fake, 1000);
+    assert_true(fl_blobs_has(rig->blobs, b)); /* a use: now c is older */
+    put(rig, "ddd", false, d);
+    assert_true(fl_blobs_has(rig->blobs, a));
+    assert_true(fl_blobs_has(rig->blobs, b));
+    assert_false(fl_blobs_has(rig->blobs, c));
+    assert_true(fl_blobs_has(rig->blobs, d));
+    assert_int_equal(fl_blobs_put(rig->blobs, "1234567", 7, false, unused, NULL), FL_E_TOO_LARGE);
+    assert_int_equal(fl_blobs_put(rig->blobs, "12345678901", 11, false, unused, NULL),
+                     FL_E_TOO_LARGE);
+    fl_blobs_unpin(rig->blobs, a);
+    put(rig, "1234567890", false, unused);
+    assert_int_equal(fl_blobs_stats(rig->blobs).count, 1);
+    assert_int_equal(fl_blobs_stats(rig->blobs).bytes, 10);
+}
+
+static void test_damage_is_found(void **state)
+{
+    struct rig *rig = *state;
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    char digest[FL_DIGEST_SIZE];
+    const char *path;
+    int fd;
+
+    put(rig, "hello", false, digest);
+    assert_int_equal(fl_blobs_verify(rig->blobs, digest, NULL), 0);
+    assert_int_equal(fl_blobs_path(rig->blobs, digest, arena, &path, NULL), 0);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "j", 1, 0), 1);
+    (void)close(fd);
+    assert_int_equal(fl_blobs_verify(rig->blobs, digest, NULL), FL_E_INVALID);
+    assert_int_equal(fl_blobs_verify(rig->blobs, digest, NULL), FL_E_NOT_FOUND);
+    put(rig, "hello", false, digest);
+    assert_is(rig, digest, "hello");
+    assert_int_equal(unlink(path), 0); /* behind our back */
+    assert_int_equal(fl_blobs_verify(rig->blobs, digest, NULL), FL_E_NOT_FOUND);
+    put(rig, "hello", false, digest);
+    assert_is(rig, digest, "hello");
+}
+
+static void test_what_is_fleeting_goes(void **state)
+{
+    struct rig *rig = *state;
+    char digest[FL_DIGEST_SIZE];
+
+    put(rig, "hello", false, digest);
+    rig->options.fleeting = true;
+    open_again(rig);
+    assert_false(fl_blobs_has(rig->blobs, digest));
+    put(rig, "hello", false, digest);
+    assert_is(rig, digest, "hello");
+}
+
+struct putter {
+    struct rig *rig;
+    struct fl_thread *thread;
+    unsigned number;
+};
+
+static void run_putter(void *user)
+{
+    struct putter *putter = user;
+    char text[16], digest[FL_DIGEST_SIZE];
+
+    for (int i = 0; i < 100; i++) { /* half of them are every thread's */
+        (void)snprintf(text, sizeof(text), "%u-%d", i % 2 ? putter->number : 99, i);
+        assert_int_equal(fl_blobs_put(putter->rig->blobs, text, strlen(text), true, digest, NULL),
+                         0);
+        assert_int_equal(fl_blobs_verify(putter->rig->blobs, digest, NULL), 0);
+        fl_blobs_unpin(putter->rig->blobs, digest);
+    }
+}
+
+static void test_threads_share(void **state)
+{
+    struct rig *rig = *state;
+    struct putter putters[4];
+
+    rig->options.fleeting = true;
+    open_again(rig);
+    for (unsigned i = 0; i < 4; i++) {
+        putters[i] = (struct putter){.rig = rig, .number = i};
+        assert_int_equal(
+            fl_thread_start("putter", run_putter, &putters[i], &putters[i].thread, NULL), 0);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        fl_thread_join(putters[i].thread);
+    assert_int_equal(fl_blobs_stats(rig->blobs).count, 4 * 50 + 50);
+    assert_int_equal(fl_blobs_stats(rig->blobs).pinned, 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_what_is_put_is_there),  TEST(test_what_is_not_there),
+        TEST(test_pieces_and_files),      TEST(test_a_crash_leaves_nothing),
+        TEST(test_one_process_at_a_time), TEST(test_the_oldest_goes_first),
+        TEST(test_damage_is_found),       TEST(test_what_is_fleeting_goes),
+        TEST(test_threads_share),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,284 @@
+#include "workloads/transfer/bulk_parse.h"
+
+#include "lib/str.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define DIGITS "0123456789"
+
+/* A number of digits only, moving `*at` behind it. False where there is none, or it is too large.
+ */
+static bool take_number(const char **at, uint64_t *ret_number)
+{
+    size_t len = strspn(*at, DIGITS);
+    char text[20];
+
+    if (len == 0 || len >= sizeof(text))
+        return false;
+    memcpy(text, *at, len);
+    text[len] = '\0';
+    *at += len;
+    return fl_str_to_uint64(text, INT64_MAX, ret_number);
+}
+
+static const char *skip_space(const char *at)
+{
+    return at + strspn(at, " \t");
+}
+
+static enum fl_bulk_range clip(uint64_t first, uint64_t last, uint64_t size,
+                               struct fl_bulk_part *ret_part)
+{
+    if (first > last)
+        return FL_BULK_WHOLE; /* malformed */
+    if (first >= size)
+        return FL_BULK_UNSATISFIABLE;
+    if (last >= size)
+        last = size - 1;
+    *ret_part = (struct fl_bulk_part){first, last - first + 1};
+    return FL_BULK_PART;
+}
+
+static enum fl_bulk_range parse_suffix(const char *at, uint64_t size, struct fl_bulk_part *ret_part)
+{
+    uint64_t len;
+
+    if (!take_number(&at, &len) || *skip_space(at))
+        return FL_BULK_WHOLE;
+    if (len == 0 || size == 0)
+        return FL_BULK_UNSATISFIABLE;
+    return clip(len < size ? size - len : 0, size - 1, size, ret_part);
+}
+
+enum fl_bulk_range fl_bulk_range_parse(const char *header, uint64_t size,
+                                       struct fl_bulk_part *ret_part)
+{
+    uint64_t first, last = INT64_MAX;
+    const char *at;
+
+    if (!header || strncasecmp(header, "bytes=", 6) != 0)
+        return FL_BULK_WHOLE;
+    at = skip_space(header + 6);
+    if (*at == '-')
+        return parse_suffix(at + 1, size, ret_part);
+    if (!take_number(&at, &first) || *at++ != '-')
+        return FL_BULK_WHOLE;
+    if (strspn(at, DIGITS) > 0 && !take_number(&at, &last))
+        return FL_BULK_WHOLE;
+    if (*skip_space(at))
+        return FL_BULK_WHOLE;
+    return clip(first, last, size, ret_part);
+}
+
+bool fl_bulk_etag_matches(const char *header, const char *etag)
+{
+    size_t len = strlen(etag);
+
+    while (header && *header) {
+        size_t item;
+
+        header += strspn(header, " \t,");
+        if (strncmp(header, "W/", 2) == 0)
+            header += 2;
+        item = strcspn(header, ",");
+        while (item > 0 && strchr(" \t", header[item - 1]))
+            item--;
+        if ((item == 1 && *header == '*') || (item == len && memcmp(header, etag, len) == 0))
+            return true;
+        header += strcspn(header, ",");
+    }
+    return false;
+}
+
+/* --- digests of chunks --- */
+
+static const char base64_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* Exactly `size` bytes as base64 with padding, of `len` characters. */
+static bool decode(const char *text, size_t len, unsigned char *out, size_t size)
+{
+    uint32_t bits = 0;
+    size_t used = 0;
+
+    if (len != (size + 2) / 3 * 4)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        const char *digit = text[i] ? strchr(base64_digits, text[i]) : NULL;
+        bool padding = i >= (size * 4 + 2) / 3;
+
+        if (padding ? text[i] != '=' : !digit)
+            return false;
+        bits = bits << 6 | (uint32_t)(padding ? 0 : digit - base64_digits);
+        for (size_t byte = 0; i % 4 == 3 && byte < 3; byte++, used++)
+            if (used < size)
+                out[used] = (unsigned char)(bits >> (16 - 8 * byte));
+    }
+    return true;
+}
+
+/* One member of the list: name=:base64: */
+static int take_member(const char *at, size_t len, struct fl_bulk_check *check)
+{
+    static const struct {
+        const char *prefix;
+        enum fl_bulk_check_kind kind;
+        size_t size;
+    } known[] = {{"crc32c=:", FL_BULK_CHECK_CRC32C, 4},
+                 {"sha-256=:", FL_BULK_CHECK_SHA256, FL_SHA256_SIZE}};
+
+    for (size_t i = 0; i < FL_COUNT_OF(known); i++) {
+        size_t prefix = strlen(known[i].prefix);
+        unsigned char value[FL_SHA256_SIZE];
+
+        if (len <= prefix || memcmp(at, known[i].prefix, prefix) != 0)
+            continue;
+        if (at[len - 1] != ':' || !decode(at + prefix, len - prefix - 1, value, known[i].size))
+            return -1;
+        if (known[i].kind > check->kind) {
+            check->kind = known[i].kind;
+            memcpy(check->value, value, known[i].size);
+        }
+    }
+    return 0;
+}
+
+int fl_bulk_check_parse(const char *header, struct fl_bulk_check *ret_check, struct fl_error *err)
+{
+    struct fl_bulk_check check = {.kind = FL_BULK_CHECK_NONE};
+
+    for (const char *at = fl_str_or(header, ""); *at; at += strcspn(at, ",")) {
+        size_t len;
+
+        at += strspn(at, " \t,");
+        len = strcspn(at, ", \t");
+        if (take_member(at, len, &check) < 0)
+            return fl_error_set(err, FL_E_BAD_REQUEST, "Content-Digest is malformed");
+    }
+    if (check.kind == FL_BULK_CHECK_NONE)
+        return fl_error_set(err, FL_E_BAD_REQUEST,
+                            "a chunk needs Content-Digest with crc32c or sha-256");
+    *ret_check = check;
+    return 0;
+}
+
+void fl_bulk_check_crc32c_text(uint32_t crc, char out[FL_BULK_CHECK_TEXT_SIZE])
+{
+    const uint64_t bits = (uint64_t)crc << 16; /* six digits of 6 bits, 4 of which are padding */
+    size_t len = 0;
+
+    memcpy(out, "crc32c=:", 8);
+    for (len = 0; len < 6; len++)
+        out[8 + len] = base64_digits[bits >> (42 - 6 * len) & 63];
+    memcpy(out + 14, "==:", 4);
+}
+
+/* --- parameters --- */
+
+static bool take_parameter(const char *name, const char *value, struct fl_bulk_put *put)
+{
+    int64_t *number = strcmp(name, "offset") == 0 ? &put->offset
+                      : strcmp(name, "size") == 0 ? &put->size
+                                                  : NULL;
+
+    if (number)
+        return *number < 0 && fl_str_to_int64(value, 0, INT64_MAX, number);
+    if (strcmp(name, "digest") != 0 || *put->digest || !fl_digest_is_valid(value))
+        return false;
+    memcpy(put->digest, value, FL_DIGEST_SIZE);
+    return true;
+}
+
+int fl_bulk_put_parse(const char *query, struct fl_bulk_put *ret_put, struct fl_error *err)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct fl_bulk_put put = {.offset = -1, .size = -1};
+    const char *rest = query;
+    const char *item;
+
+    while ((item = fl_str_next(arena, &rest, '&'))) {
+        const char *equals = strchr(item, '=');
+        char *name = equals ? fl_arena_strndup(arena, item, (size_t)(equals - item)) : NULL;
+        char *value = equals ? fl_url_decode(arena, equals + 1, strlen(equals + 1), true) : NULL;
+
+        if (!name || !value || !take_parameter(name, value, &put))
+            return fl_error_set(err, FL_E_BAD_REQUEST, "parameter \"%.80s\" is wrong", item);
+    }
+    if (put.offset < 0 || put.size < 0 || !*put.digest)
+        return fl_error_set(err, FL_E_BAD_REQUEST, "offset, size and digest are required");
+    if (put.offset > put.size)
+        return fl_error_set(err, FL_E_BAD_REQUEST, "the offset is beyond the size");
+    *ret_put = put;
+    return 0;
+}
+
+static bool key_is_valid(const char *key)
+{
+    size_t len = strlen(key);
+
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)key[i] < ' ' || key[i] == 0x7F)
+            return false;
+    return len > 0 && len <= FL_BULK_KEY_MAX && fl_utf8_valid(key, len);
+}
+
+int fl_bulk_key_parse(struct fl_arena *arena, const char *text, const char **ret_key,
+                      struct fl_error *err)
+{
+    const char *key = strlen(text) <= (size_t)3 * FL_BULK_KEY_MAX && !strchr(text, '/')
+                          ? fl_url_decode(arena, text, strlen(text), false)
+                          : NULL;
+
+    if (!key || !key_is_valid(key))
+        return fl_error_set(err, FL_E_BAD_REQUEST, "the name of the upload is malformed");
+    *ret_key = key;
+    return 0;
+}
+
+/* --- state files --- */
+
+void fl_bulk_state_format(const struct fl_bulk_state *state, char out[FL_BULK_STATE_MAX + 1])
+{
+    (void)snprintf(out, FL_BULK_STATE_MAX + 1, "%019" PRId64 " %c %019" PRId64 " %s %s\n",
+                   state->safe, state->complete ? 'C' : '-', state->size, state->digest,
+                   state->key);
+}
+
+static bool take_fixed(const char **at, int64_t *ret_number)
+{
+    uint64_t number;
+
+    if (strspn(*at, DIGITS) != 19 || !take_number(at, &number) || *(*at)++ != ' ')
+        return false;
+    *ret_number = (int64_t)number;
+    return true;
+}
+
+bool fl_bulk_state_parse(const char *text, size_t len, struct fl_bulk_state *ret_state)
+{
+    struct fl_bulk_state state = {0};
+    char line[FL_BULK_STATE_MAX + 1];
+    const char *at = line;
+
+    if (len == 0 || len > FL_BULK_STATE_MAX || text[len - 1] != '\n' || memchr(text, '\0', len))
+        return false;
+    memcpy(line, text, len);
+    line[len - 1] = '\0';
+    if (!take_fixed(&at, &state.safe) || (*at != 'C' && *at != '-') || at[1] != ' ')
+        return false;
+    state.complete = *at == 'C';
+    at += 2;
+    if (!take_fixed(&at, &state.size) || state.safe > state.size || strlen(at) <= FL_DIGEST_SIZE ||
+        at[FL_DIGEST_SIZE - 1] != ' ')
+        return false;
+    memcpy(state.digest, at, FL_DIGEST_SIZE - 1);
+    at += FL_DIGEST_SIZE;
+    if (!fl_digest_is_valid(state.digest) || !key_is_valid(at))
+        return false;
+    memcpy(state.key, at, strlen(at) + 1);
+    *ret_state = state;
+    return true;
+}
