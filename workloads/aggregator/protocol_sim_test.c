@@ -923,6 +923,11 @@ static void control_step(struct world *world, int index)
 
     if (world->all_done)
         return;
+    if (world->round > world->rounds && world->nodes[0].ended) { /* its answer was lost */
+        world->all_done = true;
+        world->stop_at = world->now;
+        return;
+    }
     if (world->round > world->rounds) {
         struct fl_stop stop = {.message = "done"};
 
