@@ -1,0 +1,445 @@
+#include "workloads/aggregator/folding.h"
+
+#include "lib/str.h"
+#include "lib/thread.h"
+#include "workloads/strategy/strategy.h"
+#include "workloads/tensor/safetensors.h"
+
+#include <assert.h>
+#include <sys/queue.h>
+
+/* One thing to do; a copy of the action, and what came of it. */
+struct job {
+    STAILQ_ENTRY(job) link;
+    struct fl_folding *folding;
+    struct fl_arena *arena;
+    enum fl_aggregator_action_kind kind;
+    uint64_t ticket, upload;
+    const char *model, *path;
+    struct fl_aggregator_begin begin;
+    struct fl_strategy_spec strategy;
+    struct fl_aggregator_fold fold;
+
+    int result;
+    struct fl_error err;
+    const char *reason;
+    char made[FL_DIGEST_SIZE], state[FL_DIGEST_SIZE];
+    int64_t size;
+};
+
+struct fl_folding {
+    struct fl_folding_options options;
+    struct fl_thread *thread;
+    struct fl_lock *lock;
+    struct fl_signal *wake;
+    STAILQ_HEAD(, job) jobs;
+    bool ending;
+    int posted;  /* not yet delivered; with the lock */
+    bool closed; /* nothing more is delivered; with the lock */
+    /* the thread's own */
+    struct fl_strategy *strategy;
+    struct fl_strategy_spec spec; /* that it was made of; `name` is owned */
+    double local_learning_rate;
+    char *restore; /* digest of the state for the next strategy; NULL: none */
+    struct fl_model *base;
+};
+
+static void job_destroy(struct job *job)
+{
+    if (!job)
+        return;
+    fl_arena_destroy(job->arena);
+    free(job);
+}
+
+/* --- on the thread --- */
+
+static int open_blob(struct job *job, const char *digest, struct fl_model **ret_model)
+{
+    const char *path;
+    int r = fl_blobs_path(job->folding->options.blobs, digest, job->arena, &path, &job->err);
+
+    return r < 0 ? r : fl_safetensors_open(path, NULL, ret_model, &job->err);
+}
+
+static int put_model(struct job *job, const struct fl_model *model, char digest[FL_DIGEST_SIZE],
+                     int64_t *ret_size)
+{
+    FL_CLEANUP(fl_blob_writer_closep) struct fl_blob_writer *writer = NULL;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *header = NULL;
+    size_t size;
+    int r = fl_blob_writer_open(job->folding->options.blobs, &writer, &job->err);
+
+    header = fl_safetensors_header(model, &size);
+    if (r == 0)
+        r = fl_blob_writer_add(writer, header->data, header->len, &job->err);
+    if (r == 0)
+        r = fl_blob_writer_add(writer, model->data, model->size, &job->err);
+    if (r == 0)
+        r = fl_blob_writer_finish(writer, NULL, false, digest, &job->err);
+    *ret_size = (int64_t)size;
+    return r;
+}
+
+static void forget_strategy(struct fl_folding *folding)
+{
+    fl_strategy_destroy(FL_TAKE(folding->strategy));
+    free((char *)FL_TAKE(folding->spec.name));
+    fl_model_unref(FL_TAKE(folding->base));
+}
+
+/* The strategy begins anew, with the state that is named. */
+static int restore(struct job *job)
+{
+    struct fl_folding *folding = job->folding;
+
+    forget_strategy(folding);
+    free(folding->restore);
+    folding->restore = job->model ? fl_strdup(job->model) : NULL;
+    return 0;
+}
+
+static struct fl_strategy_options options_of(const struct job *job)
+{
+    const struct fl_strategy_spec *spec = &job->strategy;
+    struct fl_strategy_options options;
+
+    fl_strategy_options_init(&options, spec->name);
+    options.server_learning_rate = spec->server_learning_rate;
+    options.server_momentum = spec->server_momentum;
+    options.beta1 = spec->beta1;
+    options.beta2 = spec->beta2;
+    options.tau = spec->tau;
+    options.q = spec->q;
+    options.trim_fraction = spec->trim_fraction;
+    options.norm_bound = spec->norm_bound;
+    options.byzantine_learners = spec->byzantine_learners;
+    options.select_updates = spec->select_updates;
+    options.max_iterations = spec->max_iterations;
+    options.buffer_size = spec->buffer_size;
+    options.local_learning_rate = job->begin.local_learning_rate;
+    options.spill_dir = job->folding->options.spill_dir;
+    return options;
+}
+
+static bool same_number(double a, double b)
+{
+    return a == b || (a != a && b != b);
+}
+
+/* Its state (momenta) goes on as long as it is the same rule with the same parameters. */
+static bool is_same(const struct fl_folding *folding, const struct job *job)
+{
+    const struct fl_strategy_spec *a = &folding->spec, *b = &job->strategy;
+
+    return folding->strategy && strcmp(a->name, b->name) == 0 &&
+           same_number(a->server_learning_rate, b->server_learning_rate) &&
+           same_number(a->server_momentum, b->server_momentum) && same_number(a->beta1, b->beta1) &&
+           same_number(a->beta2, b->beta2) && same_number(a->tau, b->tau) &&
+           same_number(a->q, b->q) && same_number(a->trim_fraction, b->trim_fraction) &&
+           same_number(a->norm_bound, b->norm_bound) &&
+           same_number(folding->local_learning_rate, job->begin.local_learning_rate) &&
+           a->byzantine_learners == b->byzantine_learners &&
+           a->select_updates == b->select_updates && a->max_iterations == b->max_iterations &&
+           a->buffer_size == b->buffer_size;
+}
+
+static int restore_state(struct job *job)
+{
+    struct fl_folding *folding = job->folding;
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *state = NULL;
+    FL_CLEANUP(fl_freep) char *digest = FL_TAKE(folding->restore);
+    int r;
+
+    if (!digest)
+        return 0;
+    r = open_blob(job, digest, &state);
+    if (r == 0)
+        r = fl_strategy_restore(folding->strategy, state, &job->err);
+    return r;
+}
+
+static int make_strategy(struct job *job)
+{
+    struct fl_folding *folding = job->folding;
+    const struct fl_strategy_options options = options_of(job);
+    int r;
+
+    forget_strategy(folding);
+    r = fl_strategy_create(&options, &folding->strategy, &job->err);
+    if (r < 0)
+        return r;
+    folding->spec = job->strategy;
+    folding->spec.name = fl_strdup(job->strategy.name);
+    folding->local_learning_rate = job->begin.local_learning_rate;
+    return restore_state(job);
+}
+
+static int begin(struct job *job)
+{
+    struct fl_folding *folding = job->folding;
+    const struct fl_exact_precision precision = {
+        .range_bits = (unsigned)job->begin.precision.range_bits,
+        .bits = (unsigned)job->begin.precision.bits,
+        .max_weight = job->begin.precision.max_weight,
+    };
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *base = NULL;
+    int r = 0;
+
+    if (!is_same(folding, job))
+        r = make_strategy(job);
+    else
+        fl_strategy_abandon(folding->strategy);
+    if (r == 0)
+        r = open_blob(job, job->begin.base, &base);
+    if (r == 0)
+        r = fl_strategy_begin(folding->strategy, base, &precision, job->begin.max_examples,
+                              &job->err);
+    if (r < 0)
+        return r;
+    fl_model_unref(folding->base);
+    folding->base = FL_TAKE(base);
+    return 0;
+}
+
+/* One word for what people look at; the error says more. */
+static const char *reason_of(const struct job *job, const struct fl_model *update)
+{
+    if (job->fold.partial || job->result != FL_E_INVALID)
+        return NULL;
+    if (fl_model_check_like(job->folding->base, update, NULL) < 0)
+        return "WrongShape";
+    return fl_model_check_finite(update, NULL) < 0 ? "NotFinite" : NULL;
+}
+
+static int add(struct job *job, const struct fl_model *update)
+{
+    struct fl_strategy *strategy = job->folding->strategy;
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *base = NULL;
+    struct fl_update_facts facts = {.learner = job->fold.learner,
+                                    .examples = job->fold.examples,
+                                    .steps = job->fold.steps,
+                                    .loss = job->fold.loss_before,
+                                    .staleness = job->fold.staleness};
+    int r;
+
+    if (job->fold.partial)
+        return fl_strategy_add_partial(strategy, update, &job->err);
+    if (job->fold.base) {
+        r = open_blob(job, job->fold.base, &base);
+        if (r < 0)
+            return r;
+        facts.base = base;
+    }
+    return fl_strategy_add(strategy, update, &facts, &job->err);
+}
+
+static int fold(struct job *job)
+{
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *update = NULL;
+
+    if (!job->folding->base)
+        return fl_error_set(&job->err, FL_E_CONFLICT, "no round is open");
+    job->result = fl_safetensors_open(job->path, NULL, &update, &job->err);
+    if (job->result < 0) {
+        job->reason = job->result == FL_E_INVALID ? "Malformed" : NULL;
+        return job->result;
+    }
+    job->result = add(job, update);
+    if (job->result < 0)
+        job->reason = reason_of(job, update);
+    return job->result;
+}
+
+static int save_state(struct job *job)
+{
+    FL_CLEANUP(fl_model_unrefp)
+    struct fl_model *state = fl_strategy_state(job->folding->strategy);
+    int64_t size;
+
+    return state ? put_model(job, state, job->state, &size) : 0;
+}
+
+static int finish(struct job *job)
+{
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+    struct fl_strategy *strategy = job->folding->strategy;
+    int r;
+
+    if (!job->folding->base)
+        return fl_error_set(&job->err, FL_E_CONFLICT, "no round is open");
+    if (job->kind == FL_AGGREGATOR_PARTIAL)
+        r = fl_strategy_partial(strategy, &model, &job->err);
+    else
+        r = fl_strategy_finish(strategy, &model, &job->err);
+    if (r == 0)
+        r = put_model(job, model, job->made, &job->size);
+    if (r == 0 && job->kind == FL_AGGREGATOR_FINISH)
+        r = save_state(job);
+    return r;
+}
+
+static int abandon(struct job *job)
+{
+    if (job->folding->strategy)
+        fl_strategy_abandon(job->folding->strategy);
+    fl_model_unref(FL_TAKE(job->folding->base));
+    return 0;
+}
+
+static void carry_out(struct job *job)
+{
+    switch (job->kind) {
+    case FL_AGGREGATOR_RESTORE:
+        job->result = restore(job);
+        break;
+    case FL_AGGREGATOR_BEGIN:
+        job->result = begin(job);
+        break;
+    case FL_AGGREGATOR_FOLD:
+        job->result = fold(job);
+        break;
+    case FL_AGGREGATOR_ABANDON:
+        job->result = abandon(job);
+        break;
+    default:
+        job->result = finish(job);
+    }
+}
+
+/* --- between the threads --- */
+
+static void folding_free(struct fl_folding *folding)
+{
+    fl_signal_destroy(folding->wake);
+    fl_lock_destroy(folding->lock);
+    free(folding);
+}
+
+static void deliver(void *user)
+{
+    struct job *job = user;
+    struct fl_folding *folding = job->folding;
+    const struct fl_fold_result result = {
+        .kind = job->kind,
+        .ticket = job->ticket,
+        .upload = job->upload,
+        .reason = job->reason,
+        .finished = {job->made, *job->state ? job->state : NULL, job->size},
+        .err = job->result < 0 ? &job->err : NULL};
+    bool last;
+
+    if (!folding->closed && job->kind != FL_AGGREGATOR_RESTORE &&
+        job->kind != FL_AGGREGATOR_ABANDON)
+        folding->options.folded(folding->options.user, &result);
+    job_destroy(job);
+    fl_lock_take(folding->lock);
+    last = --folding->posted == 0 && folding->closed;
+    fl_lock_release(folding->lock);
+    if (last)
+        folding_free(folding);
+}
+
+static struct job *next_job(struct fl_folding *folding)
+{
+    struct job *job;
+
+    FL_LOCKED(folding->lock);
+    while (!folding->ending && STAILQ_EMPTY(&folding->jobs))
+        (void)fl_signal_wait(folding->wake, folding->lock, -1);
+    if (folding->ending)
+        return NULL;
+    job = STAILQ_FIRST(&folding->jobs);
+    STAILQ_REMOVE_HEAD(&folding->jobs, link);
+    folding->posted++;
+    return job;
+}
+
+static void fold_run(void *user)
+{
+    struct fl_folding *folding = user;
+    struct job *job;
+
+    while ((job = next_job(folding))) {
+        carry_out(job);
+        fl_loop_post(folding->options.loop, deliver, job);
+    }
+}
+
+static const char *copy(struct fl_arena *arena, const char *text)
+{
+    return text ? fl_arena_strdup(arena, text) : NULL;
+}
+
+void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action *action,
+                   const char *path)
+{
+    struct fl_arena *arena = fl_arena_create();
+    struct job *job = fl_calloc(1, sizeof(*job));
+
+    job->folding = folding;
+    job->arena = arena;
+    job->kind = action->kind;
+    job->ticket = action->ticket;
+    job->upload = action->upload;
+    job->model = copy(arena, action->model);
+    job->path = copy(arena, fl_str_or(path, ""));
+    job->begin = action->begin;
+    job->begin.base = copy(arena, action->begin.base);
+    if (action->kind == FL_AGGREGATOR_BEGIN)
+        job->strategy = *action->begin.strategy;
+    job->strategy.name = copy(arena, fl_str_or(job->strategy.name, ""));
+    job->begin.strategy = NULL;
+    job->fold = action->fold;
+    job->fold.learner = copy(arena, action->fold.learner);
+    job->fold.base = copy(arena, action->fold.base);
+    job->fold.digest = copy(arena, action->fold.digest);
+    FL_LOCKED(folding->lock);
+    STAILQ_INSERT_TAIL(&folding->jobs, job, link);
+    fl_signal_one(folding->wake);
+}
+
+int fl_folding_create(const struct fl_folding_options *options, struct fl_folding **ret_folding,
+                      struct fl_error *err)
+{
+    FL_CLEANUP(fl_folding_destroyp) struct fl_folding *folding = fl_calloc(1, sizeof(*folding));
+    int r;
+
+    assert(options->env && options->loop && options->blobs && options->folded);
+
+    folding->options = *options;
+    STAILQ_INIT(&folding->jobs);
+    folding->lock = fl_lock_create();
+    folding->wake = fl_signal_create();
+    r = fl_thread_start("fold", fold_run, folding, &folding->thread, err);
+    if (r < 0)
+        return r;
+    *ret_folding = FL_TAKE(folding);
+    return 0;
+}
+
+void fl_folding_destroy(struct fl_folding *folding)
+{
+    struct job *job;
+    bool last;
+
+    if (!folding)
+        return;
+    fl_lock_take(folding->lock);
+    folding->ending = true;
+    fl_signal_all(folding->wake);
+    fl_lock_release(folding->lock);
+    fl_thread_join(folding->thread);
+    while ((job = STAILQ_FIRST(&folding->jobs))) {
+        STAILQ_REMOVE_HEAD(&folding->jobs, link);
+        job_destroy(job);
+    }
+    forget_strategy(folding);
+    free(folding->restore);
+    fl_lock_take(folding->lock);
+    folding->closed = true;
+    last = folding->posted == 0;
+    fl_lock_release(folding->lock);
+    if (last)
+        folding_free(folding);
+}
