@@ -56,6 +56,8 @@ static void rotate(struct fl_rotating_file *file)
     }
     if (file->kept == 0)
         (void)unlink(file->path);
+    if (file->kept == 0)
+        (void)unlink(file->path);
     (void)close(file->fd);
     file->fd = -1;
 }
@@ -81,6 +83,11 @@ int fl_rotating_file_write(struct fl_rotating_file *file, const void *data, size
         file->size += (size_t)n;
     }
     return 0;
+}
+
+size_t fl_rotating_file_room(const struct fl_rotating_file *file)
+{
+    return file->size < file->max_bytes ? file->max_bytes - file->size : 0;
 }
 
 void fl_rotating_file_close(struct fl_rotating_file *file)

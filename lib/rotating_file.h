@@ -15,6 +15,8 @@ int fl_rotating_file_open(const char *path, size_t max_bytes, unsigned kept,
 /* Whole records: one is never split between two files. What the disk refuses is an error. */
 int fl_rotating_file_write(struct fl_rotating_file *file, const void *data, size_t len,
                            struct fl_error *err);
+/* What fits into the file before it is rotated. */
+size_t fl_rotating_file_room(const struct fl_rotating_file *file);
 void fl_rotating_file_close(struct fl_rotating_file *file);
 
 #endif

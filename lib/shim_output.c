@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-#define LINE_MAX ((size_t)16 * 1024) /* longer ones are written in parts */
+#define LINE_MAX    ((size_t)16 * 1024) /* longer ones are written in parts */
+#define BATCH_MAX   ((size_t)64 * 1024) /* of records written together */
+#define RECORD_REST 11                  /* what a record has beside its time and text */
 
 struct line {
     char *data; /* NULL until something is written */
@@ -23,7 +25,10 @@ struct fl_shim_output {
     struct fl_rotating_file *file; /* NULL: to be opened */
     int64_t lost;
     struct line lines[FL_SHIM_STREAMS];
-    struct fl_buf record;
+    struct fl_buf batch; /* whole records that are not written yet, never beyond one take */
+    size_t batch_max;    /* of this one */
+    int64_t batch_lines;
+    char time[80]; /* of the take */
     char tail[FL_SHIM_TAIL_MAX];
     size_t tail_len;
     bool tail_cut;
@@ -36,7 +41,7 @@ struct fl_shim_output *fl_shim_output_create(const struct fl_shim_spec *spec)
     output->path = fl_asprintf("%s/" FL_SHIM_LOG, spec->folder);
     output->max_bytes = spec->log_max_bytes > 0 ? (size_t)spec->log_max_bytes : SIZE_MAX / 2;
     output->kept = spec->log_files > 1 ? (unsigned)spec->log_files - 1 : 0;
-    fl_buf_init(&output->record, 0);
+    fl_buf_init(&output->batch, 0);
     (void)fl_rotating_file_open(output->path, output->max_bytes, output->kept, &output->file, NULL);
     return output;
 }
@@ -48,7 +53,7 @@ void fl_shim_output_destroy(struct fl_shim_output *output)
     fl_rotating_file_close(output->file);
     for (size_t i = 0; i < FL_COUNT_OF(output->lines); i++)
         free(output->lines[i].data);
-    fl_buf_finish(&output->record);
+    fl_buf_finish(&output->batch);
     free(output->path);
     free(output);
 }
@@ -74,33 +79,35 @@ static void remember(struct fl_shim_output *output, const char *data, size_t len
     output->tail_len += len;
 }
 
-static void put_time(struct fl_buf *out)
+static void note_time(struct fl_shim_output *output)
 {
     struct timespec now;
     struct tm utc;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
     (void)gmtime_r(&now.tv_sec, &utc);
-    fl_buf_printf(out, "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", utc.tm_year + 1900, utc.tm_mon + 1,
-                  utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec);
+    (void)snprintf(output->time, sizeof(output->time), "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ",
+                   utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
+                   utc.tm_sec, now.tv_nsec);
 }
 
-static bool write_record(struct fl_shim_output *output)
+static bool write_out(struct fl_shim_output *output, const struct fl_buf *records)
 {
     if (!output->file && fl_rotating_file_open(output->path, output->max_bytes, output->kept,
                                                &output->file, NULL) < 0)
         return false;
-    return fl_rotating_file_write(output->file, output->record.data, output->record.len, NULL) == 0;
+    return fl_rotating_file_write(output->file, records->data, records->len, NULL) == 0;
 }
 
-static void put_record(struct fl_shim_output *output, const char *stream, char flag,
-                       const char *data, size_t len)
+static void put_record(const struct fl_shim_output *output, struct fl_buf *out, unsigned stream,
+                       char flag, const char *data, size_t len)
 {
-    fl_buf_clear(&output->record);
-    put_time(&output->record);
-    fl_buf_printf(&output->record, " %s %c ", stream, flag);
-    fl_buf_append(&output->record, data, len);
-    fl_buf_putc(&output->record, '\n');
+    fl_buf_puts(out, output->time);
+    fl_buf_puts(out, stream == FL_SHIM_STDOUT ? " stdout " : " stderr ");
+    fl_buf_putc(out, flag);
+    fl_buf_putc(out, ' ');
+    fl_buf_append(out, data, len);
+    fl_buf_putc(out, '\n');
 }
 
 /* What a full disk swallowed is told when there is room again: a log must not look whole when it is
@@ -110,21 +117,50 @@ static void tell_loss(struct fl_shim_output *output)
     char text[96];
     int n =
         snprintf(text, sizeof(text), "[%" PRId64 " lines could not be written here]", output->lost);
+    struct fl_buf record;
 
-    put_record(output, "stderr", 'F', text, (size_t)n);
-    if (write_record(output))
+    fl_buf_init(&record, 0);
+    put_record(output, &record, FL_SHIM_STDERR, 'F', text, (size_t)n);
+    if (write_out(output, &record))
         output->lost = 0;
+    fl_buf_finish(&record);
 }
 
+static void write_batch(struct fl_shim_output *output)
+{
+    if (output->batch.len == 0)
+        return;
+    if (output->lost > 0)
+        tell_loss(output);
+    if (output->lost > 0 || !write_out(output, &output->batch))
+        output->lost += output->batch_lines;
+    fl_buf_clear(&output->batch);
+    output->batch_lines = 0;
+}
+
+/* As if each record were written alone: a batch ends where the file does. */
+static void make_room(struct fl_shim_output *output, size_t record_len)
+{
+    size_t room;
+
+    if (output->batch.len > 0 && output->batch.len + record_len > output->batch_max)
+        write_batch(output);
+    if (output->batch.len > 0)
+        return;
+    room = output->file ? fl_rotating_file_room(output->file) : output->max_bytes;
+    if (record_len > room) /* begins a file */
+        room = output->max_bytes;
+    output->batch_max = room < BATCH_MAX ? room : BATCH_MAX;
+}
+
+/* A call of the kernel for each line would hold up a program that prints much. */
 static void flush(struct fl_shim_output *output, unsigned stream, char flag)
 {
     struct line *line = &output->lines[stream];
 
-    if (output->lost > 0)
-        tell_loss(output);
-    put_record(output, stream == FL_SHIM_STDOUT ? "stdout" : "stderr", flag, line->data, line->len);
-    if (output->lost > 0 || !write_record(output))
-        output->lost++;
+    make_room(output, strlen(output->time) + line->len + RECORD_REST);
+    put_record(output, &output->batch, stream, flag, line->data, line->len);
+    output->batch_lines++;
     line->len = 0;
 }
 
@@ -146,10 +182,8 @@ static void append(struct fl_shim_output *output, unsigned stream, const char *d
     }
 }
 
-void fl_shim_output_take(struct fl_shim_output *output, unsigned stream, const char *data,
-                         size_t len)
+static void take_lines(struct fl_shim_output *output, unsigned stream, const char *data, size_t len)
 {
-    remember(output, data, len);
     while (len > 0) {
         const char *end = memchr(data, '\n', len);
         size_t n = end ? (size_t)(end - data) : len;
@@ -163,11 +197,22 @@ void fl_shim_output_take(struct fl_shim_output *output, unsigned stream, const c
     }
 }
 
+void fl_shim_output_take(struct fl_shim_output *output, unsigned stream, const char *data,
+                         size_t len)
+{
+    remember(output, data, len);
+    note_time(output);
+    take_lines(output, stream, data, len);
+    write_batch(output);
+}
+
 void fl_shim_output_finish(struct fl_shim_output *output)
 {
+    note_time(output);
     for (unsigned i = 0; i < FL_SHIM_STREAMS; i++)
         if (output->lines[i].len > 0)
             flush(output, i, 'P');
+    write_batch(output);
     if (output->lost > 0)
         tell_loss(output);
 }

@@ -1166,6 +1166,21 @@ static void output_is_bounded_and_its_end_is_kept(void **state)
     assert_true(fl_str_has_prefix(log_text(f, 0, false, 700), "line 4301\n"));
 }
 
+static void one_log_file_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec =
+        a_script(f, 0, "i=1; while [ $i -le 5000 ]; do echo line $i; i=$((i + 1)); done");
+    struct fl_workload_spec *workload = spec_of(&spec);
+
+    workload->log.max_size = "16Ki";
+    workload->log.max_files = 1;
+    (void)run_to_end(f, &spec);
+    assert_in_range(size_of(run_path(f, 0, 1, "log")), 1, 16384);
+    assert_false(fl_path_exists(run_path(f, 0, 1, "log.1")));
+    assert_true(fl_str_has_suffix(log_text(f, 0, false, -1), "line 4999\nline 5000\n"));
+}
+
 static void long_lines_come_back_whole(void **state)
 {
     struct fixture *f = *state;
@@ -1219,6 +1234,7 @@ int main(int argc, char **argv)
         TEST(output_has_its_times),
         TEST(output_is_followed),
         TEST(output_is_bounded_and_its_end_is_kept),
+        TEST(one_log_file_is_bounded),
         TEST(long_lines_come_back_whole),
     };
 
