@@ -4,7 +4,8 @@ process, reconciles a second and how long a key waits, memory with many suspende
 processor time of a control plane that has nothing to do. Beside it, in the same run and with the same
 requests, the same work on a real kube-apiserver with etcd and a controller-runtime manager (when
 `hack/yardstick.sh build` has made them), and what the machine itself needs to start a program. A ratio
-above 1 is better for us. WORKLOADS=10000 RUNNING=50 STARTS=30 IDLE_SECONDS=30 PORT=16530"""
+above 1 is better for us. WORKLOADS=10000 RUNNING=50 STARTS=30 IDLE_SECONDS=30 PORT=16530
+controllers.py [flops] [kube]   one of them, or both"""
 
 import os
 import re
@@ -23,6 +24,7 @@ STARTS = int(os.environ.get("STARTS", "30"))
 IDLE_SECONDS = int(os.environ.get("IDLE_SECONDS", "30"))
 PORT = int(os.environ.get("PORT", "16530"))  # and the two after it, for the yardstick
 DEADLINE_S = 600
+PACED, PACE_S = min(COUNT, 500), 0.04  # what both stand, so that the waiting can be compared
 
 
 def pss_mb(pid):
@@ -44,23 +46,24 @@ def metrics(server):
             if line and not line.startswith("#")}
 
 
-def quantile(before, after, name, which):
-    """Of a histogram, what came between: the bucket's upper bound, linear within it; ms."""
-    buckets = []
-    for series, value in after.items():
-        found = re.match(name + r"_bucket\{(.*?),?le=\"([^\"]+)\"\}", series)
-        if found and 'name="workload"' in series:
-            buckets.append((float(found.group(2).replace("+Inf", "inf")), value - before.get(series, 0)))
-    buckets.sort()
-    total = buckets[-1][1] if buckets else 0
-    low = seen = 0
-    for bound, count in buckets:
-        if total and count >= which * total:
-            if bound == float("inf"):
-                return float("inf")
-            return 1000 * (low + (bound - low) * (which * total - seen) / max(count - seen, 1))
-        low, seen = bound, count
-    return 0
+def waited_ms(before, after):
+    """How long keys waited in the queue in between: the mean, and the bucket that has 99 %. The buckets are
+    powers of ten on both sides: within one, nothing is known."""
+    def between(series):
+        return after[series] - before.get(series, 0)
+
+    name, buckets, total = "workqueue_queue_duration_seconds", [], {}
+    for series in after:
+        if 'name="workload"' in series and series.startswith(name):
+            bound = re.search(r'le="([^"]+)"', series)
+            if bound:
+                buckets.append((float(bound.group(1)), between(series)))
+            else:
+                kind = series[len(name):].split("{")[0]
+                total[kind] = total.get(kind, 0) + between(series)
+    count = total["_count"]
+    p99 = next(bound for bound, below in sorted(buckets) if below >= 0.99 * count)
+    return 1000 * total["_sum"] / max(count, 1), 1000 * p99
 
 
 def must(value, what):
@@ -122,14 +125,14 @@ class Table:
         self.show(side, f"{name}, 95 %", took[int(len(took) * 0.95)], "ms")
 
     def write(self):
-        print(f"{'':<52} {'flops':>10} {'kube':>10} {'':<5} {'ratio':>7}")
+        print(f"{'':<58} {'flops':>10} {'kube':>10} {'':<5} {'ratio':>7}")
         for name, row in self.rows.items():
             ours, theirs = row.get("flops"), row.get("kube")
             cells = [f"{value:.2f}" if value is not None else "-" for value in (ours, theirs)]
             ratio = "-"
             if ours and theirs:
                 ratio = f"{ours / theirs if row['up'] else theirs / ours:.1f}"
-            print(f"{name:<52} {cells[0]:>10} {cells[1]:>10} {row['unit']:<5} {ratio:>7} {row['aim']}".rstrip())
+            print(f"{name:<58} {cells[0]:>10} {cells[1]:>10} {row['unit']:<5} {ratio:>7} {row['aim']}".rstrip())
 
 
 def memory_mb(server):
@@ -157,18 +160,17 @@ def observed(item, generation):
     return item.get("status", {}).get("observedGeneration") == item["metadata"]["generation"] >= generation
 
 
-def when_all_observed(server, generation):
+def when_all_observed(server, last, generation):
     """The moment from which on every status is current. Listing all is costly, so the last one is asked first."""
     session = server.session()
-    last = f"{WORKLOADS}/many-{COUNT - 1}"
 
     def look():
-        if not observed(server.call("GET", last, session=session)[1], generation):
+        if not observed(server.call("GET", f"{WORKLOADS}/{last}", session=session)[1], generation):
             return None
         asked = time.monotonic()
         items = server.call("GET", WORKLOADS, session=session)[1]["items"]
         many = [item for item in items if item["metadata"]["name"].startswith("many-")]
-        return asked if len(many) == COUNT and all(observed(item, generation) for item in many) else None
+        return asked if len(many) == COUNT and all(observed(item, 1) for item in many) else None
 
     return must(wait_for(look, DEADLINE_S), "every status is current")
 
@@ -185,13 +187,14 @@ def edit(cluster, name, instances, session):
     return answer["metadata"]["generation"]
 
 
-def edit_many(cluster):
-    """Every Workload changes; all are reconciled and their status written."""
+def edit_many(cluster, count, instances, pace_s=0):
+    """Many Workloads change, one every `pace_s` at most; all are reconciled and their status written."""
     before, session, begin = metrics(cluster.server), cluster.server.session(), time.monotonic()
-    for i in range(COUNT):
-        edit(cluster, f"many-{i}", 2, session)
+    for i in range(count):
+        time.sleep(max(0, begin + i * pace_s - time.monotonic()))
+        generation = edit(cluster, f"many-{i}", instances, session)
     written = time.monotonic() - begin
-    took = when_all_observed(cluster.server, 2) - begin
+    took = when_all_observed(cluster.server, f"many-{count - 1}", generation) - begin
     return before, metrics(cluster.server), written, took
 
 
@@ -200,7 +203,7 @@ def edit_ms(cluster):
     session, took = cluster.server.session(), []
     for i in range(STARTS):
         begin = time.monotonic()
-        generation = edit(cluster, f"many-{i}", 3, session)
+        generation = edit(cluster, f"many-{i}", 4, session)
         while not observed(cluster.server.call("GET", f"{WORKLOADS}/many-{i}", session=session)[1], generation):
             must(time.monotonic() < begin + DEADLINE_S, "the status is current")
             time.sleep(0.001)
@@ -224,17 +227,25 @@ def measure_many(table, side, cluster, machine):
     def show(*figure):
         table.show(side, *figure)
 
+    def show_waited(when, before, after):
+        mean, p99 = waited_ms(before, after)
+        show(f"a key waits in the queue {when}, mean", mean, "ms")
+        show(f"a key waits in the queue {when}, 99 % below", p99, "ms")
+
     show("memory, nothing declared", memory_mb(server), "MB")
     took = create_many(cluster, machine)
-    when_all_observed(server, 1)
+    when_all_observed(server, f"many-{COUNT - 1}", 1)
     show(f"creates, one client, {COUNT} suspended", COUNT / took, "/s")
     show(f"memory with {COUNT} suspended Workloads", memory_mb(server), "MB", "(aim: 100)")
     show("memory of the control loops' process then", pss_mb(server.process.pid), "MB")
-    before, after, written, took = edit_many(cluster)
+    before, after, written, took = edit_many(cluster, COUNT, 2)
     show("edits, one client", COUNT / written, "/s")
     show("edited and status written", COUNT / took, "/s")
     show("reconciles then", passes(before, after) / took, "/s")
-    show("a key waits in the queue then, 99 %", quantile(before, after, "workqueue_queue_duration_seconds", 0.99), "ms")
+    show_waited("then, as many as come", before, after)
+    before, after, written, _ = edit_many(cluster, PACED, 3, PACE_S)
+    show("edits, paced for both alike", PACED / written, "/s")
+    show_waited("then, paced", before, after)
     table.show_times(side, "one edit to its status", edit_ms(cluster))
     show("idle, of a core", idle_percent(server), "%", "(aim: 0.5)")
     show("memory after it", memory_mb(server), "MB")
@@ -247,6 +258,7 @@ def measure_flops(table):
     machine, server = Machine(), Flops("--no-audit").start()
     cluster = Cluster(server)
     try:
+        table.show_times("flops", "machine: start a program and hear from it", machine_start_ms())
         running, shown = start_ms(cluster, machine)
         table.show_times("flops", "apply to running", running, "(aim: 50)")
         table.show_times("flops", "apply to Ready in status", shown)
@@ -281,16 +293,16 @@ def say_errors(side, server):
 
 
 def main():
-    table, loads = Table(), [os.getloadavg()[0]]
+    table, loads, sides = Table(), [os.getloadavg()[0]], sys.argv[1:] or ["flops", "kube"]
     try:
-        table.show_times("flops", "machine: start a program and hear from it", machine_start_ms())
-        measure_flops(table)
-        loads.append(os.getloadavg()[0])
-        if is_built():
-            measure_kube(table)
+        for side in sides:
+            if side == "flops":
+                measure_flops(table)
+            elif is_built():
+                measure_kube(table)
+            else:
+                print("bench: kube is left out: run hack/yardstick.sh build", file=sys.stderr)
             loads.append(os.getloadavg()[0])
-        else:
-            print("bench: kube is left out: run hack/yardstick.sh build", file=sys.stderr)
     finally:
         print(f"{os.cpu_count()} processors, load average before, between, after: "
               f"{', '.join(f'{load:.1f}' for load in loads)}")
