@@ -308,6 +308,7 @@ static void join_workers(struct fl_loop *loop)
     for (unsigned i = 0; i < loop->worker_count; i++)
         (void)pthread_join(loop->workers[i], NULL);
     loop->worker_count = 0;
+    loop->closing = false; /* workers of a later job wait for it again */
 }
 
 /* Timers. */

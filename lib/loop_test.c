@@ -613,9 +613,44 @@ static void test_a_simulated_loop_has_no_world(void **state)
     destroy_sim(sim);
 }
 
+/* A chain of jobs, each begun by the end of the one before, while the loop is being destroyed. */
+struct chain {
+    struct fl_loop *loop;
+    int left, worked, done;
+};
+
+static void chain_work(void *user)
+{
+    ((struct chain *)user)->worked++;
+}
+
+static void chain_done(void *user)
+{
+    struct chain *chain = user;
+
+    chain->done++;
+    if (--chain->left > 0)
+        assert_int_equal(fl_loop_offload(chain->loop, chain_work, chain_done, chain, NULL), 0);
+}
+
+static void test_what_ends_begins_once_more_at_the_end(void **state)
+{
+    (void)state;
+    for (int again = 0; again < 50; again++) {
+        struct chain chain = {.left = 4};
+
+        assert_int_equal(fl_loop_create(&chain.loop, NULL), 0);
+        assert_int_equal(fl_loop_offload(chain.loop, chain_work, chain_done, &chain, NULL), 0);
+        fl_loop_destroy(chain.loop);
+        assert_int_equal(chain.worked, 4);
+        assert_int_equal(chain.done, 4);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_ends_begins_once_more_at_the_end),
         cmocka_unit_test(test_a_stop_before_the_run_ends_it),
         cmocka_unit_test(test_posts_from_threads_all_run),
         cmocka_unit_test(test_posts_keep_their_order),

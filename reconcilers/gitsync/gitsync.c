@@ -50,7 +50,7 @@ const struct fl_kind_ops fl_gitsync_ops = {
     .type = &fl_gitsync_type,
     FL_STATUS_OF(struct fl_gitsync),
     .finalizer = "flops.dev/gitsync",
-    .wakes = {{{"", "v1", "secrets", true}, by_credentials}},
+    .wakes = {{.gvr = {"", "v1", "secrets", true}, .map = by_credentials}},
     .indexes = indexes,
     .index_count = FL_COUNT_OF(indexes),
     .is_suspended = is_suspended,

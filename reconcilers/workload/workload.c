@@ -148,7 +148,7 @@ static const struct fl_kind_ops ops = {
     .finalizer = "flops.dev/workload",
     .indexes = indexes,
     .index_count = FL_COUNT_OF(indexes),
-    .wakes = {{{"", "v1", "secrets", true}, wake_users}},
+    .wakes = {{.gvr = {"", "v1", "secrets", true}, .map = wake_users}},
     .is_suspended = is_suspended,
     .suspend = suspend,
     .steps = {run},
