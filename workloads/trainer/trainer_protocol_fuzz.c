@@ -27,6 +27,14 @@ static int feed(struct fl_frame_reader *reader, const uint8_t *data, size_t size
     return r;
 }
 
+/* As text: 1.0 is written as 1 and read as an integer. */
+static bool is_same(const json_t *value, const struct fl_bytes *text)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *own = fl_json_to_bytes(value);
+
+    return own->len == text->len && memcmp(own->data, text->data, own->len) == 0;
+}
+
 static void check_again(const struct fl_frame *frame)
 {
     FL_CLEANUP(fl_frame_reader_destroyp)
@@ -45,7 +53,7 @@ static void check_again(const struct fl_frame *frame)
         fl_buf_append(&wire, frame->body, (size_t)frame->body_size);
     if (feed(reader, (const uint8_t *)wire.data, wire.len, wire.len, &at, &back) != 1 ||
         back.type != frame->type || back.id != frame->id || back.body_size != frame->body_size ||
-        !json_equal(back.head, frame->head) ||
+        !is_same(back.head, head) ||
         (frame->body && memcmp(back.body, frame->body, (size_t)frame->body_size) != 0))
         __builtin_trap();
 }
