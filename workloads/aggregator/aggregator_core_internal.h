@@ -232,6 +232,7 @@ void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struc
 void fold_staged(struct fl_aggregator_core *core);
 void discard_uploads(struct fl_aggregator_core *core, bool folding_too);
 void discard_uploads_of(struct fl_aggregator_core *core, const char *member);
+bool is_folding(const struct fl_aggregator_core *core, const char *member);
 void expire_uploads(struct fl_aggregator_core *core);
 void upload_destroy(struct upload *upload);
 bool may_be_late(const struct fl_aggregator_core *core, const struct member *member);

@@ -112,8 +112,9 @@ static void fill_fit(const struct fl_aggregator_core *core, const struct member 
         .over_selection = part->over_selection,
         .quorum = 1,
         .retry_limit = part->retry_limit,
-        .deadline_ms =
-            spec->tier_deadline_ms ? spec->tier_deadline_ms : (part->deadline_ms * 3 + 3) / 4,
+        .deadline_ms = spec->tier_deadline_ms
+                           ? spec->tier_deadline_ms
+                           : part->deadline_ms * 3 / (4 * spec->rounds_per_parent_round) + 1,
     };
 }
 

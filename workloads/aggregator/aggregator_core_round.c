@@ -235,6 +235,8 @@ static void end_duties(struct fl_aggregator_core *core, enum duty duty, bool lat
 
         if (member->duty != duty || (late_goes_on && may_be_late(core, member)))
             continue;
+        if (is_folding(core, member->id)) /* it came in time */
+            continue;
         if (reason && member->duty_round == core->spec.round &&
             member->duty_attempt == core->attempt_number)
             exclude(core, member->id, FL_OUTCOME_LATE, reason, NULL);

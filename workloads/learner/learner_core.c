@@ -265,6 +265,7 @@ int fl_learner_create(const struct fl_learner_options *options, int64_t now_ms,
     if (options->kept)
         set_kept(core, options->kept);
     core->backoff_ms = core->options.backoff_ms;
+    set_text(&core->parent, options->parent);
     move_to(core, core->options.address, NULL);
     advance(core);
     *ret_core = FL_TAKE(core);
@@ -399,9 +400,9 @@ static void send_poll(struct fl_learner_core *core)
     core->poll_until_ms = core->now_ms + action->timeout_ms;
     action->address = act_text(core, core->address);
     action->method = "GET";
-    action->target =
-        fl_arena_printf(core->action_arena, "/v1/task?learner=%s&after=%" PRId64,
-                        fl_url_encode(core->action_arena, core->join.learner), core->task.seq);
+    action->target = fl_arena_printf(
+        core->action_arena, "/v1/task?learner=%s&after=%" PRId64 "&join=%s",
+        fl_url_encode(core->action_arena, core->join.learner), core->task.seq, core->token);
 }
 
 /* --- jobs ----------------------------------------------------------------------------------- */
@@ -599,10 +600,10 @@ static void not_joined(struct fl_learner_core *core)
 static void look_elsewhere(struct fl_learner_core *core)
 {
     bool home = fl_streq(core->address, core->options.address);
-    FL_CLEANUP(fl_freep) char *lost = fl_strdup(fl_str_or(core->aggregator, ""));
+    FL_CLEANUP(fl_freep) char *lost = fl_strdup(fl_str_or(core->aggregator, "unknown"));
 
     core->heard_ms = core->now_ms;
-    if (home && core->parent && *lost)
+    if (home && core->parent)
         move_to(core, core->parent, lost);
     else if (!home)
         move_to(core, core->options.address, NULL);
@@ -633,7 +634,7 @@ static void answered_join(struct fl_learner_core *core, struct fl_arena *arena, 
     }
     core->joined = true;
     set_text(&core->aggregator, joined.aggregator);
-    if (fl_streq(core->address, core->options.address))
+    if (joined.parent && fl_streq(core->address, core->options.address))
         set_text(&core->parent, joined.parent);
     core->poll_ms = joined.poll_ms;
     core->progress_ms = joined.progress_ms;

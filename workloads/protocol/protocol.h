@@ -302,7 +302,8 @@ struct fl_round_spec {
     int64_t
         max_weight; /* sum of examples that sums are planned for; 0: from what members declare */
     int64_t rounds_per_parent_round; /* of the tier below */
-    int64_t tier_deadline_ms;        /* of the tier below; 0: three quarters of deadline */
+    int64_t tier_deadline_ms;        /* of the tier below; 0: its even part of three quarters
+                                        of the deadline */
 };
 
 enum fl_round_phase {
