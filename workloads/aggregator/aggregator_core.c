@@ -145,8 +145,9 @@ static void recover_round(struct fl_aggregator_core *core, const struct fl_journ
     if (committed || state->failed) {
         fl_message_copy(core->round_arena, &fl_form_round_status, &state->status, status);
         status->project = core->project;
-        memcpy(core->excluded, status->excluded.items,
-               status->excluded.count * sizeof(*core->excluded));
+        if (status->excluded.count > 0)
+            memcpy(core->excluded, status->excluded.items,
+                   status->excluded.count * sizeof(*core->excluded));
     }
     touch(core);
     if (committed && !state->evaluated && !state->failed)

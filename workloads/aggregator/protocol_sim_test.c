@@ -253,7 +253,8 @@ static void unref_model(void *model)
 static void put_file(struct node *node, struct fl_model *model, char digest[FL_DIGEST_SIZE])
 {
     fl_model_digest(model, digest);
-    fl_map_put(node->files, digest, fl_model_ref(model));
+    if (!fl_map_get(node->files, digest))
+        fl_map_put(node->files, digest, fl_model_ref(model));
 }
 
 static int64_t file_size(const struct fl_model *model)
@@ -1057,7 +1058,8 @@ static void arrive_download(struct world *world, struct node *node, const struct
         back.failed = true;
         (void)fl_error_set(&back.err, FL_E_UNAVAILABLE, "no such model there");
     } else if (world->nodes[event->from].life == event->life) {
-        fl_map_put(world->nodes[event->from].files, event->digest, fl_model_ref(model));
+        if (!fl_map_get(world->nodes[event->from].files, event->digest))
+            fl_map_put(world->nodes[event->from].files, event->digest, fl_model_ref(model));
         fl_aggregator_moved_bytes(node->aggregator, world->now, world->nodes[event->from].id, 0,
                                   file_size(model));
     }
