@@ -145,8 +145,9 @@ static void recover_round(struct fl_aggregator_core *core, const struct fl_journ
     if (committed || state->failed) {
         fl_message_copy(core->round_arena, &fl_form_round_status, &state->status, status);
         status->project = core->project;
-        memcpy(core->excluded, status->excluded.items,
-               status->excluded.count * sizeof(*core->excluded));
+        if (status->excluded.count > 0)
+            memcpy(core->excluded, status->excluded.items,
+                   status->excluded.count * sizeof(*core->excluded));
     }
     touch(core);
     if (committed && !state->evaluated && !state->failed)
@@ -507,7 +508,7 @@ static void dispatch(struct fl_aggregator_core *core, uint64_t request,
         handle_join(core, request, &message->join);
         break;
     case FL_ROUTE_TASK:
-        handle_poll(core, request, routed->learner, routed->after);
+        handle_poll(core, request, routed);
         break;
     case FL_ROUTE_PROGRESS:
         handle_progress(core, request, &message->progress);

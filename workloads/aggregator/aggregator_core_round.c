@@ -211,7 +211,7 @@ void drop_member(struct fl_aggregator_core *core, struct member *member, const c
     bool training = member->duty == DUTY_FIT && member->duty_round == core->spec.round &&
                     member->duty_attempt == core->attempt_number && !round_is_over(core);
 
-    if (training && core->status.phase == FL_ROUND_TRAINING)
+    if (training && core->status.phase == FL_ROUND_TRAINING && !is_folding(core, member->id))
         exclude(core, member->id, FL_OUTCOME_DROPPED, reason, message);
     finish_duty(core, member);
     set_task(core, member, FL_TASK_WAIT);
@@ -234,6 +234,8 @@ static void end_duties(struct fl_aggregator_core *core, enum duty duty, bool lat
         struct member *member = value;
 
         if (member->duty != duty || (late_goes_on && may_be_late(core, member)))
+            continue;
+        if (is_folding(core, member->id)) /* it came in time */
             continue;
         if (reason && member->duty_round == core->spec.round &&
             member->duty_attempt == core->attempt_number)

@@ -39,6 +39,13 @@ static struct upload *upload_of(const struct fl_aggregator_core *core, const cha
     return NULL;
 }
 
+bool is_folding(const struct fl_aggregator_core *core, const char *member)
+{
+    const struct upload *upload = upload_of(core, member);
+
+    return upload && upload->state == UPLOAD_FOLDING;
+}
+
 static void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
 {
     if (discard)

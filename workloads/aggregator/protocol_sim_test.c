@@ -253,7 +253,8 @@ static void unref_model(void *model)
 static void put_file(struct node *node, struct fl_model *model, char digest[FL_DIGEST_SIZE])
 {
     fl_model_digest(model, digest);
-    fl_map_put(node->files, digest, fl_model_ref(model));
+    if (!fl_map_get(node->files, digest))
+        fl_map_put(node->files, digest, fl_model_ref(model));
 }
 
 static int64_t file_size(const struct fl_model *model)
@@ -360,6 +361,7 @@ static void start(struct world *world, struct node *node)
         FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
         struct fl_kept kept;
         struct fl_learner_options options = {.address = tier ? "root" : node->home,
+                                             .parent = tier || world->tiers == 0 ? NULL : "root",
                                              .lost_ms = 40000,
                                              .request_ms = 10000,
                                              .transfer_ms = 20000,
@@ -652,8 +654,8 @@ static bool do_aggregator(struct world *world, struct node *node,
         break;
     case FL_AGGREGATOR_JOURNAL:
         fl_buf_append(&node->journal, action->body->data, action->body->len);
-        SAY("%8" PRId64 " %s journal %.*s\n", world->now, node->id,
-            (int)(action->body->len > 150 ? 150 : action->body->len - 1), action->body->data);
+        SAY("%8" PRId64 " %s journal %.*s\n", world->now, node->id, (int)action->body->len - 1,
+            action->body->data);
         break;
     case FL_AGGREGATOR_CUT:
         node->journal.len = (size_t)action->size;
@@ -1037,6 +1039,8 @@ static void arrive_request(struct world *world, struct node *node, const struct 
         refuse_connection(world, event);
         return;
     }
+    SAY("%8" PRId64 " %s <- %s %s %s %.200s\n", world->now, node->id, world->nodes[event->from].id,
+        event->method, event->target, event->body ? event->body->data : "");
     request.body = event->body ? event->body->data : "";
     request.body_len = event->body ? event->body->len : 0;
     request.peer = request.control_plane ? NULL : world->nodes[event->from].id;
@@ -1054,7 +1058,8 @@ static void arrive_download(struct world *world, struct node *node, const struct
         back.failed = true;
         (void)fl_error_set(&back.err, FL_E_UNAVAILABLE, "no such model there");
     } else if (world->nodes[event->from].life == event->life) {
-        fl_map_put(world->nodes[event->from].files, event->digest, fl_model_ref(model));
+        if (!fl_map_get(world->nodes[event->from].files, event->digest))
+            fl_map_put(world->nodes[event->from].files, event->digest, fl_model_ref(model));
         fl_aggregator_moved_bytes(node->aggregator, world->now, world->nodes[event->from].id, 0,
                                   file_size(model));
     }
@@ -1482,6 +1487,16 @@ static void destroy(struct world *world)
 
 /* Whoever was away while everyone was told End finds nobody any more; that is the control plane's
  * to clean up. Where all was quiet before the stop, everybody hears of it. */
+static void say_who_waits(const struct world *world)
+{
+    for (int i = 0; i < world->node_count; i++) {
+        const struct node *node = &world->nodes[i];
+
+        SAY("%s: %s%s%s %s\n", node->id, node->up ? "up" : "down", node->gone ? ", gone" : "",
+            node->ended ? ", ended" : "", node->learner ? fl_learner_doing(node->learner) : "");
+    }
+}
+
 static bool everyone_ended(const struct world *world)
 {
     bool quiet = world->stop_at > world->quiet_at + 5 * 60000;
@@ -1530,6 +1545,7 @@ static void run_seed(uint64_t seed, char out[400], struct totals *totals)
         fail_world(world, "nothing happens any more in round %" PRId64, world->round);
     if (!*world->failure)
         audit_root(world);
+    say_who_waits(world);
     totals->crashes += world->crashes;
     totals->commits += world->commits;
     totals->lost += world->lost;

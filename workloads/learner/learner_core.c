@@ -39,6 +39,8 @@ struct fl_learner_core {
 
     /* Where it belongs now */
     char *address, *aggregator, *parent, *orphan_of;
+    char token[48]; /* of what was said last; of a life that nobody else had */
+    uint64_t life, declared;
     bool joined, declare, leaving, ended;
     char *leave_message;
     int64_t heard_ms; /* of the aggregator */
@@ -258,10 +260,12 @@ int fl_learner_create(const struct fl_learner_options *options, int64_t now_ms,
         return r;
     core->join.protocol = FL_PROTOCOL_VERSION;
     core->random = options->seed * 2654435769u + 0x9e3779b97f4a7c15u;
+    core->life = core->random;
     core->now_ms = now_ms;
     if (options->kept)
         set_kept(core, options->kept);
     core->backoff_ms = core->options.backoff_ms;
+    set_text(&core->parent, options->parent);
     move_to(core, core->options.address, NULL);
     advance(core);
     *ret_core = FL_TAKE(core);
@@ -314,6 +318,9 @@ static void send_join(struct fl_learner_core *core)
 {
     struct fl_join join = core->join;
 
+    (void)snprintf(core->token, sizeof(core->token), "%" PRIx64 "-%" PRIu64, core->life,
+                   ++core->declared);
+    join.token = core->token;
     join.orphan_of = core->orphan_of;
     core->declare = false;
     send_call(core, CALL_JOIN, "/v1/join", &fl_form_join, &join);
@@ -393,9 +400,9 @@ static void send_poll(struct fl_learner_core *core)
     core->poll_until_ms = core->now_ms + action->timeout_ms;
     action->address = act_text(core, core->address);
     action->method = "GET";
-    action->target =
-        fl_arena_printf(core->action_arena, "/v1/task?learner=%s&after=%" PRId64,
-                        fl_url_encode(core->action_arena, core->join.learner), core->task.seq);
+    action->target = fl_arena_printf(
+        core->action_arena, "/v1/task?learner=%s&after=%" PRId64 "&join=%s",
+        fl_url_encode(core->action_arena, core->join.learner), core->task.seq, core->token);
 }
 
 /* --- jobs ----------------------------------------------------------------------------------- */
@@ -593,17 +600,18 @@ static void not_joined(struct fl_learner_core *core)
 static void look_elsewhere(struct fl_learner_core *core)
 {
     bool home = fl_streq(core->address, core->options.address);
-    FL_CLEANUP(fl_freep) char *lost = fl_strdup(fl_str_or(core->aggregator, ""));
+    FL_CLEANUP(fl_freep) char *lost = fl_strdup(fl_str_or(core->aggregator, "unknown"));
 
     core->heard_ms = core->now_ms;
-    if (home && core->parent && *lost)
+    if (home && core->parent)
         move_to(core, core->parent, lost);
     else if (!home)
         move_to(core, core->options.address, NULL);
 }
 
-static void request_failed(struct fl_learner_core *core)
+static void request_failed(struct fl_learner_core *core, enum call call)
 {
+    core->declare = core->declare || call == CALL_JOIN;
     core->retry_ms = core->now_ms + next_delay(core);
 }
 
@@ -621,12 +629,12 @@ static void answered_join(struct fl_learner_core *core, struct fl_arena *arena, 
     struct fl_joined joined;
 
     if (fl_message_decode(arena, &fl_form_joined, body, len, &joined, NULL) < 0) {
-        request_failed(core);
+        request_failed(core, CALL_JOIN);
         return;
     }
     core->joined = true;
     set_text(&core->aggregator, joined.aggregator);
-    if (fl_streq(core->address, core->options.address))
+    if (joined.parent && fl_streq(core->address, core->options.address))
         set_text(&core->parent, joined.parent);
     core->poll_ms = joined.poll_ms;
     core->progress_ms = joined.progress_ms;
@@ -662,7 +670,7 @@ static void answered_call(struct fl_learner_core *core, enum call call, const vo
         return;
     }
     if (fl_message_decode(arena, &fl_form_answer, body, len, &answer, NULL) < 0) {
-        request_failed(core);
+        request_failed(core, call);
         return;
     }
     if (call == CALL_LEAVE)
@@ -685,7 +693,7 @@ static void answered_poll(struct fl_learner_core *core, const void *body, size_t
     struct fl_task task;
 
     if (fl_message_decode(arena, &fl_form_task, body, len, &task, NULL) < 0)
-        request_failed(core);
+        request_failed(core, CALL_NONE);
     else
         take_task(core, &task);
 }
@@ -702,7 +710,7 @@ static void refused(struct fl_learner_core *core, enum call call, int http_statu
         not_joined(core);
     else if ((call == CALL_OFFER || call == CALL_RESULT) && !fl_error_is_retryable(err.code))
         give_up(core, fl_error_reason(err.code), err.msg);
-    request_failed(core);
+    request_failed(core, call);
 }
 
 void fl_learner_answered(struct fl_learner_core *core, int64_t now_ms, uint64_t ticket,
@@ -738,17 +746,20 @@ void fl_learner_answered(struct fl_learner_core *core, int64_t now_ms, uint64_t 
 void fl_learner_unanswered(struct fl_learner_core *core, int64_t now_ms, uint64_t ticket,
                            const struct fl_error *err)
 {
+    enum call call = core->calling;
+
     (void)err;
     core->now_ms = now_ms;
     if (core->ended || ticket == 0 || (ticket != core->poll && ticket != core->call))
         return;
     if (ticket == core->poll) {
         core->poll = 0;
+        call = CALL_NONE;
     } else {
         core->call = 0;
         core->calling = CALL_NONE;
     }
-    request_failed(core);
+    request_failed(core, call);
     advance(core);
 }
 
@@ -917,12 +928,14 @@ static void check_times(struct fl_learner_core *core)
     (void)fl_error_set(&err, FL_E_TIMEOUT, "no progress in time");
     if (core->poll && core->now_ms >= core->poll_until_ms) {
         cancel(core, &core->poll);
-        request_failed(core);
+        request_failed(core, CALL_NONE);
     }
     if (core->call && core->now_ms >= core->call_until_ms) {
+        enum call call = core->calling;
+
         cancel(core, &core->call);
         core->calling = CALL_NONE;
-        request_failed(core);
+        request_failed(core, call);
     }
     if (core->job && core->now_ms >= core->job_until_ms) {
         bool upload = core->stage == STAGE_UPLOAD;

@@ -34,15 +34,16 @@ int fl_kept_decode(struct fl_arena *arena, const void *data, size_t len, struct 
                    struct fl_error *err);
 
 struct fl_learner_options {
-    struct fl_join join;        /* who it is; copied */
-    const char *address;        /* of its aggregator */
-    int64_t lost_ms;            /* 0: 60 s */
-    int64_t request_ms;         /* a CALL without an answer has failed; 0: 20 s */
-    int64_t transfer_ms;        /* a transfer without progress has failed; 0: 60 s */
-    int64_t backoff_ms;         /* the first delay; 0: 500 ms */
-    int64_t backoff_max_ms;     /* 0: 30 s */
-    int64_t max_failures;       /* of download, training or upload of one task; 0: 5 */
-    uint64_t seed;              /* of the jitter */
+    struct fl_join join;    /* who it is; copied */
+    const char *address;    /* of its aggregator */
+    const char *parent;     /* to turn to if that is gone; the aggregator says so, too; or NULL */
+    int64_t lost_ms;        /* 0: 60 s */
+    int64_t request_ms;     /* a CALL without an answer has failed; 0: 20 s */
+    int64_t transfer_ms;    /* a transfer without progress has failed; 0: 60 s */
+    int64_t backoff_ms;     /* the first delay; 0: 500 ms */
+    int64_t backoff_max_ms; /* 0: 30 s */
+    int64_t max_failures;   /* of download, training or upload of one task; 0: 5 */
+    uint64_t seed;          /* of jitter and tokens: another in each life */
     const struct fl_kept *kept; /* from an earlier life; NULL: none */
 };
 int fl_learner_create(const struct fl_learner_options *options, int64_t now_ms,
