@@ -507,7 +507,7 @@ static void dispatch(struct fl_aggregator_core *core, uint64_t request,
         handle_join(core, request, &message->join);
         break;
     case FL_ROUTE_TASK:
-        handle_poll(core, request, routed->learner, routed->after);
+        handle_poll(core, request, routed);
         break;
     case FL_ROUTE_PROGRESS:
         handle_progress(core, request, &message->progress);

@@ -24,7 +24,7 @@ struct metric_sum {
 enum duty { DUTY_NONE = 0, DUTY_FIT, DUTY_EVALUATE };
 
 struct member {
-    char *id, *project;
+    char *id, *project, *token;
     int64_t examples, learners;
     bool aggregator;
     char **tags;
@@ -190,8 +190,7 @@ void next_parent_step(struct fl_aggregator_core *core);
 struct member *find_member(const struct fl_aggregator_core *core, const char *id);
 void member_destroy(void *value);
 void handle_join(struct fl_aggregator_core *core, uint64_t request, const struct fl_join *join);
-void handle_poll(struct fl_aggregator_core *core, uint64_t request, const char *learner,
-                 int64_t after);
+void handle_poll(struct fl_aggregator_core *core, uint64_t request, const struct fl_routed *poll);
 void handle_progress(struct fl_aggregator_core *core, uint64_t request,
                      const struct fl_progress *progress);
 void handle_leave(struct fl_aggregator_core *core, uint64_t request, const struct fl_leave *leave);

@@ -17,6 +17,7 @@ void member_destroy(void *value)
     free(member->tags);
     free(member->id);
     free(member->project);
+    free(member->token);
     free(member->move_to);
     free(member);
 }
@@ -222,6 +223,8 @@ static void describe(struct member *member, const struct fl_join *join)
 {
     free(member->project);
     member->project = join->project ? fl_strdup(join->project) : NULL;
+    free(member->token);
+    member->token = join->token ? fl_strdup(join->token) : NULL;
     for (size_t i = 0; i < member->tag_count; i++)
         free(member->tags[i]);
     free(member->tags);
@@ -309,12 +312,12 @@ void handle_join(struct fl_aggregator_core *core, uint64_t request, const struct
     reply(core, request, &fl_form_joined, &joined);
 }
 
-void handle_poll(struct fl_aggregator_core *core, uint64_t request, const char *learner,
-                 int64_t after)
+void handle_poll(struct fl_aggregator_core *core, uint64_t request, const struct fl_routed *poll)
 {
-    struct member *member = find_member(core, learner);
+    struct member *member = find_member(core, poll->learner);
+    int64_t after = poll->after;
 
-    if (!member) {
+    if (!member || (poll->join && !fl_streq(poll->join, member->token))) {
         not_joined(core, request);
         return;
     }

@@ -39,6 +39,8 @@ struct fl_learner_core {
 
     /* Where it belongs now */
     char *address, *aggregator, *parent, *orphan_of;
+    char token[48]; /* of what was said last; of a life that nobody else had */
+    uint64_t life, declared;
     bool joined, declare, leaving, ended;
     char *leave_message;
     int64_t heard_ms; /* of the aggregator */
@@ -258,6 +260,7 @@ int fl_learner_create(const struct fl_learner_options *options, int64_t now_ms,
         return r;
     core->join.protocol = FL_PROTOCOL_VERSION;
     core->random = options->seed * 2654435769u + 0x9e3779b97f4a7c15u;
+    core->life = core->random;
     core->now_ms = now_ms;
     if (options->kept)
         set_kept(core, options->kept);
@@ -314,6 +317,9 @@ static void send_join(struct fl_learner_core *core)
 {
     struct fl_join join = core->join;
 
+    (void)snprintf(core->token, sizeof(core->token), "%" PRIx64 "-%" PRIu64, core->life,
+                   ++core->declared);
+    join.token = core->token;
     join.orphan_of = core->orphan_of;
     core->declare = false;
     send_call(core, CALL_JOIN, "/v1/join", &fl_form_join, &join);
@@ -602,8 +608,9 @@ static void look_elsewhere(struct fl_learner_core *core)
         move_to(core, core->options.address, NULL);
 }
 
-static void request_failed(struct fl_learner_core *core)
+static void request_failed(struct fl_learner_core *core, enum call call)
 {
+    core->declare = core->declare || call == CALL_JOIN;
     core->retry_ms = core->now_ms + next_delay(core);
 }
 
@@ -621,7 +628,7 @@ static void answered_join(struct fl_learner_core *core, struct fl_arena *arena, 
     struct fl_joined joined;
 
     if (fl_message_decode(arena, &fl_form_joined, body, len, &joined, NULL) < 0) {
-        request_failed(core);
+        request_failed(core, CALL_JOIN);
         return;
     }
     core->joined = true;
@@ -662,7 +669,7 @@ static void answered_call(struct fl_learner_core *core, enum call call, const vo
         return;
     }
     if (fl_message_decode(arena, &fl_form_answer, body, len, &answer, NULL) < 0) {
-        request_failed(core);
+        request_failed(core, call);
         return;
     }
     if (call == CALL_LEAVE)
@@ -685,7 +692,7 @@ static void answered_poll(struct fl_learner_core *core, const void *body, size_t
     struct fl_task task;
 
     if (fl_message_decode(arena, &fl_form_task, body, len, &task, NULL) < 0)
-        request_failed(core);
+        request_failed(core, CALL_NONE);
     else
         take_task(core, &task);
 }
@@ -702,7 +709,7 @@ static void refused(struct fl_learner_core *core, enum call call, int http_statu
         not_joined(core);
     else if ((call == CALL_OFFER || call == CALL_RESULT) && !fl_error_is_retryable(err.code))
         give_up(core, fl_error_reason(err.code), err.msg);
-    request_failed(core);
+    request_failed(core, call);
 }
 
 void fl_learner_answered(struct fl_learner_core *core, int64_t now_ms, uint64_t ticket,
@@ -738,17 +745,20 @@ void fl_learner_answered(struct fl_learner_core *core, int64_t now_ms, uint64_t 
 void fl_learner_unanswered(struct fl_learner_core *core, int64_t now_ms, uint64_t ticket,
                            const struct fl_error *err)
 {
+    enum call call = core->calling;
+
     (void)err;
     core->now_ms = now_ms;
     if (core->ended || ticket == 0 || (ticket != core->poll && ticket != core->call))
         return;
     if (ticket == core->poll) {
         core->poll = 0;
+        call = CALL_NONE;
     } else {
         core->call = 0;
         core->calling = CALL_NONE;
     }
-    request_failed(core);
+    request_failed(core, call);
     advance(core);
 }
 
@@ -917,12 +927,14 @@ static void check_times(struct fl_learner_core *core)
     (void)fl_error_set(&err, FL_E_TIMEOUT, "no progress in time");
     if (core->poll && core->now_ms >= core->poll_until_ms) {
         cancel(core, &core->poll);
-        request_failed(core);
+        request_failed(core, CALL_NONE);
     }
     if (core->call && core->now_ms >= core->call_until_ms) {
+        enum call call = core->calling;
+
         cancel(core, &core->call);
         core->calling = CALL_NONE;
-        request_failed(core);
+        request_failed(core, call);
     }
     if (core->job && core->now_ms >= core->job_until_ms) {
         bool upload = core->stage == STAGE_UPLOAD;

@@ -42,7 +42,7 @@ struct fl_learner_options {
     int64_t backoff_ms;         /* the first delay; 0: 500 ms */
     int64_t backoff_max_ms;     /* 0: 30 s */
     int64_t max_failures;       /* of download, training or upload of one task; 0: 5 */
-    uint64_t seed;              /* of the jitter */
+    uint64_t seed;              /* of jitter and tokens: another in each life */
     const struct fl_kept *kept; /* from an earlier life; NULL: none */
 };
 int fl_learner_create(const struct fl_learner_options *options, int64_t now_ms,

@@ -350,6 +350,8 @@ static int read_form(struct fl_arena *arena, const struct place *place, const st
 {
     int r;
 
+    if (!value)
+        return bad(place, err, "is missing");
     if (!json_is_object(value))
         return wrong_type(place, value, "an object", err);
     fl_message_init(form, message);

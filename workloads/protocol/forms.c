@@ -96,6 +96,7 @@ static const struct fl_member join_members[] = {
     INT_REQUIRED("protocol", protocol, 1, 1000000),
     NAME_REQUIRED("learner", learner),
     TEXT("name", name),
+    NAME("token", token),
     NAME("project", project),
     TEXT("platform", platform),
     COUNT("examples", examples),

@@ -81,6 +81,8 @@ static int read_parameter(struct fl_arena *arena, const char *pair, struct fl_ro
         return fl_error_set(err, FL_E_BAD_REQUEST, "a parameter without a value");
     if (len == 7 && strncmp(pair, "learner", len) == 0)
         routed->learner = value;
+    else if (len == 4 && strncmp(pair, "join", len) == 0)
+        routed->join = value;
     else if (len == 5 && strncmp(pair, "after", len) == 0 &&
              !fl_str_to_int64(value, 0, FL_PROTOCOL_NUMBER_MAX, &routed->after))
         return fl_error_set(err, FL_E_BAD_REQUEST, "after: is no number");

@@ -11,7 +11,8 @@
  * What a learner does (anybody may write one):
  *
  *   POST /v1/join          struct fl_join    -> fl_joined. Again at any time: joining is idempotent
- *   GET  /v1/task?learner=ID&after=SEQ       -> fl_task. Answered once the learner's task is
+ *   GET  /v1/task?learner=ID&after=SEQ&join=TOKEN
+ *                                            -> fl_task. Answered once the learner's task is
  * another than SEQ (0: none known), or after joined.pollMs with the same one. Answers may come late
  * or doubled: one with a lower seq than the last is ignored POST /v1/progress      fl_progress ->
  * fl_answer. Where it says Stop, the work is for nothing: what is being done for it is broken off
@@ -21,12 +22,12 @@
  *   POST /v1/evaluations   fl_result         -> fl_answer
  *   POST /v1/leave         fl_leave          -> fl_answer
  *
- * All are safe to repeat. 404 NotJoined means that the aggregator began anew: join again. A learner
- * keeps an update until it has a task whose `work` is another: after a restart of the aggregator,
- * or when an attempt did not succeed, it is asked for the same work again and offers the update
- * that it has. It offers work of one round to one aggregator only, and where it moved it takes part
- * again from the next round or attempt on (task.origin); aggregators refuse what nevertheless would
- * be counted twice.
+ * All are safe to repeat. 404 NotJoined means that the aggregator began anew, or knows another
+ * TOKEN (which may be left out): join again. A learner keeps an update until it has a task whose
+ * `work` is another: after a restart of the aggregator, or when an attempt did not succeed, it is
+ * asked for the same work again and offers the update that it has. It offers work of one round to
+ * one aggregator only, and where it moved it takes part again from the next round or attempt on
+ * (task.origin); aggregators refuse what nevertheless would be counted twice.
  *
  * What a controller (or a person) does; all idempotent:
  *
@@ -102,6 +103,8 @@ struct fl_join {
     int64_t protocol;    /* FL_PROTOCOL_VERSION */
     const char *learner; /* stable: the same after a restart */
     const char *name;    /* for people; default: learner */
+    const char *token;   /* another with whatever it says here; polls name it, so that of joins that
+                            overtake each other the last said counts */
     const char *project; /* that it wants to serve; NULL: any */
     const char *platform;
     int64_t examples;        /* it has; of an aggregator: its learners' sum */
@@ -422,7 +425,7 @@ enum fl_route {
 struct fl_routed {
     enum fl_route route;
     int64_t round;
-    const char *learner;
+    const char *learner, *join;
     int64_t after; /* task: seq; watch: version */
 };
 /* NOT_FOUND: no such path (bulk paths are not control requests); METHOD_NOT_ALLOWED; BAD_REQUEST:
