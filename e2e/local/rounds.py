@@ -2,8 +2,10 @@
 """rounds.py [CASE...]: federated training by real processes on loopback.
 
 A root, tiers and learners train SoftmaxRegression on a data set that is made here, directly and through
-tiers, and are killed (SIGKILL) one after the other in mid-round: the model must have the same digest each
-time, since everybody takes part in every round. Standard library only; $FLOPS is the program."""
+tiers, and are killed (SIGKILL) one after the other in mid-round. Where everybody takes part in every round
+the model must have the same digest, whatever happened. (A tier whose learner was just killed hands up the
+sum of the others: then the rounds must end, count nobody twice, and the model be a good one.) Standard
+library only; $FLOPS is the program."""
 
 import hashlib
 import http.client
@@ -172,31 +174,43 @@ def wait_for(root, number):
     raise RuntimeError(f"round {number} does not end: {status}")
 
 
+def wait_for_everybody(root):
+    end = time.monotonic() + DEADLINE_S
+    while ask_json(root, "GET", "/v1/status").get("learners", 0) != LEARNERS:
+        if time.monotonic() > end:
+            raise RuntimeError("not everybody has joined")
+        time.sleep(0.05)
+
+
 def train(world, root, members, disturb=None):
-    """All rounds; returns the last one's status. `disturb(number)` is called when one has begun."""
+    """All rounds; returns the last model's digest, and whether everybody took part in all of them.
+    `disturb(number)` is called when a round has begun."""
+    everybody = True
     model, size = digest(world.model), len(world.model)
     status, body = ask(root, "PUT", f"/v1/models/{model}", world.model)
     assert status == 201, (status, body)
     for number in range(1, ROUNDS + 1):
+        wait_for_everybody(root)
         ask_json(root, "PUT", f"/v1/rounds/{number}", spec(number, model, size, members))
         if disturb:
             disturb(number)
         status = wait_for(root, number)
         assert status["phase"] == "Committed", status
-        assert status["learners"] == LEARNERS, status
-        assert status["examples"] == 600, status
+        assert status["examples"] == status["learners"] * 600 / LEARNERS, status
+        assert status["learners"] == LEARNERS or (disturb and members != LEARNERS), status
+        everybody = everybody and status["learners"] == LEARNERS
         model, size = status["model"], status["modelSize"]
         code, body = ask(root, "GET", f"/v1/models/{model}")
         assert code == 200 and digest(body) == model and len(body) == size
     assert status["evaluation"]["accuracy"] > 0.8, status
-    return status
+    return model, everybody
 
 
 def flat(data_dir, disturbed=None):
     with World() as world:
         root = world.aggregator("root")
         learners = [world.learner(i, root, data_dir) for i in range(LEARNERS)]
-        return train(world, root, LEARNERS, disturbed and disturbed([root] + learners))["model"]
+        return train(world, root, LEARNERS, disturbed and disturbed([root] + learners))
 
 
 def tiered(data_dir, disturbed=None):
@@ -204,7 +218,7 @@ def tiered(data_dir, disturbed=None):
         root = world.aggregator("root")
         tiers = [world.aggregator(f"tier-{i}", root) for i in range(2)]
         learners = [world.learner(i, tiers[i % 2], data_dir) for i in range(LEARNERS)]
-        return train(world, root, 2, disturbed and disturbed([root] + tiers + learners))["model"]
+        return train(world, root, 2, disturbed and disturbed([root] + tiers + learners))
 
 
 def killing(processes):
@@ -224,7 +238,7 @@ def main():
     cases = [("flat", lambda: flat(data_dir)), ("flat again", lambda: flat(data_dir)),
              ("tiered", lambda: tiered(data_dir)), ("flat, killed", lambda: flat(data_dir, killing)),
              ("tiered, killed", lambda: tiered(data_dir, killing))]
-    chosen, digests, failed = sys.argv[1:], {}, 0
+    chosen, digests, ran, failed = sys.argv[1:], {}, 0, 0
 
     make_data(data_dir)
     for name, run in cases:
@@ -232,16 +246,19 @@ def main():
             continue
         began = time.monotonic()
         try:
-            digests[name] = run()
-            same = len(set(digests.values())) == 1
-            print("ok" if same else "not ok", "-", name, digests[name][7:19], f"{time.monotonic() - began:.1f} s",
-                  flush=True)
+            model, everybody = run()
+            ran += 1
+            if everybody:
+                digests[name] = model
+            same = len(set(digests.values())) <= 1
+            print("ok" if same else "not ok", "-", name, model[7:19],
+                  "" if everybody else "(not everybody took part)", f"{time.monotonic() - began:.1f} s", flush=True)
             failed += not same
         except (AssertionError, RuntimeError, OSError) as error:
             failed += 1
             print("not ok -", name, repr(error), flush=True)
     shutil.rmtree(data_dir)
-    print(f"{len(digests)} ran, {failed} failed")
+    print(f"{ran} ran, {failed} failed")
     return 1 if failed else 0
 
 
