@@ -1,6 +1,6 @@
 /* Both sides of bulk transfer against each other, directly and through a bad network. */
 #include "workloads/transfer/bulk_parse.h"
-#include "workloads/transfer/bulk_test_rig.h"
+#include "workloads/transfer/bulk_testing.h"
 #include "workloads/transfer/crc32c.h"
 
 #include "lib/folder.h"
