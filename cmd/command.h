@@ -26,6 +26,8 @@ struct fl_command {
     X(events)                                                                                      \
     X(logs)                                                                                        \
     X(data)                                                                                        \
+    X(aggregator)                                                                                  \
+    X(learner)                                                                                     \
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(trainer)                                                                                     \

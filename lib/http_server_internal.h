@@ -57,8 +57,8 @@ struct fl_http_segment {
     struct fl_bytes *bytes;
     char *heap;
     bool is_file;
-    int fd;          /* of a file, which is the segment's */
-    uint64_t offset; /* of its first byte not yet written */
+    int fd;           /* of a file, which is the segment's */
+    uint64_t offset;  /* of its first byte not yet written */
     const char *data; /* the first byte not yet written */
     size_t len;       /* of what is not yet written */
     size_t room;      /* left behind it, for more copies */

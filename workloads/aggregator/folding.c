@@ -40,8 +40,9 @@ struct fl_folding {
     struct fl_strategy *strategy;
     struct fl_strategy_spec spec; /* that it was made of; `name` is owned */
     double local_learning_rate;
-    char *restore; /* digest of the state for the next strategy; NULL: none */
-    struct fl_model *base;
+    char *restore;         /* digest of the state for the next strategy; NULL: none */
+    struct fl_model *base; /* NULL: no round is open */
+    char base_digest[FL_DIGEST_SIZE];
 };
 
 static void job_destroy(struct job *job)
@@ -199,6 +200,7 @@ static int begin(struct job *job)
         return r;
     fl_model_unref(folding->base);
     folding->base = FL_TAKE(base);
+    memcpy(folding->base_digest, job->begin.base, FL_DIGEST_SIZE);
     return 0;
 }
 
@@ -225,7 +227,7 @@ static int add(struct job *job, const struct fl_model *update)
 
     if (job->fold.partial)
         return fl_strategy_add_partial(strategy, update, &job->err);
-    if (job->fold.base) {
+    if (job->fold.base && strcmp(job->fold.base, job->folding->base_digest) != 0) {
         r = open_blob(job, job->fold.base, &base);
         if (r < 0)
             return r;
@@ -276,6 +278,8 @@ static int finish(struct job *job)
         r = put_model(job, model, job->made, &job->size);
     if (r == 0 && job->kind == FL_AGGREGATOR_FINISH)
         r = save_state(job);
+    if (r == 0)
+        fl_model_unref(FL_TAKE(job->folding->base));
     return r;
 }
 

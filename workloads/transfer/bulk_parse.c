@@ -168,12 +168,11 @@ int fl_bulk_check_parse(const char *header, struct fl_bulk_check *ret_check, str
 void fl_bulk_check_crc32c_text(uint32_t crc, char out[FL_BULK_CHECK_TEXT_SIZE])
 {
     const uint64_t bits = (uint64_t)crc << 16; /* six digits of 6 bits, 4 of which are padding */
-    size_t len = 0;
+    char digits[6];
 
-    memcpy(out, "crc32c=:", 8);
-    for (len = 0; len < 6; len++)
-        out[8 + len] = base64_digits[bits >> (42 - 6 * len) & 63];
-    memcpy(out + 14, "==:", 4);
+    for (size_t i = 0; i < sizeof(digits); i++)
+        digits[i] = base64_digits[bits >> (42 - 6 * i) & 63];
+    (void)snprintf(out, FL_BULK_CHECK_TEXT_SIZE, "crc32c=:%.6s==:", digits);
 }
 
 /* --- parameters --- */

@@ -301,9 +301,9 @@ static int parse_put(struct fl_http_request *request, const char *model, struct 
 
 static void begin_put(struct fl_bulk_server *server, struct fl_http_request *request)
 {
-    struct fl_bulk_check check;
+    struct fl_bulk_check check = {0};
+    struct fl_bulk_put put = {0};
     struct fl_error err = {0};
-    struct fl_bulk_put put;
     const char *key, *model = NULL;
     int r = parse_key(request, &key, &err);
 

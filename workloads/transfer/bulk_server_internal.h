@@ -54,7 +54,7 @@ void fl_bulk_refuse_upload(const struct fl_bulk_incoming *upload, struct fl_http
 
 /* bulk_uploads.c */
 int fl_bulk_uploads_load(struct fl_bulk_server *server, struct fl_error *err);
-void fl_bulk_uploads_expire(void *server);
+void fl_bulk_uploads_expire(void *user);
 /* An upload that is new, or has to begin anew. */
 int fl_bulk_upload_start(struct fl_bulk_server *server, const char *key,
                          const struct fl_bulk_put *put, struct fl_bulk_incoming **ret_upload,
@@ -65,6 +65,6 @@ void fl_bulk_upload_receive(struct fl_bulk_incoming *upload, struct fl_http_requ
 /* The whole chunk has come. */
 void fl_bulk_upload_received(struct fl_bulk_incoming *upload);
 void fl_bulk_upload_drop(struct fl_bulk_incoming *upload); /* with its files */
-void fl_bulk_upload_free(void *upload);                    /* without them */
+void fl_bulk_upload_free(void *user);                      /* without them */
 
 #endif

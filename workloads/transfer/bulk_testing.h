@@ -1,7 +1,7 @@
 /* For the tests of bulk transfer: a bulk server on a loop in a thread of its own that can be
  * stopped and started over the same folders, and a proxy that does what bad networks do. */
-#ifndef FL_WORKLOADS_BULK_TEST_RIG_H
-#define FL_WORKLOADS_BULK_TEST_RIG_H
+#ifndef FL_WORKLOADS_BULK_TESTING_H
+#define FL_WORKLOADS_BULK_TESTING_H
 
 #include "lib/file.h"
 #include "lib/log.h"

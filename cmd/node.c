@@ -1,0 +1,65 @@
+#include "cmd/node.h"
+
+#include "lib/file.h"
+#include "lib/str.h"
+
+#include <sys/resource.h>
+
+#define SECRET_MAX ((size_t)4096)
+
+bool fl_node_parse_listen(struct fl_arena *arena, const char *text, const char **ret_address,
+                          uint16_t *ret_port)
+{
+    const char *colon = strrchr(text, ':');
+    uint64_t port;
+
+    if (!fl_str_to_uint64(colon ? colon + 1 : text, 65535, &port))
+        return false;
+    *ret_port = (uint16_t)port;
+    if (!colon)
+        return true;
+    if (*text == '[' && colon > text && colon[-1] == ']')
+        *ret_address = fl_arena_strndup(arena, text + 1, (size_t)(colon - text - 2));
+    else
+        *ret_address = fl_arena_strndup(arena, text, (size_t)(colon - text));
+    return **ret_address != '\0';
+}
+
+bool fl_node_is_loopback(const char *address)
+{
+    return fl_str_has_prefix(address, "127.") || strcmp(address, "::1") == 0;
+}
+
+void fl_node_raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int fl_node_read_secret(struct fl_arena *arena, const char *path, const char **ret_secret,
+                        struct fl_error *err)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+    int r;
+
+    *ret_secret = NULL;
+    if (!path)
+        return 0;
+    r = fl_file_read(path, SECRET_MAX, &text, err);
+    if (r < 0)
+        return r;
+    *ret_secret = fl_arena_strndup(arena, text->data, strcspn(text->data, "\r\n"));
+    return **ret_secret ? 0 : fl_error_set(err, FL_E_INVALID, "%s is empty", path);
+}
+
+struct fl_http_client_options fl_node_http(const struct fl_node_flags *flags)
+{
+    return (struct fl_http_client_options){.ca_file = flags->ca,
+                                           .cert_file = flags->cert,
+                                           .key_file = flags->key,
+                                           .user_agent = "flops"};
+}

@@ -1,0 +1,33 @@
+/* What the programs of the data plane share on their command lines. */
+#ifndef FL_CMD_NODE_H
+#define FL_CMD_NODE_H
+
+#include "lib/error.h"
+#include "lib/http_client.h"
+#include "lib/mem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* "127.0.0.1:7070", "[::1]:7070", "7070" (then *ret_address stays). */
+bool fl_node_parse_listen(struct fl_arena *arena, const char *text, const char **ret_address,
+                          uint16_t *ret_port);
+bool fl_node_is_loopback(const char *address);
+/* Each peer is a connection: take what the system allows. */
+void fl_node_raise_file_limit(void);
+/* A secret from a file, without the line's end; NULL path: none. In the arena. */
+int fl_node_read_secret(struct fl_arena *arena, const char *path, const char **ret_secret,
+                        struct fl_error *err);
+
+/* As whom to call another program. */
+struct fl_node_flags {
+    const char *ca, *cert, *key;
+};
+#define FL_NODE_OPTIONS(flags)                                                                     \
+    {"ca", 0, FL_OPTION_TEXT, &(flags).ca}, {"cert", 0, FL_OPTION_TEXT, &(flags).cert},            \
+    {                                                                                              \
+        "key", 0, FL_OPTION_TEXT, &(flags).key                                                     \
+    }
+struct fl_http_client_options fl_node_http(const struct fl_node_flags *flags);
+
+#endif
