@@ -382,7 +382,7 @@ static void stop(struct fl_aggregator_core *core, const char *message)
     if (core->stopped)
         return;
     abort_round(core, "training was stopped");
-    core->evaluation = (struct evaluation){0};
+    drop_evaluation(core);
     core->stopped = true;
     core->stop_until_ms = core->now_ms + core->options.stop_ms;
     core->stop_message = message ? fl_strdup(message) : NULL;
@@ -725,7 +725,7 @@ void fl_aggregator_parent_fit(struct fl_aggregator_core *core, int64_t now_ms,
     core->now_ms = now_ms;
     assert(task->kind == FL_TASK_FIT && task->tier.present);
     set_parent_task(core, task);
-    core->evaluation = (struct evaluation){0};
+    drop_evaluation(core);
     if (core->has_round && !fl_streq(core->work, task->work))
         abort_round(core, "the parent has gone on");
     next_parent_step(core);
@@ -747,7 +747,7 @@ void fl_aggregator_parent_cancel(struct fl_aggregator_core *core, int64_t now_ms
 {
     core->now_ms = now_ms;
     core->parent_task = NULL;
-    core->evaluation = (struct evaluation){0};
+    drop_evaluation(core);
     abort_round(core, "the parent has cancelled it");
     advance(core);
 }

@@ -220,6 +220,7 @@ void exclude(struct fl_aggregator_core *core, const char *learner, enum fl_outco
 void finish_duty(struct fl_aggregator_core *core, struct member *member);
 void handle_result(struct fl_aggregator_core *core, uint64_t request,
                    const struct fl_result *result);
+void drop_evaluation(struct fl_aggregator_core *core);
 void start_evaluation(struct fl_aggregator_core *core, const char *model, int64_t model_size,
                       int64_t round, int64_t deadline_ms, bool for_parent);
 void add_metrics(struct fl_map *sums, const struct fl_metrics *metrics, double loss,

@@ -296,10 +296,8 @@ void handle_join(struct fl_aggregator_core *core, uint64_t request, const struct
     place = join->orphan_of ? place_orphan(core, join->orphan_of) : NULL;
     if (place)
         member->move_to = fl_strdup(place);
-    if (place || member->task == FL_TASK_MOVE) {
-        finish_duty(core, member);
-        set_task(core, member, FL_TASK_WAIT);
-    }
+    if (place || member->task == FL_TASK_MOVE)
+        drop_member(core, member, "Moved", "belongs to another aggregator");
     fl_message_init(&fl_form_joined, &joined);
     joined.protocol = FL_PROTOCOL_VERSION;
     joined.aggregator = core->id;

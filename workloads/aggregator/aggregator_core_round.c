@@ -730,6 +730,7 @@ void start_evaluation(struct fl_aggregator_core *core, const char *model, int64_
     struct evaluation *evaluation = &core->evaluation;
     void *cursor = NULL, *value;
 
+    drop_evaluation(core);
     *evaluation = (struct evaluation){.round = round,
                                       .model_size = model_size,
                                       .for_parent = for_parent,
@@ -799,6 +800,13 @@ static void finish_evaluation(struct fl_aggregator_core *core)
     record.attempt = core->attempt_number;
     record.status = *status;
     journal(core, &record);
+    core->evaluation = (struct evaluation){0};
+}
+
+/* Nobody wants to know any more. */
+void drop_evaluation(struct fl_aggregator_core *core)
+{
+    end_duties(core, DUTY_EVALUATE, false, NULL);
     core->evaluation = (struct evaluation){0};
 }
 
