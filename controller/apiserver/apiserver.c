@@ -3,6 +3,7 @@
 #include "controller/apiserver/internal.h"
 
 #define CHORES_EVERY_MS  10000
+#define EXPIRE_EVERY     30 /* chores: each looks into all Events */
 #define AFTER_FAILURE_MS 500
 #define SOON_MS          20
 #define EVENT_LIFE_US    (INT64_C(3600) * 1000000)
@@ -113,7 +114,7 @@ static void do_chores(void *user)
     run_controllers(server);
     if (fl_monotonic_ms(server->env) - server->chores_ms >= CHORES_EVERY_MS) {
         server->chores_ms = fl_monotonic_ms(server->env);
-        if (++server->chores_done % 6 == 0)
+        if (++server->chores_done % EXPIRE_EVERY == 0)
             expire_events(server);
     }
     fl_apiserver_run_within(server, CHORES_EVERY_MS); /* sooner, where a controller asked for it */

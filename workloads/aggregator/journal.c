@@ -271,7 +271,7 @@ static bool good_line_follows(const char *text, const char *end)
 int fl_journal_replay(struct fl_arena *arena, const void *data, size_t len,
                       struct fl_journal_state *ret_state, struct fl_error *err)
 {
-    const char *text = data, *end = text + len;
+    const char *text = len > 0 ? data : "", *end = text + len;
     struct replay replay = {.arena = arena};
     struct fl_record record = {0};
     size_t number = 1;
