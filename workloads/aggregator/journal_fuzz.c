@@ -43,6 +43,17 @@ static void check(const void *data, size_t size)
     fl_buf_finish(&compact);
 }
 
+/* Lines that no aggregator writes may mean little, and compacting them may lose that; reading them
+ * must not go wrong. */
+static void replay(const void *data, size_t size)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct fl_journal_state state;
+
+    if (fl_journal_replay(arena, data, size, &state, NULL) == 0 && state.good_bytes > size)
+        __builtin_trap();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fl_buf repaired;
@@ -50,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(data, size);
     fl_buf_init(&repaired, 0);
     repair(&repaired, (const char *)data, size);
-    check(repaired.data, repaired.len);
+    replay(repaired.data, repaired.len);
     fl_buf_finish(&repaired);
     return 0;
 }
