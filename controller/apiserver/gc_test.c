@@ -503,10 +503,11 @@ static void test_events_expire(void **state)
                           "\"Widget\",\"name\":\"a\",\"namespace\":\"default\"},\"reason\":"
                           "\"Made\"}"),
                   201);
-    for (int i = 0; i < 20; i++) {
+    /* Events are looked into every five minutes. */
+    for (int i = 0; i < 40; i++) {
         atomic_fetch_add(&rig->shift_ms, 11000);
         rig_on_loop(rig, rig_run_chores);
-        rig_pause(40);
+        rig_pause(20);
     }
     WAIT_FOR(is_gone(rig, "/api/v1/namespaces/default/events/old"));
     assert_answer(do_get(rig, "/api/v1/namespaces/default/events/new"), 200);
