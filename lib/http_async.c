@@ -83,6 +83,7 @@ static void request_put_away(struct fl_http_async_request *request)
 {
     struct fl_http_async *async = request->async;
 
+    SET(request->easy, CURLOPT_SHARE, NULL); /* which is its client's, and may go before it */
     curl_slist_free_all(FL_TAKE(request->headers));
     fl_bytes_unref(FL_TAKE(request->request_body));
     if (async->spare_count >= SPARE_HANDLES) {
