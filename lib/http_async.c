@@ -83,7 +83,6 @@ static void request_put_away(struct fl_http_async_request *request)
 {
     struct fl_http_async *async = request->async;
 
-    SET(request->easy, CURLOPT_SHARE, NULL); /* which is its client's, and may go before it */
     curl_slist_free_all(FL_TAKE(request->headers));
     fl_bytes_unref(FL_TAKE(request->request_body));
     if (async->spare_count >= SPARE_HANDLES) {
@@ -118,6 +117,7 @@ static void request_end(struct fl_http_async_request *request)
     struct fl_http_async *async = request->async;
 
     (void)curl_multi_remove_handle(async->multi, request->easy);
+    SET(request->easy, CURLOPT_SHARE, NULL); /* which is its client's, and may go before it */
     unlink_request(&async->open, request);
     async->open_count--;
 }
@@ -445,6 +445,7 @@ struct fl_http_async_request *fl_http_async_start(struct fl_http_async *async,
     request->answer_headers.max = HEADERS_MAX_BYTES;
     async->open_count++;
     if (set_up(request, call, &request->refused) < 0) {
+        SET(request->easy, CURLOPT_SHARE, NULL);
         link_request(&async->refused, request);
         fl_timer_fire(async->reaper);
         return request;
