@@ -66,6 +66,8 @@ static void unref(struct fl_aggregator *aggregator)
     if (--aggregator->refs > 0)
         return;
     fl_fd_closep(&aggregator->journal);
+    fl_bytes_unref(aggregator->replacement);
+    free(aggregator->journal_path);
     free(aggregator);
 }
 
@@ -75,6 +77,21 @@ static void sync_journal(void *user)
 
     if (fdatasync(aggregator->journal) != 0)
         (void)fl_error_errno(&aggregator->failed, errno, "sync the journal");
+}
+
+/* The old one or the new is there, whole, whatever happens. */
+static void replace_file(void *user)
+{
+    struct fl_aggregator *aggregator = user;
+    const struct fl_bytes *text = aggregator->replacement;
+
+    if (fl_file_write(aggregator->journal_path, text->data, text->len, 0600, &aggregator->failed) <
+        0)
+        return;
+    fl_fd_closep(&aggregator->journal);
+    aggregator->journal = open(aggregator->journal_path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (aggregator->journal < 0)
+        (void)fl_error_errno(&aggregator->failed, errno, "open %s", aggregator->journal_path);
 }
 
 /* What cannot be written down must not be told: nothing more is, and the program ends. */
@@ -89,12 +106,12 @@ static void journal_synced(void *user)
 {
     struct fl_aggregator *aggregator = user;
 
-    if (!aggregator->closed) {
+    fl_bytes_unref(FL_TAKE(aggregator->replacement));
+    if (!aggregator->closed && aggregator->failed.code) {
+        journal_failed(aggregator); /* syncing stays: no further action */
+    } else if (!aggregator->closed) {
         aggregator->syncing = false;
-        if (aggregator->failed.code)
-            journal_failed(aggregator);
-        else
-            program_pump(aggregator);
+        program_pump(aggregator);
     }
     unref(aggregator);
 }
@@ -114,20 +131,31 @@ static int append(int fd, const char *data, size_t len)
     return 0;
 }
 
+/* No action is taken until the worker has done it. */
+static void make_durable(struct fl_aggregator *aggregator, fl_loop_fn *work)
+{
+    aggregator->syncing = true;
+    aggregator->refs++;
+    if (!aggregator->failed.code && fl_loop_offload(aggregator->program.loop, work, journal_synced,
+                                                    aggregator, &aggregator->failed) == 0)
+        return;
+    aggregator->refs--;
+    journal_failed(aggregator); /* syncing stays: no further action */
+}
+
 static void write_journal(struct fl_aggregator *aggregator, const struct fl_bytes *lines)
 {
     int r = append(aggregator->journal, lines->data, lines->len);
 
     if (r < 0)
         (void)fl_error_errno(&aggregator->failed, -r, "append to the journal");
-    aggregator->syncing = true;
-    aggregator->refs++;
-    if (!aggregator->failed.code &&
-        fl_loop_offload(aggregator->program.loop, sync_journal, journal_synced, aggregator,
-                        &aggregator->failed) == 0)
-        return;
-    aggregator->refs--;
-    journal_failed(aggregator); /* syncing stays: no further action */
+    make_durable(aggregator, sync_journal);
+}
+
+static void replace_journal(struct fl_aggregator *aggregator, struct fl_bytes *text)
+{
+    aggregator->replacement = fl_bytes_ref(text);
+    make_durable(aggregator, replace_file);
 }
 
 static void cut_journal(struct fl_aggregator *aggregator, int64_t size)
@@ -160,6 +188,9 @@ static void take(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
     case FL_AGGREGATOR_JOURNAL:
         write_journal(aggregator, action->body);
         break;
+    case FL_AGGREGATOR_JOURNAL_REPLACE:
+        replace_journal(aggregator, action->body);
+        break;
     case FL_AGGREGATOR_CUT:
         cut_journal(aggregator, action->size);
         break;
@@ -181,6 +212,9 @@ static void take(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
         break;
     case FL_AGGREGATOR_RELEASE:
         program_release(aggregator, action->model, HELD_BY_CORE);
+        break;
+    case FL_AGGREGATOR_SWEEP:
+        program_sweep(aggregator);
         break;
     case FL_AGGREGATOR_PARENT_RESULT:
         program_parent_result(aggregator, &action->parent);
@@ -245,7 +279,8 @@ static int open_folders(struct fl_aggregator *aggregator, struct fl_error *err)
 static int open_journal(struct fl_aggregator *aggregator, struct fl_bytes **ret_text,
                         struct fl_error *err)
 {
-    FL_CLEANUP(fl_freep) char *path = fl_asprintf("%s/journal", aggregator->program.folder);
+    const char *path = aggregator->journal_path =
+        fl_asprintf("%s/journal", aggregator->program.folder);
     int r;
 
     /* Made so that its name is durable too. */

@@ -31,6 +31,22 @@ void program_release(struct fl_aggregator *aggregator, const char *digest, uintp
         fl_log_warn(aggregator->program.env->log, "a model stays", FL_STR("error", err.msg));
 }
 
+static bool is_needed(void *user, const char *digest)
+{
+    const struct fl_aggregator *aggregator = user;
+
+    return fl_map_get(aggregator->held, digest) || fl_aggregator_needs(aggregator->core, digest);
+}
+
+void program_sweep(struct fl_aggregator *aggregator)
+{
+    struct fl_error err = {0};
+
+    if (fl_blobs_sweep(aggregator->blobs, is_needed, aggregator, &err) < 0)
+        fl_log_warn(aggregator->program.env->log, "models of an earlier life stay",
+                    FL_STR("error", err.msg));
+}
+
 /* --- the parent --- */
 
 void program_parent_result(struct fl_aggregator *aggregator, const struct fl_parent_result *result)

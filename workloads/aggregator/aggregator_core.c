@@ -73,8 +73,94 @@ void journal(struct fl_aggregator_core *core, const struct fl_record *record)
 
     fl_buf_init(&line, 0);
     fl_journal_write(&line, record);
+    core->journal_len += line.len;
     act(core, FL_AGGREGATOR_JOURNAL)->body = fl_buf_to_bytes(&line);
     fl_buf_finish(&line);
+}
+
+static void replace_journal(struct fl_aggregator_core *core, const struct fl_journal_state *state)
+{
+    struct fl_buf text;
+
+    fl_buf_init(&text, 0);
+    fl_journal_compact(&text, state);
+    core->journal_len = core->compact_len = text.len;
+    act(core, FL_AGGREGATOR_JOURNAL_REPLACE)->body = fl_buf_to_bytes(&text);
+    fl_buf_finish(&text);
+}
+
+/* Twice what cannot be shorter, so that it is not replaced for nothing again and again. */
+static bool journal_is_long(const struct fl_aggregator_core *core)
+{
+    return (int64_t)core->journal_len > core->options.journal_bytes &&
+           core->journal_len > 2 * core->compact_len;
+}
+
+static struct fl_texts keys_of(struct fl_arena *arena, const struct fl_map *map)
+{
+    struct fl_texts texts = {fl_new_array(arena, const char *, fl_map_count(map) + 1), 0};
+    void *cursor = NULL, *value;
+
+    while (fl_map_next(map, &cursor, &texts.items[texts.count], &value))
+        texts.count++;
+    return texts;
+}
+
+static void fill_counted(struct fl_arena *arena, const struct fl_map *counted,
+                         struct fl_journal_state *state)
+{
+    void *cursor = NULL, *value;
+    const char *key;
+
+    state->counted = fl_new_array(arena, struct fl_counted, fl_map_count(counted) + 1);
+    while (fl_map_next(counted, &cursor, &key, &value)) {
+        char *end;
+        int64_t round = strtoll(key, &end, 10);
+
+        state->counted[state->counted_count++] = (struct fl_counted){end + 1, round};
+    }
+}
+
+/* What the journal says, from what is known: for times when no attempt runs. */
+static void fill_state(struct fl_arena *arena, const struct fl_aggregator_core *core,
+                       struct fl_journal_state *state)
+{
+    enum fl_round_phase phase = core->status.phase;
+
+    *state = (struct fl_journal_state){.life = core->life,
+                                       .committed = core->committed,
+                                       .model = text_or_null(core->model),
+                                       .state = text_or_null(core->state),
+                                       .model_size = core->model_size,
+                                       .contributors = core->contributors,
+                                       .has_round = core->has_round,
+                                       .stopped = core->stopped};
+    fill_counted(arena, core->counted, state);
+    if (!core->has_round)
+        return;
+    state->spec = core->spec;
+    state->tier = core->tier;
+    state->origin = core->origin;
+    state->work = core->work;
+    state->attempt = core->attempt_number;
+    state->done = phase == FL_ROUND_COMMITTED || phase == FL_ROUND_EVALUATING;
+    state->evaluated = phase == FL_ROUND_COMMITTED;
+    state->failed = phase == FL_ROUND_FAILED || phase == FL_ROUND_ABORTED;
+    if (state->done || state->failed)
+        state->status = core->status;
+    state->holders = keys_of(arena, core->holders);
+}
+
+void shorten_journal(struct fl_aggregator_core *core)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = NULL;
+    struct fl_journal_state state;
+
+    if (!journal_is_long(core))
+        return;
+    arena = fl_arena_create();
+    fill_state(arena, core, &state);
+    replace_journal(core, &state);
 }
 
 void touch(struct fl_aggregator_core *core)
@@ -97,6 +183,7 @@ static void fill_options(struct fl_aggregator_options *options)
     DEFAULT(upload_ms, 600000);
     DEFAULT(stop_ms, 60000);
     DEFAULT(keep_models, 2);
+    DEFAULT(journal_bytes, (int64_t)1 << 20);
 #undef DEFAULT
 }
 
@@ -124,6 +211,8 @@ static void recover_commit(struct fl_aggregator_core *core, const struct fl_jour
     for (size_t i = 0; i < state->contributors.count; i++)
         core->contributors.items[i] =
             fl_arena_strdup(core->committed_arena, state->contributors.items[i]);
+    if (state->model)
+        keep_model(core, state->model);
     if (state->state)
         act(core, FL_AGGREGATOR_RESTORE)->model = act_text(core, state->state);
 }
@@ -132,9 +221,10 @@ static void recover_commit(struct fl_aggregator_core *core, const struct fl_jour
  */
 static void recover_round(struct fl_aggregator_core *core, const struct fl_journal_state *state)
 {
-    bool committed = state->committed == state->spec.round && state->status.model;
+    bool committed = state->done;
     struct fl_round_status *status = &core->status;
 
+    keep_model(core, state->spec.model);
     install_round(core, &state->spec, &state->tier, state->origin, state->work, state->attempt);
     for (size_t i = 0; i < state->holders.count; i++)
         fl_map_put(core->holders, state->holders.items[i], core);
@@ -160,7 +250,10 @@ static void begin_life(struct fl_aggregator_core *core, const struct fl_journal_
 
     core->life = record.life = state->life + 1;
     core->seq = core->version = core->life << 32;
-    if (state->good_bytes < written)
+    core->journal_len = state->good_bytes;
+    if (journal_is_long(core))
+        replace_journal(core, state);
+    else if (state->good_bytes < written)
         act(core, FL_AGGREGATOR_CUT)->size = (int64_t)state->good_bytes;
     journal(core, &record);
     recover_commit(core, state);
@@ -301,8 +394,10 @@ bool fl_aggregator_serves(const struct fl_aggregator_core *core, const char *dig
         (core->has_round && fl_streq(digest, core->spec.model)) ||
         (core->evaluation.deadline_ms > 0 && fl_streq(digest, core->evaluation.model)))
         return true;
-    for (size_t i = 0; i < core->kept_count; i++)
-        if (fl_streq(digest, core->kept[i]))
-            return true;
-    return false;
+    return is_kept(core, digest);
+}
+
+bool fl_aggregator_needs(const struct fl_aggregator_core *core, const char *digest)
+{
+    return fl_aggregator_serves(core, digest) || fl_streq(digest, text_or_null(core->state));
 }

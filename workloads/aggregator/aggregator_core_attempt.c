@@ -195,6 +195,9 @@ void begin_attempt(struct fl_aggregator_core *core, size_t available)
     }
     digest_work(core, true, core->tier_work);
     choose(core);
+    if (!core->swept) /* now it is known what this life begins with */
+        act(core, FL_AGGREGATOR_SWEEP);
+    core->swept = true;
     action = act(core, FL_AGGREGATOR_BEGIN);
     action->ticket = attempt->ticket = ++core->tickets;
     action->begin.base = act_text(core, core->spec.model);

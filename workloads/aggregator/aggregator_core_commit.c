@@ -46,20 +46,47 @@ static void release(struct fl_aggregator_core *core, const char *digest)
         act(core, FL_AGGREGATOR_RELEASE)->model = act_text(core, digest);
 }
 
-static void keep_model(struct fl_aggregator_core *core, const char *digest)
+bool is_kept(const struct fl_aggregator_core *core, const char *digest)
 {
-    int64_t late = core->spec.mode == FL_MODE_SYNC ? 0 : core->spec.staleness.max_rounds;
-    size_t most = (size_t)(core->options.keep_models + (late < PAST_MAX ? late : PAST_MAX));
+    for (size_t i = 0; i < core->kept_count; i++)
+        if (fl_streq(core->kept[i], digest))
+            return true;
+    return false;
+}
+
+/* By whatever else than that it was kept. */
+static bool is_in_use(const struct fl_aggregator_core *core, const char *digest)
+{
+    return fl_streq(digest, core->model) || fl_streq(digest, core->state) ||
+           (core->has_round && fl_streq(digest, core->spec.model)) ||
+           (core->evaluation.deadline_ms > 0 && fl_streq(digest, core->evaluation.model));
+}
+
+static void drop_kept(struct fl_aggregator_core *core, size_t at)
+{
+    memmove(core->kept + at, core->kept + at + 1, (--core->kept_count - at) * sizeof(*core->kept));
+}
+
+/* Whatever this core begins with or makes goes through here, and leaves as the oldest of more than
+ * are wanted; what is used just now stays. */
+void keep_model(struct fl_aggregator_core *core, const char *digest)
+{
+    bool late = core->has_round && core->spec.mode != FL_MODE_SYNC;
+    int64_t rounds = late ? core->spec.staleness.max_rounds : 0;
+    size_t most = (size_t)(core->options.keep_models + (rounds < PAST_MAX ? rounds : PAST_MAX));
 
     for (size_t i = 0; i < core->kept_count; i++)
         if (fl_streq(core->kept[i], digest))
-            return;
+            drop_kept(core, i--); /* it becomes the newest */
     core->kept = fl_realloc(core->kept, (core->kept_count + 1) * sizeof(*core->kept));
     (void)snprintf(core->kept[core->kept_count++], FL_DIGEST_SIZE, "%s", digest);
-    while (core->kept_count > most) {
-        if (!fl_streq(core->kept[0], core->spec.model))
-            release(core, core->kept[0]);
-        memmove(core->kept, core->kept + 1, --core->kept_count * sizeof(*core->kept));
+    for (size_t i = 0; core->kept_count > most && i + 1 < core->kept_count;) {
+        if (is_in_use(core, core->kept[i])) {
+            i++;
+            continue;
+        }
+        release(core, core->kept[i]);
+        drop_kept(core, i);
     }
 }
 
@@ -75,11 +102,11 @@ static void remember_counted(struct fl_aggregator_core *core)
     void *cursor = NULL, *value;
     const char *key;
 
-    if (core->spec.mode == FL_MODE_SYNC)
-        return;
     while (fl_map_next(core->counted, &cursor, &key, &value))
         if (strtoll(key, NULL, 10) < oldest)
             fl_map_remove(core->counted, key);
+    if (core->spec.mode == FL_MODE_SYNC)
+        return;
     cursor = NULL;
     while (fl_map_next(core->attempt.counted, &cursor, &key, &value))
         fl_map_put(core->counted, key, core);
@@ -88,6 +115,7 @@ static void remember_counted(struct fl_aggregator_core *core)
 static void remember_commit(struct fl_aggregator_core *core, const struct fl_finished *finished)
 {
     struct attempt *attempt = &core->attempt;
+    size_t contributors = core->tier.present ? attempt->contributor_count : 0; /* for the parent */
     struct fl_arena *arena = fl_arena_create();
     struct past_base *past;
 
@@ -98,9 +126,8 @@ static void remember_commit(struct fl_aggregator_core *core, const struct fl_fin
     (void)snprintf(core->state, sizeof(core->state), "%s", fl_str_or(finished->state, ""));
     core->model_size = finished->size;
     core->contributors =
-        (struct fl_texts){fl_new_array(arena, const char *, attempt->contributor_count + 1),
-                          attempt->contributor_count};
-    for (size_t i = 0; i < attempt->contributor_count; i++)
+        (struct fl_texts){fl_new_array(arena, const char *, contributors + 1), contributors};
+    for (size_t i = 0; i < contributors; i++)
         core->contributors.items[i] = fl_arena_strdup(arena, attempt->contributors[i]);
     fl_arena_destroy(core->committed_arena);
     core->committed_arena = arena;
@@ -141,12 +168,24 @@ static void commit(struct fl_aggregator_core *core, const struct fl_finished *fi
                          core->spec.evaluation.deadline_ms, false);
 }
 
+/* Of an attempt that is over. It may well be what the next one makes: it leaves in its turn. */
+static void keep_unwanted(struct fl_aggregator_core *core, const struct fl_finished *finished)
+{
+    if (!finished)
+        return;
+    keep_model(core, finished->model);
+    if (finished->state)
+        keep_model(core, finished->state);
+}
+
 void fl_aggregator_finished(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
                             const struct fl_finished *finished, const struct fl_error *err)
 {
     core->now_ms = now_ms;
-    if (ticket != core->attempt.ticket || core->status.phase != FL_ROUND_AGGREGATING)
+    if (ticket != core->attempt.ticket || core->status.phase != FL_ROUND_AGGREGATING) {
+        keep_unwanted(core, finished);
         return;
+    }
     if (err)
         fail_attempt(core, "AggregationFailed", err->msg, true);
     else

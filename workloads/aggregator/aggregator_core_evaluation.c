@@ -73,6 +73,7 @@ void start_evaluation(struct fl_aggregator_core *core, const char *model, int64_
                                       .start_ms = core->now_ms,
                                       .deadline_ms = core->now_ms + deadline_ms};
     (void)snprintf(evaluation->model, sizeof(evaluation->model), "%s", model);
+    keep_model(core, model);
     fl_map_destroy(core->evaluation_metrics);
     core->evaluation_metrics = fl_map_create(free);
     while (fl_map_next(core->members, &cursor, NULL, &value))

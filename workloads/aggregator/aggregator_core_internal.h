@@ -142,6 +142,8 @@ struct fl_aggregator_core {
     int64_t stop_until_ms;
     char *stop_message;
     int64_t sweep_ms;
+    size_t journal_len, compact_len; /* as it is; as it was when it was replaced last */
+    bool swept;                      /* what earlier lives left is gone */
 
     /* The round */
     bool has_round;
@@ -168,7 +170,7 @@ struct fl_aggregator_core {
     int64_t model_size;
     struct fl_arena *committed_arena;
     struct fl_texts contributors;
-    char (*kept)[FL_DIGEST_SIZE]; /* models that were committed, the oldest first */
+    char (*kept)[FL_DIGEST_SIZE]; /* models that were begun with or made, the oldest first */
     size_t kept_count;
     struct fl_map *counted; /* modes with late updates: "round:learner" of committed rounds */
     struct past_base past[PAST_MAX];
@@ -186,7 +188,8 @@ void reply(struct fl_aggregator_core *core, uint64_t request, const struct fl_fo
 void reply_error(struct fl_aggregator_core *core, uint64_t request, const struct fl_error *err,
                  const char *reason);
 void journal(struct fl_aggregator_core *core, const struct fl_record *record);
-void touch(struct fl_aggregator_core *core); /* the status changed */
+void shorten_journal(struct fl_aggregator_core *core); /* where no attempt runs */
+void touch(struct fl_aggregator_core *core);           /* the status changed */
 void tell_parent_fit(struct fl_aggregator_core *core, const char *reason, const char *message);
 void tell_parent_evaluation(struct fl_aggregator_core *core);
 void next_parent_step(struct fl_aggregator_core *core);
@@ -233,6 +236,10 @@ void finish_duty(struct fl_aggregator_core *core, struct member *member);
 void end_duties(struct fl_aggregator_core *core, enum duty duty, bool late_goes_on,
                 const char *reason);
 bool may_be_late(const struct fl_aggregator_core *core, const struct member *member);
+
+/* commits */
+void keep_model(struct fl_aggregator_core *core, const char *digest);
+bool is_kept(const struct fl_aggregator_core *core, const char *digest);
 
 /* attempts */
 size_t count_available(const struct fl_aggregator_core *core);

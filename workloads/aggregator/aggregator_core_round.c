@@ -96,6 +96,8 @@ void start_round(struct fl_aggregator_core *core, const struct fl_round_spec *sp
     record.spec = *spec;
     if (tier)
         record.tier = *tier;
+    shorten_journal(core);
+    keep_model(core, spec->model);
     install_round(core, spec, tier, origin, work, attempt);
     journal(core, &record);
     wait_for_members(core);

@@ -32,8 +32,9 @@ struct asked { /* a control request without an answer yet */
 struct fl_aggregator {
     struct fl_aggregator_program program;
     struct fl_blobs *blobs;
-    char *uploads_dir, *spill_dir, *kept_path;
+    char *uploads_dir, *spill_dir, *kept_path, *journal_path;
     int journal;
+    struct fl_bytes *replacement; /* of the journal, being written by a worker */
     bool syncing; /* the journal, on a worker: no action is taken until it is done */
     bool pumping, closed;
     int refs;               /* posted or offloaded, and not yet back */
@@ -71,6 +72,7 @@ int program_open_http(struct fl_aggregator *aggregator, struct fl_error *err);
 
 /* aggregator_above.c */
 void program_hold(struct fl_aggregator *aggregator, const char *digest, uintptr_t who);
+void program_sweep(struct fl_aggregator *aggregator);
 void program_release(struct fl_aggregator *aggregator, const char *digest, uintptr_t who);
 void program_parent_result(struct fl_aggregator *aggregator, const struct fl_parent_result *result);
 int program_open_parent(struct fl_aggregator *aggregator, struct fl_error *err);
