@@ -31,18 +31,18 @@ struct fl_engine {
 
 static bool fits_inline(const struct fl_engine *engine, const struct fl_job *job)
 {
-    return fl_served_row_us(job->served) * (double)job->count <= engine->options.inline_us;
+    return fl_servable_row_us(job->served) * (double)job->count <= engine->options.inline_us;
 }
 
 static void predict_here(struct fl_engine *engine, const struct fl_job *job)
 {
-    const size_t needed = job->count * fl_served_signature(job->served)->classes;
+    const size_t needed = job->count * fl_servable_signature(job->served)->classes;
 
     if (needed > engine->answers_room) {
         engine->answers_room = needed;
         engine->answers = fl_realloc(engine->answers, needed * sizeof(float));
     }
-    fl_served_predict(job->served, FL_SEAT_LOOP, job->rows.items, job->count, engine->answers);
+    fl_servable_predict(job->served, FL_SEAT_LOOP, job->rows.items, job->count, engine->answers);
     fl_histogram_add(&engine->batches, (int64_t)job->count);
     job->done(job->user, engine->answers);
     free(job->rows.items);
@@ -88,8 +88,8 @@ static void wait_for_more(struct fl_engine *engine)
 
 static void predict_batch(struct waiting *batch, size_t rows)
 {
-    struct fl_served *served = batch->job.served;
-    const struct fl_signature *signature = fl_served_signature(served);
+    struct fl_servable *served = batch->job.served;
+    const struct fl_signature *signature = fl_servable_signature(served);
     float *in = batch->job.rows.items, *out;
     size_t at = 0;
 
@@ -102,7 +102,7 @@ static void predict_batch(struct waiting *batch, size_t rows)
             at += one->job.count;
         }
     }
-    fl_served_predict(served, FL_SEAT_WORKER, in, rows, out);
+    fl_servable_predict(served, FL_SEAT_WORKER, in, rows, out);
     at = 0;
     for (struct waiting *one = batch; one; one = one->next) {
         const size_t size = one->job.count * signature->classes * sizeof(float);
@@ -160,7 +160,7 @@ static void run(void *user)
 
 static void waiting_free(struct waiting *waiting)
 {
-    fl_served_unref(waiting->job.served);
+    fl_servable_unref(waiting->job.served);
     free(waiting->job.rows.items);
     free(waiting->answers);
     free(waiting);
@@ -198,7 +198,7 @@ bool fl_engine_submit(struct fl_engine *engine, const struct fl_job *job)
         return false;
     waiting = fl_calloc(1, sizeof(*waiting));
     *waiting = (struct waiting){.job = *job, .engine = engine};
-    (void)fl_served_ref(job->served);
+    (void)fl_servable_ref(job->served);
     engine->under_way++;
     fl_lock_take(engine->lock);
     *engine->last = waiting;

@@ -10,7 +10,7 @@
 #include "lib/env.h"
 #include "lib/histogram.h"
 #include "lib/loop.h"
-#include "workloads/serve/served.h"
+#include "workloads/serve/servable.h"
 
 struct fl_engine;
 
@@ -29,8 +29,8 @@ FL_DEFINE_CLEANUP(struct fl_engine, fl_engine_destroy)
 /* `answers`: classes for each row, until it returns; NULL: it waited longer than its deadline. */
 typedef void fl_engine_done_fn(void *user, const float *answers);
 struct fl_job {
-    struct fl_served *served; /* referenced until done */
-    struct fl_numbers rows;   /* taken over */
+    struct fl_servable *served; /* referenced until done */
+    struct fl_numbers rows;     /* taken over */
     size_t count;
     int64_t deadline_ms;     /* fl_monotonic_ms */
     fl_engine_done_fn *done; /* once; possibly before fl_engine_submit returns */

@@ -1,4 +1,4 @@
-#include "workloads/serve/served.h"
+#include "workloads/serve/servable.h"
 
 #include "lib/env.h"
 #include "lib/str.h"
@@ -13,7 +13,7 @@
 
 #define WARM_ROWS 20
 
-struct fl_served {
+struct fl_servable {
     int refs;
     char digest[FL_DIGEST_SIZE], platform[64];
     struct fl_model *model;
@@ -22,7 +22,7 @@ struct fl_served {
     double row_us;
 };
 
-static void read_signature(struct fl_served *served)
+static void read_signature(struct fl_servable *served)
 {
     const struct fl_description *description = fl_predictor_description(served->seats[0]);
     struct fl_signature *signature = &served->signature;
@@ -39,7 +39,7 @@ static void read_signature(struct fl_served *served)
 }
 
 /* Pages are touched and caches filled; the fastest row counts, whatever else the machine did. */
-static void warm(struct fl_served *served)
+static void warm(struct fl_servable *served)
 {
     const struct fl_signature *signature = &served->signature;
     float *row = fl_calloc(signature->width, sizeof(float)),
@@ -50,7 +50,7 @@ static void warm(struct fl_served *served)
         const int64_t begin_us = fl_machine_monotonic_us();
         double took;
 
-        fl_served_predict(served, i % 2 ? FL_SEAT_WORKER : FL_SEAT_LOOP, row, 1, answer);
+        fl_servable_predict(served, i % 2 ? FL_SEAT_WORKER : FL_SEAT_LOOP, row, 1, answer);
         took = (double)(fl_machine_monotonic_us() - begin_us);
         if (took < served->row_us)
             served->row_us = took;
@@ -59,10 +59,10 @@ static void warm(struct fl_served *served)
     free(answer);
 }
 
-int fl_served_load(const void *data, size_t len, struct fl_served **ret_served,
-                   struct fl_error *err)
+int fl_servable_load(const void *data, size_t len, struct fl_servable **ret_servable,
+                     struct fl_error *err)
 {
-    FL_CLEANUP(fl_served_unrefp) struct fl_served *served = fl_calloc(1, sizeof(*served));
+    FL_CLEANUP(fl_servable_unrefp) struct fl_servable *served = fl_calloc(1, sizeof(*served));
     int r = fl_kernels_init(err);
 
     served->refs = 1;
@@ -75,17 +75,17 @@ int fl_served_load(const void *data, size_t len, struct fl_served **ret_served,
         return fl_error_wrap(err, "the model cannot be served");
     read_signature(served);
     warm(served);
-    *ret_served = FL_TAKE(served);
+    *ret_servable = FL_TAKE(served);
     return 0;
 }
 
-struct fl_served *fl_served_ref(struct fl_served *served)
+struct fl_servable *fl_servable_ref(struct fl_servable *served)
 {
     served->refs++;
     return served;
 }
 
-void fl_served_unref(struct fl_served *served)
+void fl_servable_unref(struct fl_servable *served)
 {
     if (!served || --served->refs > 0)
         return;
@@ -95,28 +95,28 @@ void fl_served_unref(struct fl_served *served)
     free(served);
 }
 
-const struct fl_signature *fl_served_signature(const struct fl_served *served)
+const struct fl_signature *fl_servable_signature(const struct fl_servable *served)
 {
     return &served->signature;
 }
 
-const char *fl_served_digest(const struct fl_served *served)
+const char *fl_servable_digest(const struct fl_servable *served)
 {
     return served->digest;
 }
 
-const char *fl_served_platform(const struct fl_served *served)
+const char *fl_servable_platform(const struct fl_servable *served)
 {
     return served->platform;
 }
 
-double fl_served_row_us(const struct fl_served *served)
+double fl_servable_row_us(const struct fl_servable *served)
 {
     return served->row_us;
 }
 
-void fl_served_predict(struct fl_served *served, enum fl_served_seat seat, const float *rows,
-                       size_t count, float *ret_answers)
+void fl_servable_predict(struct fl_servable *served, enum fl_servable_seat seat, const float *rows,
+                         size_t count, float *ret_answers)
 {
     fl_predictor_predict(served->seats[seat], FL_PROBABILITIES, rows, count, ret_answers);
 }
