@@ -8,3 +8,10 @@ benches: $(BENCHES) ## build the bench programs (BUILD=release for figures that 
 .SECONDEXPANSION:
 $(O)/%_bench: $(O)/%_bench.o $$(archives_from_$$(call layer_of,$$*))
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Many learners in one process, for hack/bench/data.py.
+CROWD := $(O)/hack/bench/crowd/crowd
+
+$(CROWD): $(call objects,hack/bench/crowd) $(archives_from_workloads)
+	@echo "  LINK    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
