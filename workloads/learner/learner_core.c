@@ -71,6 +71,8 @@ struct fl_learner_core {
     struct fl_arena *kept_arena;
     struct fl_kept kept;
     bool has_kept;
+
+    char *base, *older; /* digests of the models that were fetched last; NULL: none */
 };
 
 /* --- actions -------------------------------------------------------------------------------- */
@@ -293,6 +295,8 @@ void fl_learner_destroy(struct fl_learner_core *core)
     free(core->parent);
     free(core->orphan_of);
     free(core->leave_message);
+    free(core->base);
+    free(core->older);
     free(core);
 }
 
@@ -439,11 +443,32 @@ static struct fl_learner_action *start_job(struct fl_learner_core *core, enum st
     return action;
 }
 
+static void release_unused(struct fl_learner_core *core, const char *digest)
+{
+    const bool is_update = core->has_kept && fl_streq(core->kept.offer.digest, digest);
+
+    if (!fl_streq(core->task.model, digest) && !is_update)
+        release(core, digest);
+}
+
+/* Whatever was fetched before is not needed any more: one is kept, however many rounds there are.
+ * Twice, for a fetch that was cancelled may have been done just then. */
+static void replace_base(struct fl_learner_core *core)
+{
+    if (fl_streq(core->base, core->task.model))
+        return;
+    release_unused(core, core->older);
+    release_unused(core, core->base);
+    set_text(&core->older, core->base);
+    set_text(&core->base, core->task.model);
+}
+
 static void start_download(struct fl_learner_core *core)
 {
-    struct fl_learner_action *action =
-        start_job(core, STAGE_DOWNLOAD, FL_LEARNER_DOWNLOAD, core->options.transfer_ms);
+    struct fl_learner_action *action;
 
+    replace_base(core);
+    action = start_job(core, STAGE_DOWNLOAD, FL_LEARNER_DOWNLOAD, core->options.transfer_ms);
     action->digest = act_text(core, core->task.model);
     action->size = core->task.model_size;
 }
