@@ -37,6 +37,8 @@ static void queued_destroy(struct queued *queued)
 const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core *core)
 {
     queued_destroy(FL_TAKE(core->lent));
+    if (TAILQ_EMPTY(&core->actions) && answer_held(core))
+        advance(core);
     flush_watchers(core);
     core->lent = TAILQ_FIRST(&core->actions);
     if (!core->lent) {
@@ -286,6 +288,8 @@ int fl_aggregator_create(const struct fl_aggregator_options *options, int64_t no
     core->action_arena = fl_arena_create();
     TAILQ_INIT(&core->polls);
     TAILQ_INIT(&core->uploads);
+    TAILQ_INIT(&core->held_for_place);
+    TAILQ_INIT(&core->held_for_fold);
     TAILQ_INIT(&core->watchers);
     TAILQ_INIT(&core->actions);
     fl_oort_init(&core->oort);
@@ -310,6 +314,7 @@ static void destroy_queues(struct fl_aggregator_core *core)
         TAILQ_REMOVE(&core->uploads, upload, all);
         upload_destroy(upload);
     }
+    destroy_held(core);
     while ((watcher = TAILQ_FIRST(&core->watchers)) != NULL) {
         TAILQ_REMOVE(&core->watchers, watcher, all);
         free(watcher);
@@ -381,6 +386,7 @@ int64_t fl_aggregator_deadline(const struct fl_aggregator_core *core)
 #define SOONER(condition, time) soonest = (condition) && (time) < soonest ? (time) : soonest
     SOONER(member, member->poll_until_ms);
     SOONER(watcher, watcher->until_ms);
+    SOONER(true, held_deadline(core));
     TAILQ_FOREACH(upload, &core->uploads, all)
         SOONER(upload->state == UPLOAD_EXPECTED, upload->until_ms);
     SOONER(core->stopped && !core->stop_told, core->stop_until_ms);
