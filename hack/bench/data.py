@@ -244,7 +244,7 @@ def echo_flower(learners, parameters, rounds):
 
 def echoes(learners, parameters, rounds):
     ours, ours_mb = echo_ours(learners, parameters, rounds)
-    flower, flower_mb = echo_flower(learners, parameters, rounds)
+    flower, flower_mb = ([0], 0) if os.environ.get("NOFLOWER") else echo_flower(learners, parameters, rounds)
     name = f"{learners} echoes x {parameters:,} parameters"
     row(f"{name}: a round, ms", spread(ours), spread(flower),
         f"{statistics.median(flower) / statistics.median(ours):.1f}")

@@ -34,6 +34,34 @@ static void queued_destroy(struct queued *queued)
     free(queued);
 }
 
+/* What else is to be written goes with the first of it, so that one sync of a disk serves all that
+ * has happened during the last. That is early for the actions between them, which does no harm: a
+ * record tells what was decided, not what was carried out. */
+static void gather_journal(struct fl_aggregator_core *core, struct fl_aggregator_action *first)
+{
+    struct queued *queued = TAILQ_FIRST(&core->actions);
+    struct fl_buf lines;
+
+    fl_buf_init(&lines, 0);
+    fl_buf_append(&lines, first->body->data, first->body->len);
+    while (queued && queued->action.kind != FL_AGGREGATOR_JOURNAL_REPLACE &&
+           queued->action.kind != FL_AGGREGATOR_CUT) {
+        struct queued *next = TAILQ_NEXT(queued, all);
+
+        if (queued->action.kind == FL_AGGREGATOR_JOURNAL) {
+            fl_buf_append(&lines, queued->action.body->data, queued->action.body->len);
+            TAILQ_REMOVE(&core->actions, queued, all);
+            queued_destroy(queued);
+        }
+        queued = next;
+    }
+    if (lines.len > first->body->len) {
+        fl_bytes_unref(first->body);
+        first->body = fl_buf_to_bytes(&lines);
+    }
+    fl_buf_finish(&lines);
+}
+
 const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core *core)
 {
     queued_destroy(FL_TAKE(core->lent));
@@ -46,6 +74,8 @@ const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core 
         return NULL;
     }
     TAILQ_REMOVE(&core->actions, core->lent, all);
+    if (core->lent->action.kind == FL_AGGREGATOR_JOURNAL)
+        gather_journal(core, &core->lent->action);
     return &core->lent->action;
 }
 

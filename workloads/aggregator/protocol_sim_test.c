@@ -947,7 +947,7 @@ static void drain(struct world *world, struct node *node)
         return;
     /* The model it works on and its update, not one more a round; a death, and training that was
      * cancelled just when it was done, leave some behind. */
-    if (node->role == ROLE_LEARNER && fl_map_count(node->files) > 2 * (size_t)(node->life + 1) + 6)
+    if (node->role == ROLE_LEARNER && fl_map_count(node->files) > 2 * (size_t)(node->life + 1) + 10)
         fail_world(world, "%s keeps %zu models", node->id, fl_map_count(node->files));
     if (node->aggregator)
         next = fl_aggregator_deadline(node->aggregator);
