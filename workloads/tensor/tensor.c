@@ -279,12 +279,24 @@ int fl_model_check_like(const struct fl_model *model, const struct fl_model *oth
     return 0;
 }
 
+/* Without a branch in it, so that it goes as fast as memory does. */
+static bool is_finite_f32(const struct fl_tensor *tensor)
+{
+    const uint32_t *bits = tensor->data, exponent = UINT32_C(0x7f800000);
+    uint32_t found = 0;
+
+    for (size_t i = 0; i < tensor->count; i++)
+        found |= (bits[i] & exponent) == exponent;
+    return !found;
+}
+
 int fl_model_check_finite(const struct fl_model *model, struct fl_error *err)
 {
     for (size_t t = 0; t < model->count; t++) {
         const struct fl_tensor *tensor = &model->tensors[t];
 
-        if (!fl_dtype_is_float(tensor->dtype))
+        if (!fl_dtype_is_float(tensor->dtype) ||
+            (tensor->dtype == FL_DTYPE_F32 && is_finite_f32(tensor)))
             continue;
         for (size_t i = 0; i < tensor->count; i++)
             if (!isfinite(fl_tensor_get(tensor, i)))

@@ -11,6 +11,7 @@
 #include "workloads/tensor/safetensors.h"
 
 #include <arpa/inet.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -144,6 +145,10 @@ static int run_learners(int argc, char **argv)
         return usage();
     crowd.frugal = options.frugal;
     raise_file_limit();
+    /* Models are kept in memory here; their pages are used again. */
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    (void)mallopt(M_ARENA_MAX, 1);
     if (fl_loop_create(&crowd.loop, &err) < 0 ||
         fl_loop_on_signal(crowd.loop, SIGTERM, stop, crowd.loop, &err) < 0)
         die("loop", &err);

@@ -116,11 +116,12 @@ static struct fl_bytes *file_of(const struct fl_model *model)
     return file;
 }
 
+/* In place: the base is fetched anew where it is wanted once more. */
 static void echo(struct lesson *lesson)
 {
     uint64_t header;
 
-    lesson->update = fl_bytes_new(lesson->base->data, lesson->base->len);
+    lesson->update = fl_bytes_ref(lesson->base);
     memcpy(&header, lesson->update->data, sizeof(header));
     memcpy(lesson->update->data + sizeof(header) + header, &lesson->member->mark, sizeof(float));
     lesson->offer.examples = lesson->offer.steps = 1;
@@ -249,7 +250,7 @@ static struct lesson *lesson_create(struct member *member, uint64_t ticket)
 
 static void begin_training(struct member *member, const struct fl_learner_action *action)
 {
-    const struct model *base = find_model(member, action->task->model);
+    struct model *base = find_model(member, action->task->model);
     struct lesson *lesson = lesson_create(member, action->ticket);
 
     assert(base);
@@ -257,6 +258,8 @@ static void begin_training(struct member *member, const struct fl_learner_action
     fl_message_copy(lesson->arena, &fl_form_task, action->task, &lesson->task);
     lesson->task.local.config = NULL;
     lesson->base = fl_bytes_ref(base->bytes);
+    if (!member->trainer)
+        forget_model(base);
     begin_waiting(member);
 }
 
