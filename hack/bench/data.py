@@ -31,7 +31,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILT = os.path.join(ROOT, "build", os.environ.get("BUILD", "release"))
 FLOPS = os.environ.get("FLOPS", os.path.join(BUILT, "flops"))
 CROWD = os.path.join(BUILT, "hack", "bench", "crowd", "crowd")
-EXACT = os.path.join(BUILT, "workloads", "strategy", "exact_bench")
+FOLDING = os.path.join(BUILT, "workloads", "aggregator", "folding_bench")
 DIR = os.environ.get("DIR", os.path.join(ROOT, "build", "bench", "data"))
 VENV = os.path.join(ROOT, "build", "tools", "flwr")
 ROUNDS = int(os.environ.get("ROUNDS", "100"))
@@ -266,8 +266,9 @@ def idle():
 
 
 def fold():
-    for line in run(EXACT).splitlines():
-        print(line)
+    for line in run(FOLDING).splitlines():
+        name, value = re.fullmatch(r"(.*?) {2,}(.*)", line).groups()
+        row(name, value)
 
 
 CASES = {"overhead": overhead, "large": lambda: echoes(10, 10_000_000, LARGE_ROUNDS),
