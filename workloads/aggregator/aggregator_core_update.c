@@ -8,10 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RETRY_BUSY_MS 2000 /* too many uploads at a time */
-#define RETRY_FOLD_MS 500
-#define RETRY_NEXT_MS 3000 /* the round that a late update may count in has not begun */
-
 void upload_destroy(struct upload *upload)
 {
     free(upload->member);
@@ -19,7 +15,7 @@ void upload_destroy(struct upload *upload)
     free(upload);
 }
 
-static struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
+struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
 {
     struct upload *upload;
 
@@ -285,6 +281,11 @@ static bool can_fold_now(const struct fl_aggregator_core *core)
     return core->status.phase == FL_ROUND_TRAINING && core->attempt.begun && !core->attempt.closed;
 }
 
+bool has_place(const struct fl_aggregator_core *core)
+{
+    return can_fold_now(core) && (int64_t)core->upload_count < core->options.max_uploads;
+}
+
 static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
                        const struct fl_offer *offer)
 {
@@ -298,12 +299,8 @@ static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct
     }
     if (upload && upload->state == UPLOAD_EXPECTED)
         answer_send(core, request, upload);
-    else if (upload)
-        answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
-    else if (!can_fold_now(core))
-        answer(core, request, FL_VERDICT_WAIT, RETRY_NEXT_MS, NULL);
-    else if ((int64_t)core->upload_count >= core->options.max_uploads)
-        answer(core, request, FL_VERDICT_WAIT, RETRY_BUSY_MS, NULL);
+    else if (upload || !has_place(core))
+        hold_offer(core, request, offer, upload ? upload->id : 0);
     else
         expect(core, request, member, offer);
 }
@@ -311,6 +308,7 @@ static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer)
 {
     struct member *member = find_member(core, offer->learner);
+    const struct upload *upload;
     const char *reason;
     struct fl_error err;
 
@@ -324,8 +322,9 @@ void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struc
         answer(core, request, member->settled, 0, text_or_null(member->settled_reason));
         return;
     }
-    if (upload_of(core, member->id) && upload_of(core, member->id)->state == UPLOAD_FOLDING) {
-        answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
+    upload = upload_of(core, member->id);
+    if (upload && upload->state == UPLOAD_FOLDING) {
+        hold_offer(core, request, offer, upload->id);
         return;
     }
     reason = check_offer(core, member, offer);
