@@ -32,16 +32,17 @@ static const char help[] =
     "      --uploads N         updates on their way at a time (default 16)\n"
     "      --log-level LEVEL   debug, info (the default), warn or error\n"
     "\nWithout a token or --client-ca it listens on loopback only.\n"
-    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong usage.\n";
+    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
     const char *folder, *listen, *name, *project, *parent, *token_file, *tls_cert, *tls_key,
-        *client_ca, *level, *address, *token;
+        *client_ca, *level, *address, *token, *die_at;
     struct fl_node_flags flags;
     int64_t poll_ms, silence_ms, keep_models, uploads;
     uint16_t port;
 
     struct fl_arena *arena;
+    struct fl_node_death death;
     struct fl_env env;
     struct fl_loop *loop;
     struct fl_tls *tls;
@@ -93,6 +94,7 @@ static int parse(struct command *command, int argc, char **argv)
         {"keep-models", 0, FL_OPTION_INT, &command->keep_models},
         {"uploads", 0, FL_OPTION_INT, &command->uploads},
         {"log-level", 0, FL_OPTION_TEXT, &command->level},
+        {"die-at", 0, FL_OPTION_TEXT, &command->die_at},
     };
     const struct fl_options options = {"aggregator", help, items, FL_COUNT_OF(items)};
     struct fl_words words = {0};
@@ -179,6 +181,10 @@ static int run(int argc, char **argv)
         return fl_command_usage("aggregator", "--log-level %s: there is no such level",
                                 command.level);
     command.env = fl_env_real(fl_log_create(STDERR_FILENO, level, false));
+    status = fl_node_parse_death("aggregator", command.arena, command.die_at, &command.death,
+                                 &command.env);
+    if (status >= 0)
+        return status;
     if (start(&command, &err) < 0)
         return fl_command_fail("aggregator", &err);
     (void)printf("aggregator %s is ready: %s://%s%s%s:%u\n", command.name,
