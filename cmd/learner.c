@@ -33,7 +33,8 @@ static const char help[] =
     "      --ca FILE, --cert FILE, --key FILE   whom to trust, and as whom to call\n"
     "      --lost D            an aggregator that is silent for so long is gone (default 60s)\n"
     "      --log-level LEVEL   debug, info (the default), warn or error\n"
-    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong usage.\n" FL_NODE_DEATH_HELP;
+    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong "
+    "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
     const char *aggregator, *name, *data, *trainer_name, *options, *project, *data_dir, *folder,
@@ -212,8 +213,8 @@ static int run(int argc, char **argv)
     if (!fl_log_level_from_name(command.level, &level))
         return fl_command_usage("learner", "--log-level %s: there is no such level", command.level);
     command.env = fl_env_real(fl_log_create(STDERR_FILENO, level, false));
-    status = fl_node_parse_death("learner", command.arena, command.die_at, &command.death,
-                                 &command.env);
+    status =
+        fl_node_parse_death("learner", command.arena, command.die_at, &command.death, &command.env);
     if (status >= 0)
         return status;
     if (start(&command, &err) < 0)

@@ -42,7 +42,7 @@ struct fl_node_death {
     atomic_long left;
 };
 #define FL_NODE_DEATH_HELP                                                                         \
-    "\nFor tests: --die-at STEP:N ends it by SIGKILL when it comes to that step the Nth time;\n"    \
+    "\nFor tests: --die-at STEP:N ends it by SIGKILL when it comes to that step the Nth time;\n"   \
     "--die-at list prints the steps.\n"
 /* < 0: go on, and env does it (from when it is given, with `death` in its place); otherwise the
  * exit status, all being said. `text` NULL: no such option was given. */

@@ -37,7 +37,7 @@ struct fl_aggregator {
     char *uploads_dir, *spill_dir, *kept_path, *journal_path;
     int journal;
     struct fl_bytes *replacement; /* of the journal, being written by a worker */
-    bool syncing; /* the journal, on a worker: no action is taken until it is done */
+    bool syncing;         /* the journal, on a worker: no action is taken until it is done */
     enum fl_step written; /* then */
     bool pumping, closed;
     int refs;               /* posted or offloaded, and not yet back */

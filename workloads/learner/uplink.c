@@ -27,7 +27,7 @@ struct errand {
     struct fl_arena *arena;
     const char *address, *method, *target, *digest;
     struct fl_bytes *body;
-    int64_t size, timeout_ms;
+    int64_t size, timeout_ms, chunk_bytes;
     bool cancelled; /* with the lane's lock */
 
     int result, http_status;
@@ -271,6 +271,7 @@ static int upload(struct lane *lane, struct errand *errand)
     FL_CLEANUP(fl_fd_closep) int fd = -1;
     struct fl_bulk_send send = {.target = errand->target,
                                 .digest = errand->digest,
+                                .chunk_bytes = errand->chunk_bytes,
                                 .progress = note_progress,
                                 .user = errand};
     int r = fl_blobs_get(options->blobs, errand->digest, &fd, &send.size, &errand->err);
@@ -354,6 +355,7 @@ static void lane_take(struct lane *lane, const struct fl_learner_action *action)
     errand->body = action->body ? fl_bytes_ref(action->body) : NULL;
     errand->size = action->size;
     errand->timeout_ms = action->timeout_ms;
+    errand->chunk_bytes = action->chunk_bytes;
     FL_LOCKED(lane->lock);
     STAILQ_INSERT_TAIL(&lane->errands, errand, link);
     fl_signal_one(lane->wake);
