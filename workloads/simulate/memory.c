@@ -272,7 +272,8 @@ int memory_round(struct memory_rounds *rounds, const struct fl_round_spec *spec,
     if (r == 0)
         r = finish(&round, err);
     schedule_clear(&rounds->course->schedule);
-    fl_strategy_abandon(rounds->course->strategy);
+    if (rounds->course->strategy)
+        fl_strategy_abandon(rounds->course->strategy);
     free(round.order);
     return r;
 }

@@ -569,14 +569,17 @@ static void take_counts(const struct fl_round_status *status, struct fl_simulate
     round->train_loss = metric(&status->train, "loss");
 }
 
+/* Late updates of others may be among those reported. */
 static void tell_progress(struct virtual_world *world, int64_t *told)
 {
     const struct fl_simulation *simulation = world->course->simulation;
+    int64_t reported = world->status.reported, selected = world->status.selected;
 
-    if (!simulation->update_done || world->status.reported == *told)
+    if (!simulation->update_done || reported == *told)
         return;
-    *told = world->status.reported;
-    simulation->update_done(simulation->user, world->status.round, *told, world->status.selected);
+    *told = reported;
+    simulation->update_done(simulation->user, world->status.round, reported,
+                            selected > reported ? selected : reported);
 }
 
 int virtual_round(struct virtual_world *world, const struct fl_round_spec *spec,
@@ -589,6 +592,8 @@ int virtual_round(struct virtual_world *world, const struct fl_round_spec *spec,
 
     if (r < 0)
         return r;
+    while (deliver_next(world)) /* everybody waits for a task: they hear of it in order of asking */
+        ;
     body = fl_message_encode(&fl_form_round_spec, spec);
     (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64, spec->round);
     world->status.phase = FL_ROUND_WAITING;
