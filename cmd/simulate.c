@@ -266,22 +266,33 @@ static void settle_numbers(struct command *command)
     simulation->protocol = command->protocol;
 }
 
-/* The file's values are there before the options' are set again. */
+/* What an FLProject says comes first, and then the options once more. */
+static int read_file(struct command *command, int argc, char **argv)
+{
+    struct fl_error err = {0};
+    const char *tag;
+    int status;
+
+    fl_simulation_init(&command->simulation);
+    if (fl_simulate_manifest_read(command->arena, command->file, &command->simulation, &tag, &err) <
+        0)
+        return fl_command_fail("simulate", &err);
+    command->learners = (int64_t)command->simulation.partition.learners;
+    status = read_options(command, argc, argv);
+    if (!command->data && !command->idx)
+        command->data = tag;
+    return status;
+}
+
 static int parse(struct command *command, int argc, char **argv)
 {
     struct fl_error err = {0};
     int status = read_options(command, argc, argv);
 
+    if (status < 0 && command->file)
+        status = read_file(command, argc, argv);
     if (status >= 0)
         return status;
-    if (command->file) {
-        fl_simulation_init(&command->simulation);
-        if (fl_simulate_manifest_read(command->arena, command->file, &command->simulation,
-                                      &command->data, &err) < 0)
-            return fl_command_fail("simulate", &err);
-        command->learners = (int64_t)command->simulation.partition.learners;
-        status = read_options(command, argc, argv);
-    }
     if (status < 0 && !command->data == !command->idx)
         status = fl_command_usage("simulate", "one of --data and --idx is needed");
     if (status < 0)

@@ -131,8 +131,9 @@ static void compute_ahead(struct schedule *schedule)
 
         if (lesson->drops)
             continue;
-        if (lesson->chore.state == CHORE_NEW)
+        if (!lesson->begun)
             crew_submit(schedule->crew, &lesson->chore);
+        lesson->begun = true;
         ahead--;
     }
 }
@@ -150,7 +151,7 @@ struct lesson *schedule_take(struct schedule *schedule)
 
 static void give_up(struct schedule *schedule, struct lesson *lesson)
 {
-    if (lesson->chore.state != CHORE_NEW)
+    if (lesson->begun)
         crew_cancel(schedule->crew, &lesson->chore);
     lesson_destroy(lesson);
 }

@@ -74,6 +74,7 @@ struct lesson {
     struct fl_local_options local;
     bool drops;  /* gives up in the end: nothing needs to be computed */
     bool digest; /* of the update is wanted, too */
+    bool begun;  /* the crew has it */
     int64_t asked_ms, finish_ms;
     uint64_t order; /* among those that finish at the same time */
 
