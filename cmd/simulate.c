@@ -233,6 +233,11 @@ static int read_trainer(struct command *command, struct fl_error *err)
     json_t *options = NULL;
     int r = 0;
 
+    if (command->file && !command->trainer && !simulation->trainer)
+        return fl_error_set(err, FL_E_INVALID,
+                            "%s: its trainer is not a builtin one: --trainer must say which to "
+                            "take instead",
+                            command->file);
     if (command->trainer || !simulation->trainer)
         simulation->trainer = fl_trainer_find(fl_str_or(command->trainer, "MLP"));
     if (!simulation->trainer)

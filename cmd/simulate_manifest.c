@@ -84,9 +84,8 @@ static int read_trainer(struct fl_arena *arena, const json_t *spec,
     const json_t *options = fl_json_path(spec, "source.builtin.options");
     const char *name = fl_json_str(spec, "source.builtin.trainer");
 
-    if (!name)
-        return fl_error_set(err, FL_E_INVALID,
-                            "spec.source: only builtin trainers can be simulated");
+    if (!name) /* code of its own: --trainer must say what stands for it */
+        return 0;
     simulation->trainer = fl_trainer_find(name);
     if (!simulation->trainer)
         return fl_error_set(err, FL_E_INVALID, "spec.source.builtin.trainer: there is no \"%s\"",

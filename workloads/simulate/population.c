@@ -105,7 +105,8 @@ static int divide(struct population *population, struct fl_error *err)
 
     for (size_t i = 0; i < population->count && r == 0; i++) {
         population->examples += (int64_t)population->data[i]->count;
-        if (population->attacks[i] && simulation->attack.kind == FL_ATTACK_LABEL_FLIP)
+        if (population->attacks[i] && (simulation->attack.kind == FL_ATTACK_LABEL_FLIP ||
+                                       simulation->attack.kind == FL_ATTACK_SCALED))
             r = flip_labels(&population->data[i], err);
     }
     return r;

@@ -27,7 +27,8 @@ enum fl_attack_kind {
     FL_ATTACK_SIGN_FLIP,  /* base - scale * (own - base) */
     FL_ATTACK_NOISE,      /* base + normal numbers of standard deviation `scale` */
     FL_ATTACK_LABEL_FLIP, /* trains on labels that are turned round: classes - 1 - label */
-    FL_ATTACK_SCALED,     /* base + scale * (own - base) */
+    FL_ATTACK_SCALED,     /* the same, then base + scale * (own - base): model replacement
+                             (Bagdasaryan et al. 2020) */
 };
 const char *fl_attack_name(enum fl_attack_kind kind);                 /* "None", "SignFlip", … */
 bool fl_attack_find(const char *name, enum fl_attack_kind *ret_kind); /* in any case of letters */
