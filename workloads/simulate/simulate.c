@@ -15,8 +15,8 @@
 
 struct chunk {
     struct chore chore;
+    const struct fl_simulation *simulation;
     struct fl_dataset *data;
-    struct fl_trainer *trainer;
     const struct fl_model *model;
     struct fl_evaluation evaluation;
     struct fl_error err;
@@ -28,21 +28,25 @@ struct judge {
     size_t count;
 };
 
+/* A trainer of its own, for as long as it takes: its space may be large. */
 static void evaluate_chunk(struct chore *chore)
 {
     struct chunk *chunk = (struct chunk *)chore;
+    const struct fl_simulation *simulation = chunk->simulation;
+    struct fl_trainer *trainer;
 
-    chunk->result = chunk->trainer->ops->evaluate(chunk->trainer, chunk->model, &chunk->evaluation,
-                                                  &chunk->err);
+    chunk->result = simulation->trainer->create(simulation->trainer_options, chunk->data, &trainer,
+                                                &chunk->err);
+    if (chunk->result < 0)
+        return;
+    chunk->result = trainer->ops->evaluate(trainer, chunk->model, &chunk->evaluation, &chunk->err);
+    trainer->ops->destroy(trainer);
 }
 
 static void judge_finish(struct judge *judge)
 {
-    for (size_t i = 0; i < judge->count; i++) {
-        if (judge->chunks[i].trainer)
-            judge->chunks[i].trainer->ops->destroy(judge->chunks[i].trainer);
+    for (size_t i = 0; i < judge->count; i++)
         fl_dataset_unref(judge->chunks[i].data);
-    }
 }
 
 /* In chunks that depend on the data only: the sums of losses are the same for all numbers of
@@ -62,10 +66,8 @@ static int judge_init(struct judge *judge, const struct fl_simulation *simulatio
         struct chunk *chunk = &judge->chunks[judge->count++];
 
         chunk->chore.run = evaluate_chunk;
+        chunk->simulation = simulation;
         r = fl_dataset_view(simulation->test, rows + from, to - from, &chunk->data, err);
-        if (r == 0)
-            r = simulation->trainer->create(simulation->trainer_options, chunk->data,
-                                            &chunk->trainer, err);
     }
     return r;
 }
@@ -82,7 +84,7 @@ static int judge_model(struct judge *judge, struct crew *crew, const struct fl_m
     }
     for (size_t i = 0; i < judge->count; i++) {
         const struct chunk *chunk = &judge->chunks[i];
-        double count = (double)chunk->evaluation.examples;
+        double count;
 
         crew_wait(crew, &judge->chunks[i].chore);
         count = (double)chunk->evaluation.examples;
