@@ -212,7 +212,7 @@ static const char *check_late(const struct fl_aggregator_core *core, const struc
         return "TooLate";
     if (core->spec.round - offer->round > core->spec.staleness.max_rounds)
         return "TooStale";
-    if (!past || !fl_streq(past->digest, offer->base))
+    if (!past || !fl_streq(past->digest, offer->base) || !is_kept(core, offer->base))
         return "BaseUnknown";
     if (member->duty != DUTY_FIT || member->duty_round != offer->round)
         return "NotAsked";
