@@ -222,7 +222,7 @@ static void recover_commit(struct fl_aggregator_core *core, const struct fl_jour
 static void recover_round(struct fl_aggregator_core *core, const struct fl_journal_state *state)
 {
     bool committed = state->done;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     keep_model(core, state->spec.model);
     install_round(core, &state->spec, &state->tier, state->origin, state->work, state->attempt);
@@ -231,7 +231,7 @@ static void recover_round(struct fl_aggregator_core *core, const struct fl_journ
     core->wait_until_ms = core->now_ms + core->spec.participation.available_within_ms;
     status->phase = FL_ROUND_WAITING;
     if (committed || state->failed) {
-        fl_message_copy(core->round_arena, &fl_form_round_status, &state->status, status);
+        fl_message_copy(core->round_arena, &fl_form_round_report, &state->status, status);
         status->project = core->project;
         if (status->excluded.count > 0)
             memcpy(core->excluded, status->excluded.items,

@@ -11,11 +11,11 @@
 
 static void reply_status(struct fl_aggregator_core *core, uint64_t request)
 {
-    reply(core, request, &fl_form_round_status, &core->status);
+    reply(core, request, &fl_form_round_report, &core->status);
 }
 
 /* The same is no news; another needs its turn. */
-static int check_start(const struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+static int check_start(const struct fl_aggregator_core *core, const struct fl_round_order *spec,
                        struct fl_error *err)
 {
     bool failed = core->has_round &&
@@ -41,10 +41,10 @@ static int check_start(const struct fl_aggregator_core *core, const struct fl_ro
 }
 
 static void handle_start(struct fl_aggregator_core *core, uint64_t request, int64_t round,
-                         const struct fl_round_spec *spec)
+                         const struct fl_round_order *spec)
 {
     FL_CLEANUP(fl_bytes_unrefp)
-    struct fl_bytes *text = fl_message_encode(&fl_form_round_spec, spec);
+    struct fl_bytes *text = fl_message_encode(&fl_form_round_order, spec);
     bool same = core->has_round && text->len == core->spec_text->len &&
                 memcmp(text->data, core->spec_text->data, text->len) == 0;
     bool again = core->has_round && core->spec.round == spec->round;
@@ -202,7 +202,7 @@ static const struct fl_form *form_of(enum fl_route route)
     case FL_ROUTE_LEAVE:
         return &fl_form_leave;
     case FL_ROUTE_START_ROUND:
-        return &fl_form_round_spec;
+        return &fl_form_round_order;
     case FL_ROUTE_CHILDREN:
         return &fl_form_children;
     case FL_ROUTE_STOP:
@@ -218,7 +218,7 @@ union message {
     struct fl_offer offer;
     struct fl_result result;
     struct fl_leave leave;
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
     struct fl_children children;
     struct fl_stop stop;
 };

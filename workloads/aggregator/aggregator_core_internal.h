@@ -148,12 +148,12 @@ struct fl_aggregator_core {
     /* The round */
     bool has_round;
     struct fl_arena *round_arena;
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
     struct fl_bytes *spec_text; /* to tell the same from another */
     struct fl_tier_spec tier;
     const char *origin, *work; /* below a parent: its task's */
     char leaf_work[FL_DIGEST_SIZE], tier_work[FL_DIGEST_SIZE];
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_exclusion *excluded;
     int64_t round_start_ms, wait_until_ms;
     int64_t failures;
@@ -214,10 +214,10 @@ void tell_members(struct fl_aggregator_core *core);
 void flush_watchers(struct fl_aggregator_core *core);
 
 /* rounds */
-void start_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void start_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                  const struct fl_tier_spec *tier, const char *origin, const char *work,
                  int64_t attempt);
-void install_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void install_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                    const struct fl_tier_spec *tier, const char *origin, const char *work,
                    int64_t attempt);
 void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_DIGEST_SIZE]);

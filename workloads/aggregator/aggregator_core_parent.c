@@ -78,9 +78,9 @@ static void start_parent_step(struct fl_aggregator_core *core, int64_t round, co
 {
     const struct fl_task *task = core->parent_task;
     bool again = core->has_round && core->spec.round == round;
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
 
-    fl_message_init(&fl_form_round_spec, &spec);
+    fl_message_init(&fl_form_round_order, &spec);
     spec.project = task->project;
     spec.round = round;
     spec.model = model;

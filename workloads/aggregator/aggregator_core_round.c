@@ -17,13 +17,13 @@ bool round_is_over(const struct fl_aggregator_core *core)
 
 void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_DIGEST_SIZE])
 {
-    const struct fl_round_spec *spec = &core->spec;
-    struct fl_round_spec work;
+    const struct fl_round_order *spec = &core->spec;
+    struct fl_round_order work;
     struct fl_tier_spec sums;
     FL_JSON value = json_object();
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
 
-    fl_message_init(&fl_form_round_spec, &work);
+    fl_message_init(&fl_form_round_order, &work);
     work.project = spec->project;
     work.round = spec->round;
     work.model = spec->model;
@@ -32,7 +32,7 @@ void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_D
     work.local = spec->local;
     work.tags = spec->tags;
     work.strategy.name = "FedAvg"; /* what the server makes of it is no part of the work */
-    json_object_set_new(value, "work", fl_message_to_json(&fl_form_round_spec, &work));
+    json_object_set_new(value, "work", fl_message_to_json(&fl_form_round_order, &work));
     fl_message_init(&fl_form_tier, &sums);
     sums.present = tier;
     sums.strategy = spec->strategy;
@@ -45,15 +45,15 @@ void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_D
     fl_digest_of(text->data, text->len, out);
 }
 
-void install_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void install_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                    const struct fl_tier_spec *tier, const char *origin, const char *work,
                    int64_t attempt)
 {
     struct fl_arena *arena = fl_arena_create();
 
-    fl_message_copy(arena, &fl_form_round_spec, spec, &core->spec);
+    fl_message_copy(arena, &fl_form_round_order, spec, &core->spec);
     fl_bytes_unref(core->spec_text);
-    core->spec_text = fl_message_encode(&fl_form_round_spec, spec);
+    core->spec_text = fl_message_encode(&fl_form_round_order, spec);
     fl_message_init(&fl_form_tier, &core->tier);
     if (tier && tier->present)
         fl_message_copy(arena, &fl_form_tier, tier, &core->tier);
@@ -71,7 +71,7 @@ void install_round(struct fl_aggregator_core *core, const struct fl_round_spec *
     fl_map_destroy(core->holders);
     core->holders = fl_map_create(NULL);
     core->round_start_ms = core->now_ms;
-    fl_message_init(&fl_form_round_status, &core->status);
+    fl_message_init(&fl_form_round_report, &core->status);
     core->status.project = core->project;
     core->status.round = spec->round;
     core->status.attempt = attempt;
@@ -85,7 +85,7 @@ void wait_for_members(struct fl_aggregator_core *core)
     touch(core);
 }
 
-void start_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void start_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                  const struct fl_tier_spec *tier, const char *origin, const char *work,
                  int64_t attempt)
 {
@@ -123,7 +123,7 @@ void finish_duty(struct fl_aggregator_core *core, struct member *member)
 void exclude(struct fl_aggregator_core *core, const char *learner, enum fl_outcome outcome,
              const char *reason, const char *message)
 {
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     status->late += outcome == FL_OUTCOME_LATE;
     status->dropped += outcome == FL_OUTCOME_DROPPED;

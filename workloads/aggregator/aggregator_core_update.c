@@ -507,7 +507,7 @@ static void note_member(struct fl_aggregator_core *core, struct member *member,
 static void accept(struct fl_aggregator_core *core, const struct upload *upload)
 {
     const struct fl_offer *offer = &upload->offer;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
     struct member *member = find_member(core, upload->member);
     const struct fl_record record = {.kind = FL_RECORD_ACCEPT,
                                      .round = core->spec.round,

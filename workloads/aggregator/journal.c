@@ -66,12 +66,12 @@ void fl_journal_write(struct fl_buf *buf, const struct fl_record *record)
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
 
     if (record->kind == FL_RECORD_SPEC)
-        json_object_set_new(value, "spec", fl_message_to_json(&fl_form_round_spec, &record->spec));
+        json_object_set_new(value, "spec", fl_message_to_json(&fl_form_round_order, &record->spec));
     if (record->kind == FL_RECORD_SPEC && record->tier.present)
         json_object_set_new(value, "tier", fl_message_to_json(&fl_form_tier, &record->tier));
     if (has_status(record->kind))
         json_object_set_new(value, "status",
-                            fl_message_to_json(&fl_form_round_status, &record->status));
+                            fl_message_to_json(&fl_form_round_report, &record->status));
     text = fl_json_to_bytes(value);
     fl_buf_printf(buf, "%08lx ", crc32(0, (const unsigned char *)text->data, (unsigned)text->len));
     fl_buf_append(buf, text->data, text->len);
@@ -89,13 +89,13 @@ static int read_record(struct fl_arena *arena, const char *text, size_t len,
     if (r == 0)
         r = fl_message_from_json(arena, &record_form, value, &record, err);
     if (r == 0 && record.kind == FL_RECORD_SPEC)
-        r = fl_message_from_json(arena, &fl_form_round_spec, json_object_get(value, "spec"),
+        r = fl_message_from_json(arena, &fl_form_round_order, json_object_get(value, "spec"),
                                  &record.spec, err);
     if (r == 0 && record.kind == FL_RECORD_SPEC && json_object_get(value, "tier"))
         r = fl_message_from_json(arena, &fl_form_tier, json_object_get(value, "tier"), &record.tier,
                                  err);
     if (r == 0 && has_status(record.kind))
-        r = fl_message_from_json(arena, &fl_form_round_status, json_object_get(value, "status"),
+        r = fl_message_from_json(arena, &fl_form_round_report, json_object_get(value, "status"),
                                  &record.status, err);
     if (r == 0)
         *ret_record = record;
@@ -179,7 +179,7 @@ static void apply_spec(struct fl_journal_state *state, const struct fl_record *r
     state->work = record->work;
     state->attempt = record->attempt;
     state->done = state->evaluated = state->failed = false;
-    state->status = (struct fl_round_status){0};
+    state->status = (struct fl_round_report){0};
     state->holders.count = 0;
 }
 
@@ -391,7 +391,7 @@ static void write_commit(struct fl_buf *buf, const struct fl_journal_state *stat
                                .model_size = state->model_size,
                                .contributors = state->contributors};
 
-    fl_message_init(&fl_form_round_status, &record.status);
+    fl_message_init(&fl_form_round_report, &record.status);
     if (state->done) {
         record.attempt = state->attempt;
         record.status = state->status;

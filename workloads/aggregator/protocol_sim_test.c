@@ -952,11 +952,11 @@ static void drain(struct world *world, struct node *node)
 
 /* --- the controller ------------------------------------------------------------------------- */
 
-static struct fl_round_spec spec_of(struct world *world)
+static struct fl_round_order spec_of(struct world *world)
 {
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
 
-    fl_message_init(&fl_form_round_spec, &spec);
+    fl_message_init(&fl_form_round_order, &spec);
     spec.project = "p";
     spec.round = world->round;
     spec.run = world->run;
@@ -994,7 +994,7 @@ static void control(struct world *world, int index, const char *method, const ch
 
 static void control_step(struct world *world, int index)
 {
-    struct fl_round_spec spec = spec_of(world);
+    struct fl_round_order spec = spec_of(world);
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     char target[80];
 
@@ -1012,7 +1012,7 @@ static void control_step(struct world *world, int index)
         control(world, index, "POST", "/v1/stop", body);
     } else if (!world->put_done) {
         (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64, world->round);
-        body = fl_message_encode(&fl_form_round_spec, &spec);
+        body = fl_message_encode(&fl_form_round_order, &spec);
         control(world, index, "PUT", target, body);
     } else {
         (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64 "?after=%" PRId64,
@@ -1035,7 +1035,7 @@ static void tell_children(struct world *world, int index)
     send_request(world, index, ++world->order, "root", "PUT", "/v1/children", body);
 }
 
-static void watched(struct world *world, const struct fl_round_status *status)
+static void watched(struct world *world, const struct fl_round_report *status)
 {
     if (status->round != world->round || status->version < world->control_version)
         return;
@@ -1068,7 +1068,7 @@ static void watched(struct world *world, const struct fl_round_status *status)
 static void controlled(struct world *world, int index, const struct event *event)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_error err = {0};
 
     if (event->ticket != world->control_ticket)
@@ -1090,7 +1090,7 @@ static void controlled(struct world *world, int index, const struct event *event
                        event->body->data);
         world->put_done = false;
         world->control_version = 0;
-    } else if (fl_message_decode(arena, &fl_form_round_status, event->body->data, event->body->len,
+    } else if (fl_message_decode(arena, &fl_form_round_report, event->body->data, event->body->len,
                                  &status, &err) < 0) {
         fail_world(world, "status: %s", err.msg);
     } else {
