@@ -1,4 +1,4 @@
-#include "workloads/transfer/blobs.h"
+#include "lib/blobs.h"
 
 #include "lib/file.h"
 #include "lib/folder.h"

@@ -6,8 +6,8 @@
  * size, what is not pinned goes when room is needed, what was used longest ago first; pins are
  * counted and end with the process. One process has a folder open at a time (UNAVAILABLE
  * otherwise). Any thread; the lock is never held while content is read or written. */
-#ifndef FL_WORKLOADS_BLOBS_H
-#define FL_WORKLOADS_BLOBS_H
+#ifndef FL_LIB_BLOBS_H
+#define FL_LIB_BLOBS_H
 
 #include "lib/digest.h"
 #include "lib/env.h"
