@@ -166,6 +166,7 @@ void shorten_journal(struct fl_aggregator_core *core)
 void touch(struct fl_aggregator_core *core)
 {
     core->status.version = ++core->version;
+    core->status_changed = true;
 }
 
 /* --- a life --------------------------------------------------------------------------------- */
@@ -331,6 +332,7 @@ void fl_aggregator_destroy(struct fl_aggregator_core *core)
     fl_map_destroy(core->train_metrics);
     fl_map_destroy(core->evaluation_metrics);
     fl_bytes_unref(core->spec_text);
+    fl_bytes_unref(core->status_was);
     fl_arena_destroy(core->round_arena);
     fl_arena_destroy(core->committed_arena);
     fl_arena_destroy(core->action_arena);
@@ -375,12 +377,11 @@ int64_t fl_aggregator_deadline(const struct fl_aggregator_core *core)
 {
     int64_t soonest = round_deadline(core);
     const struct member *member = TAILQ_FIRST(&core->polls);
-    const struct watcher *watcher = TAILQ_FIRST(&core->watchers);
     const struct upload *upload;
 
 #define SOONER(condition, time) soonest = (condition) && (time) < soonest ? (time) : soonest
     SOONER(member, member->poll_until_ms);
-    SOONER(watcher, watcher->until_ms);
+    SOONER(true, watch_deadline(core));
     TAILQ_FOREACH(upload, &core->uploads, all)
         SOONER(upload->state == UPLOAD_EXPECTED, upload->until_ms);
     SOONER(core->stopped && !core->stop_told, core->stop_until_ms);

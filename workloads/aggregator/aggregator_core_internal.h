@@ -73,6 +73,7 @@ struct upload {
 
 struct watcher {
     uint64_t request;
+    bool of_status; /* else of the round */
     int64_t after, until_ms;
     TAILQ_ENTRY(watcher) all;
 };
@@ -134,6 +135,9 @@ struct fl_aggregator_core {
     TAILQ_HEAD(, upload) uploads;
     size_t upload_count;
     TAILQ_HEAD(, watcher) watchers;
+    bool status_changed;         /* perhaps */
+    struct fl_bytes *status_was; /* without its version, which is: */
+    int64_t status_version, status_ms;
     TAILQ_HEAD(, queued) actions;
     struct queued *lent;
     struct fl_arena *action_arena;
@@ -212,6 +216,7 @@ void tell_members(struct fl_aggregator_core *core);
 
 /* requests */
 void flush_watchers(struct fl_aggregator_core *core);
+int64_t watch_deadline(const struct fl_aggregator_core *core);
 
 /* rounds */
 void start_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,

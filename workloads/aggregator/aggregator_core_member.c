@@ -291,7 +291,7 @@ void handle_join(struct fl_aggregator_core *core, uint64_t request, const struct
         member = new_member(core, join->learner);
     member->heard_ms = core->now_ms;
     describe(member, join);
-    core->members_changed = true;
+    core->members_changed = core->status_changed = true;
     free(FL_TAKE(member->move_to));
     place = join->orphan_of ? place_orphan(core, join->orphan_of) : NULL;
     if (place)
@@ -361,7 +361,7 @@ void remove_member(struct fl_aggregator_core *core, struct member *member)
 {
     answer_poll(core, member);
     discard_uploads_of(core, member->id);
-    core->members_changed = true;
+    core->members_changed = core->status_changed = true;
     fl_map_remove(core->members, member->id);
 }
 

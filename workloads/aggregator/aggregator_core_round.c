@@ -74,6 +74,9 @@ void install_round(struct fl_aggregator_core *core, const struct fl_round_order 
     fl_message_init(&fl_form_round_report, &core->status);
     core->status.project = core->project;
     core->status.round = spec->round;
+    core->status.run = spec->run;
+    core->status.base = core->spec.model;
+    core->status.base_size = core->spec.model_size;
     core->status.attempt = attempt;
     digest_work(core, false, core->leaf_work);
 }
@@ -228,6 +231,7 @@ static void sweep(struct fl_aggregator_core *core)
     if (core->now_ms < core->sweep_ms)
         return;
     core->sweep_ms = core->now_ms + (silence + 3) / 4;
+    core->status_changed = true; /* who was heard of too long ago is not available */
     while (fl_map_next(core->members, &cursor, NULL, &value)) {
         struct member *member = value;
         int64_t silent = core->now_ms - member->heard_ms;

@@ -405,6 +405,7 @@ static FORM(exclusion, "exclusion");
 static const struct fl_member round_report_members[] = {
     NAME("project", project),
     INT("round", round, 0, COUNT_MAX, 0),
+    COUNT("run", run),
     INT("attempt", attempt, 0, COUNT_MAX, 0),
     COUNT("version", version),
     ENUM("phase", phase, fl_round_phases, 0),
@@ -425,6 +426,8 @@ static const struct fl_member round_report_members[] = {
     COUNT("examples", examples),
     METRICS("train", train),
     METRICS("evaluation", evaluation),
+    DIGEST("base", base, false),
+    COUNT("baseSize", base_size),
     DIGEST("model", model, false),
     COUNT("modelSize", model_size),
     SPAN("selectMs", select_ms, 0),
@@ -470,6 +473,7 @@ static const struct fl_member status_members[] = {
     COUNT("committed", committed),
     DIGEST("model", model, false),
     BOOL("stopped", stopped),
+    COUNT("version", version),
     {0},
 };
 FORM(status, "status");

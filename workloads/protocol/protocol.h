@@ -41,7 +41,8 @@
  *                                            be reached; a learner whose aggregator is gone joins
  *                                            here and is told by Move
  *   POST /v1/stop          fl_stop           -> fl_answer. Learners get End
- *   GET  /v1/status                          -> fl_status
+ *   GET  /v1/status?after=VERSION            -> fl_status, once its version is another than
+ *                                            VERSION or after pollMs; without VERSION at once
  *
  * Errors are {"error":{"reason":"NotFound","message":"…"}} with an HTTP status; reasons are those
  * of lib/error.h and NotJoined.
@@ -332,7 +333,7 @@ struct fl_exclusions {
 
 struct fl_round_report { /* what FLRound.status needs */
     const char *project;
-    int64_t round, attempt;
+    int64_t round, run, attempt;
     int64_t version; /* grows with every change, also across restarts */
     enum fl_round_phase phase;
     const char *reason, *message; /* of Failed, Aborted; of Waiting what for */
@@ -342,6 +343,8 @@ struct fl_round_report { /* what FLRound.status needs */
     int64_t learners; /* whose update counts, through all tiers */
     int64_t examples;
     struct fl_metrics train, evaluation;
+    const char *base; /* digest: what it began with; NULL: a learner is still making it */
+    int64_t base_size;
     const char *model; /* digest; set as soon as it is committed */
     int64_t model_size;
     int64_t select_ms, download_ms, train_ms, upload_ms, aggregate_ms, evaluate_ms, total_ms;
@@ -367,6 +370,8 @@ struct fl_status {
     int64_t committed; /* the last one that was committed */
     const char *model; /* it made */
     bool stopped;
+    int64_t version; /* another with every change of the above, also across restarts; 0: it is
+                        not counted, and nothing is held */
 };
 
 /* --- coding --------------------------------------------------------------------------------- */
@@ -427,7 +432,7 @@ struct fl_routed {
     enum fl_route route;
     int64_t round;
     const char *learner, *join;
-    int64_t after; /* task: seq; watch: version */
+    int64_t after; /* task: seq; watch, status: version (of status: < 0 where it is not said) */
 };
 /* NOT_FOUND: no such path (bulk paths are not control requests); METHOD_NOT_ALLOWED; BAD_REQUEST:
  * parameters. */
