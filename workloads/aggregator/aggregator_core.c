@@ -139,6 +139,12 @@ static void fill_state(struct fl_arena *arena, const struct fl_aggregator_core *
     if (!core->has_round)
         return;
     state->spec = core->spec;
+    if (core->made_base) {
+        state->base = core->spec.model;
+        state->base_size = core->spec.model_size;
+        state->spec.model = NULL;
+        state->spec.model_size = 0;
+    }
     state->tier = core->tier;
     state->origin = core->origin;
     state->work = core->work;
@@ -225,8 +231,11 @@ static void recover_round(struct fl_aggregator_core *core, const struct fl_journ
     bool committed = state->done;
     struct fl_round_report *status = &core->status;
 
-    keep_model(core, state->spec.model);
+    if (state->spec.model || state->base)
+        keep_model(core, state->spec.model ? state->spec.model : state->base);
     install_round(core, &state->spec, &state->tier, state->origin, state->work, state->attempt);
+    if (state->base)
+        set_base(core, state->base, state->base_size);
     for (size_t i = 0; i < state->holders.count; i++)
         fl_map_put(core->holders, state->holders.items[i], core);
     core->wait_until_ms = core->now_ms + core->spec.participation.available_within_ms;

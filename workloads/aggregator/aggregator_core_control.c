@@ -131,7 +131,8 @@ static void stop(struct fl_aggregator_core *core, const char *message)
         return;
     abort_round(core, "training was stopped");
     drop_evaluation(core);
-    core->stopped = true;
+    drop_initial(core);
+    core->stopped = core->status_changed = true;
     core->stop_until_ms = core->now_ms + core->options.stop_ms;
     core->stop_message = message ? fl_strdup(message) : NULL;
     journal(core, &record);
@@ -151,7 +152,8 @@ static void handle_stop(struct fl_aggregator_core *core, uint64_t request,
     reply(core, request, &fl_form_answer, &answer);
 }
 
-/* --- what is told of the whole ----------------------------------------------------------------- */
+/* --- what is told of the whole -----------------------------------------------------------------
+ */
 
 static void fill_whole(const struct fl_aggregator_core *core, struct fl_status *status)
 {

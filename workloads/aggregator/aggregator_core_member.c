@@ -149,7 +149,7 @@ static void fill_task(const struct fl_aggregator_core *core, const struct member
         task->address = member->move_to;
     if (task->kind == FL_TASK_END)
         task->message = core->stop_message;
-    if (task->kind != FL_TASK_FIT && task->kind != FL_TASK_EVALUATE)
+    if (task->kind != FL_TASK_FIT && task->kind != FL_TASK_EVALUATE && task->kind != FL_TASK_INIT)
         return;
     (void)snprintf(origin, 64, "%" PRId64 ".%" PRId64, core->spec.round, core->attempt_number);
     task->origin = core->origin ? core->origin : origin;
@@ -157,6 +157,8 @@ static void fill_task(const struct fl_aggregator_core *core, const struct member
     task->round = member->duty_round;
     if (task->kind == FL_TASK_FIT)
         fill_fit(core, member, task);
+    else if (task->kind == FL_TASK_INIT)
+        fill_init(core, task);
     else
         fill_evaluate(core, task);
 }

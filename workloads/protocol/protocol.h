@@ -129,7 +129,14 @@ struct fl_joined {
     const char *parent;       /* where to turn to if this aggregator is gone; NULL: nowhere */
 };
 
-enum fl_task_kind { FL_TASK_FIT = 1, FL_TASK_EVALUATE, FL_TASK_WAIT, FL_TASK_MOVE, FL_TASK_END };
+enum fl_task_kind {
+    FL_TASK_FIT = 1,
+    FL_TASK_EVALUATE,
+    FL_TASK_WAIT,
+    FL_TASK_MOVE,
+    FL_TASK_END,
+    FL_TASK_INIT, /* make the initial model from `seed`, and offer it as an update is */
+};
 extern const char *const fl_task_kinds[]; /* "Fit" …; [kind - 1] */
 
 /* What training is told; see struct fl_fit_options. */
@@ -168,16 +175,16 @@ struct fl_tier_spec {
 struct fl_task {
     int64_t seq; /* grows, also across restarts of the aggregator */
     enum fl_task_kind kind;
-    /* Fit, Evaluate */
+    /* Fit, Evaluate, Init */
     const char *project;
     int64_t round, attempt;
     const char *origin; /* the root's round and attempt, "12.1": whoever moved skips this one */
-    const char *work;   /* Fit: equal work (with an equal seed) gives an equal update */
+    const char *work;   /* Fit, Init: equal work (with an equal seed) gives an equal update */
     const char *model;  /* digest: the base, or the model to be evaluated */
     int64_t model_size;
     int64_t deadline_ms;           /* left */
     struct fl_local_options local; /* Fit */
-    int64_t seed;                  /* this learner's */
+    int64_t seed;                  /* this learner's; Init: the project's */
     struct fl_texts tags;          /* data sets to use; none: all */
     int64_t min_examples;          /* a learner with fewer takes no part */
     struct fl_tier_spec tier;      /* Fit */
@@ -202,7 +209,7 @@ struct fl_progress {
 struct fl_offer {
     const char *learner, *project;
     int64_t round, attempt;
-    const char *work, *base; /* as in the task */
+    const char *work, *base; /* as in the task; base NULL: an initial model */
     const char *digest;
     int64_t size;     /* bytes */
     int64_t examples; /* trained on */
@@ -288,7 +295,8 @@ struct fl_round_order {
     const char *project;
     int64_t round;     /* from 1 */
     int64_t run;       /* a failed round may be started again with a higher one */
-    const char *model; /* base: digest; must be here (PUT /v1/models/{digest}) */
+    const char *model; /* base: digest; must be here (PUT /v1/models/{digest}). NULL: a learner
+                          makes it from the seed */
     int64_t model_size;
     enum fl_mode mode;
     int64_t seed; /* the project's */
