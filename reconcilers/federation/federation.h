@@ -57,8 +57,8 @@ struct fl_federation_status {
 enum fl_transfer_state { FL_TRANSFER_RUNNING = 1, FL_TRANSFER_DONE, FL_TRANSFER_FAILED };
 struct fl_transfer {
     enum fl_transfer_state state;
-    int64_t done, all; /* bytes; all 0: not known. DONE: `all` is its size */
-    int failed;        /* FAILED: FL_E_…, NOT_FOUND where there is no such model there; … */
+    int64_t done, all;   /* bytes; all 0: not known. DONE: `all` is its size */
+    int failed;          /* FAILED: FL_E_…, NOT_FOUND where there is no such model there; … */
     const char *message; /* … and why. Told once: the next call begins anew */
     const char *digest;  /* import_model, DONE: what it is */
 };
@@ -98,8 +98,8 @@ struct fl_federation_ops {
     int (*get_model)(struct fl_federation_driver *self, const struct fl_federation_at *at,
                      const char *digest, int64_t size, struct fl_arena *arena,
                      struct fl_transfer *ret_transfer, struct fl_error *err);
-    /* must: bring a model from elsewhere ("https://…", "file:///…") into the content store. Bounded;
-     * INVALID where it is no safetensors file. Apart from all federations. */
+    /* must: bring a model from elsewhere ("https://…", "file:///…") into the content store.
+     * Bounded; INVALID where it is no safetensors file. Apart from all federations. */
     int (*import_model)(struct fl_federation_driver *self, const char *uri, const char *ns,
                         const char *project, struct fl_arena *arena,
                         struct fl_transfer *ret_transfer, struct fl_error *err);
