@@ -3,6 +3,7 @@
 #include "lib/file.h"
 #include "lib/str.h"
 
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #define SECRET_MAX ((size_t)4096)
@@ -28,6 +29,17 @@ bool fl_node_parse_listen(struct fl_arena *arena, const char *text, const char *
 bool fl_node_is_loopback(const char *address)
 {
     return fl_str_has_prefix(address, "127.") || strcmp(address, "::1") == 0;
+}
+
+bool fl_node_port_from(const char *variable, uint16_t *ret_port)
+{
+    const char *text = getenv(variable);
+    uint64_t port;
+
+    if (!text || !fl_str_to_uint64(text, 65535, &port) || port == 0)
+        return false;
+    *ret_port = (uint16_t)port;
+    return true;
 }
 
 void fl_node_raise_file_limit(void)

@@ -42,7 +42,7 @@ struct fl_federation_round {
     enum fl_federation_known known;
     const char *message;           /* UNREACHABLE: why; or why the last start was refused */
     int refused;                   /* FL_E_…: the root refused the last start; 0: it did not */
-    struct fl_round_status status; /* KNOWN */
+    struct fl_round_report status; /* KNOWN */
 };
 
 struct fl_federation_status {
@@ -75,7 +75,7 @@ struct fl_federation_ops {
      * model must be at the root (put_model), or `spec->model` is NULL: then a learner makes the
      * first model from the seed. A refusal is told by observe_round. */
     int (*start_round)(struct fl_federation_driver *self, const struct fl_federation_at *at,
-                       const struct fl_round_spec *spec, struct fl_error *err);
+                       const struct fl_round_order *spec, struct fl_error *err);
     /* must: followed from the first call on until forget or a terminal phase. */
     int (*observe_round)(struct fl_federation_driver *self, const struct fl_federation_at *at,
                          int64_t round, struct fl_arena *arena,

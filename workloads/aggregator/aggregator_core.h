@@ -3,8 +3,9 @@
  * Who runs it gives events, each with the time (milliseconds of a monotonic clock), and then takes
  * actions until there is none left. Actions are carried out **in order**. A JOURNAL action must be
  * durable before anything after it is carried out; so nothing is told to anybody that a crash could
- * take back. An action that says `result` takes as long as it needs, and its event comes when it is
- * done; the core does not wait for it otherwise.
+ * take back. A JOURNAL_REPLACE means the same as all that was written before it, and takes its
+ * place: one or the other must be there whatever happens. An action that says `result` takes as
+ * long as it needs, and its event comes when it is done; the core does not wait for it otherwise.
  *
  * It decides who trains, what counts, and when a round ends; it never sees a number of a model:
  * BEGIN, FOLD, FINISH and so on ask for what workloads/strategy does, in the order given (they may
@@ -49,7 +50,8 @@ struct fl_aggregator_options {
     int64_t max_uploads;      /* under way or waiting to be folded; 0: 16 */
     int64_t upload_ms;        /* an upload that is not complete after it makes room; 0: 10 min */
     int64_t stop_ms;          /* after a stop, members are told End for so long; 0: 60 s */
-    int64_t keep_models;      /* committed ones, beyond what late updates need; 0: 2 */
+    int64_t keep_models;      /* bases and results, beyond what late updates need; 0: 2 */
+    int64_t journal_bytes;    /* the journal is replaced when it is longer; 0: 1 MiB */
 };
 
 /* `journal`: what was written before (NULL, 0: nothing). INVALID: it cannot be read. */
@@ -116,11 +118,12 @@ int64_t fl_aggregator_deadline(const struct fl_aggregator_core *core); /* INT64_
 /* --- actions -------------------------------------------------------------------------------- */
 
 enum fl_aggregator_action_kind {
-    FL_AGGREGATOR_REPLY = 1, /* request, http_status, body */
-    FL_AGGREGATOR_JOURNAL,   /* body: append and make durable before the next action */
-    FL_AGGREGATOR_CUT,       /* size: the journal's good bytes; cut off the rest (at start) */
-    FL_AGGREGATOR_RESTORE,   /* model (the strategy's state): for the next BEGIN; NULL: none */
-    FL_AGGREGATOR_BEGIN,     /* ticket, begin -> begun. Forgets what is not finished */
+    FL_AGGREGATOR_REPLY = 1,       /* request, http_status, body */
+    FL_AGGREGATOR_JOURNAL,         /* body: append and make durable before the next action */
+    FL_AGGREGATOR_JOURNAL_REPLACE, /* body: instead of all before; durable before the next action */
+    FL_AGGREGATOR_CUT,             /* size: the journal's good bytes; cut off the rest (at start) */
+    FL_AGGREGATOR_RESTORE, /* model (the strategy's state): for the next BEGIN; NULL: none */
+    FL_AGGREGATOR_BEGIN,   /* ticket, begin -> begun. Forgets what is not finished */
     FL_AGGREGATOR_EXPECT,  /* upload, learner, digest, size -> uploaded; path's last part is upload
                             */
     FL_AGGREGATOR_DISCARD, /* upload: its bytes are not wanted (any more) */
@@ -129,6 +132,7 @@ enum fl_aggregator_action_kind {
     FL_AGGREGATOR_PARTIAL, /* ticket -> finished: the partial sum for the parent, durable */
     FL_AGGREGATOR_ABANDON, /* the attempt's sum */
     FL_AGGREGATOR_RELEASE, /* model: no longer needed by this core (models, partials, states) */
+    FL_AGGREGATOR_SWEEP,   /* once: what earlier lives left and fl_aggregator_needs does not know */
     FL_AGGREGATOR_PARENT_RESULT, /* parent */
     FL_AGGREGATOR_MEMBERS, /* learners, examples changed: the learner core above joins again */
     FL_AGGREGATOR_STOPPED, /* everyone was told, or stop_ms passed: the program may end */
@@ -177,5 +181,7 @@ const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core 
 
 /* For the bulk side: is this digest an object that learners may fetch now. */
 bool fl_aggregator_serves(const struct fl_aggregator_core *core, const char *digest);
+/* Is it any model, partial sum or state that this core may still ask for. */
+bool fl_aggregator_needs(const struct fl_aggregator_core *core, const char *digest);
 
 #endif

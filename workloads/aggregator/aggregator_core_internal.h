@@ -1,9 +1,14 @@
 /* What the files of the aggregator's core share.
  *
- * aggregator_core.c         the front door: life, actions, requests of the control plane, parent
- * aggregator_core_member.c  members, their tasks and polls
- * aggregator_core_round.c   the life of a round and its attempts
- * aggregator_core_update.c  offers, uploads, folds */
+ * aggregator_core.c             the front door: life, actions, time
+ * aggregator_core_control.c     requests, and those of the control plane
+ * aggregator_core_parent.c      the parent's tasks
+ * aggregator_core_member.c      members, their tasks and polls
+ * aggregator_core_round.c       the life of a round, duties and their end
+ * aggregator_core_attempt.c     one attempt: who is asked, when it is enough
+ * aggregator_core_update.c      offers, uploads, folds
+ * aggregator_core_commit.c      the commit
+ * aggregator_core_evaluation.c  evaluation, metrics */
 #ifndef FL_WORKLOADS_AGGREGATOR_CORE_INTERNAL_H
 #define FL_WORKLOADS_AGGREGATOR_CORE_INTERNAL_H
 
@@ -137,16 +142,18 @@ struct fl_aggregator_core {
     int64_t stop_until_ms;
     char *stop_message;
     int64_t sweep_ms;
+    size_t journal_len, compact_len; /* as it is; as it was when it was replaced last */
+    bool swept;                      /* what earlier lives left is gone */
 
     /* The round */
     bool has_round;
     struct fl_arena *round_arena;
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
     struct fl_bytes *spec_text; /* to tell the same from another */
     struct fl_tier_spec tier;
     const char *origin, *work; /* below a parent: its task's */
     char leaf_work[FL_DIGEST_SIZE], tier_work[FL_DIGEST_SIZE];
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_exclusion *excluded;
     int64_t round_start_ms, wait_until_ms;
     int64_t failures;
@@ -163,7 +170,7 @@ struct fl_aggregator_core {
     int64_t model_size;
     struct fl_arena *committed_arena;
     struct fl_texts contributors;
-    char (*kept)[FL_DIGEST_SIZE]; /* models that were committed, the oldest first */
+    char (*kept)[FL_DIGEST_SIZE]; /* models that were begun with or made, the oldest first */
     size_t kept_count;
     struct fl_map *counted; /* modes with late updates: "round:learner" of committed rounds */
     struct past_base past[PAST_MAX];
@@ -181,7 +188,8 @@ void reply(struct fl_aggregator_core *core, uint64_t request, const struct fl_fo
 void reply_error(struct fl_aggregator_core *core, uint64_t request, const struct fl_error *err,
                  const char *reason);
 void journal(struct fl_aggregator_core *core, const struct fl_record *record);
-void touch(struct fl_aggregator_core *core); /* the status changed */
+void shorten_journal(struct fl_aggregator_core *core); /* where no attempt runs */
+void touch(struct fl_aggregator_core *core);           /* the status changed */
 void tell_parent_fit(struct fl_aggregator_core *core, const char *reason, const char *message);
 void tell_parent_evaluation(struct fl_aggregator_core *core);
 void next_parent_step(struct fl_aggregator_core *core);
@@ -202,13 +210,20 @@ bool is_available(const struct fl_aggregator_core *core, const struct member *me
 bool fits_round(const struct fl_aggregator_core *core, const struct member *member);
 void tell_members(struct fl_aggregator_core *core);
 
+/* requests */
+void flush_watchers(struct fl_aggregator_core *core);
+
 /* rounds */
-void start_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void start_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                  const struct fl_tier_spec *tier, const char *origin, const char *work,
                  int64_t attempt);
-void install_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void install_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                    const struct fl_tier_spec *tier, const char *origin, const char *work,
                    int64_t attempt);
+void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_DIGEST_SIZE]);
+void wait_for_members(struct fl_aggregator_core *core);
+void fail_round(struct fl_aggregator_core *core, enum fl_round_phase phase, const char *reason,
+                const char *message);
 void abort_round(struct fl_aggregator_core *core, const char *message);
 bool round_is_over(const struct fl_aggregator_core *core);
 void advance(struct fl_aggregator_core *core); /* whatever can happen now, does */
@@ -218,15 +233,34 @@ void drop_member(struct fl_aggregator_core *core, struct member *member, const c
 void exclude(struct fl_aggregator_core *core, const char *learner, enum fl_outcome outcome,
              const char *reason, const char *message);
 void finish_duty(struct fl_aggregator_core *core, struct member *member);
+void end_duties(struct fl_aggregator_core *core, enum duty duty, bool late_goes_on,
+                const char *reason);
+bool may_be_late(const struct fl_aggregator_core *core, const struct member *member);
+
+/* commits */
+void keep_model(struct fl_aggregator_core *core, const char *digest);
+bool is_kept(const struct fl_aggregator_core *core, const char *digest);
+
+/* attempts */
+size_t count_available(const struct fl_aggregator_core *core);
+size_t share_of(double share, size_t count);
+void begin_attempt(struct fl_aggregator_core *core, size_t available);
+void advance_training(struct fl_aggregator_core *core);
+void fail_attempt(struct fl_aggregator_core *core, const char *reason, const char *message,
+                  bool again);
+void attempt_finish(struct attempt *attempt);
+
+/* evaluation */
 void handle_result(struct fl_aggregator_core *core, uint64_t request,
                    const struct fl_result *result);
-void drop_evaluation(struct fl_aggregator_core *core);
 void start_evaluation(struct fl_aggregator_core *core, const char *model, int64_t model_size,
                       int64_t round, int64_t deadline_ms, bool for_parent);
+void advance_evaluation(struct fl_aggregator_core *core);
+void finish_evaluation(struct fl_aggregator_core *core);
+void drop_evaluation(struct fl_aggregator_core *core);
 void add_metrics(struct fl_map *sums, const struct fl_metrics *metrics, double loss,
                  int64_t examples);
 struct fl_metrics metrics_of(struct fl_arena *arena, const struct fl_map *sums);
-void attempt_finish(struct attempt *attempt);
 
 /* updates */
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer);
@@ -236,7 +270,6 @@ void discard_uploads_of(struct fl_aggregator_core *core, const char *member);
 bool is_folding(const struct fl_aggregator_core *core, const char *member);
 void expire_uploads(struct fl_aggregator_core *core);
 void upload_destroy(struct upload *upload);
-bool may_be_late(const struct fl_aggregator_core *core, const struct member *member);
 
 static inline const char *text_or_null(const char *text)
 {

@@ -42,7 +42,7 @@ static bool has_tag(const struct member *member, const char *tag)
 
 bool fits_round(const struct fl_aggregator_core *core, const struct member *member)
 {
-    const struct fl_round_spec *spec = &core->spec;
+    const struct fl_round_order *spec = &core->spec;
 
     if (!core->has_round)
         return true;
@@ -85,7 +85,7 @@ void tell_members(struct fl_aggregator_core *core)
 static void fill_fit(const struct fl_aggregator_core *core, const struct member *member,
                      struct fl_task *task)
 {
-    const struct fl_round_spec *spec = &core->spec;
+    const struct fl_round_order *spec = &core->spec;
     const struct fl_participation_spec *part = &spec->participation;
     int64_t left = core->attempt.deadline_ms - core->now_ms;
 

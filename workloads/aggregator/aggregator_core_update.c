@@ -212,7 +212,7 @@ static const char *check_late(const struct fl_aggregator_core *core, const struc
         return "TooLate";
     if (core->spec.round - offer->round > core->spec.staleness.max_rounds)
         return "TooStale";
-    if (!past || !fl_streq(past->digest, offer->base))
+    if (!past || !fl_streq(past->digest, offer->base) || !is_kept(core, offer->base))
         return "BaseUnknown";
     if (member->duty != DUTY_FIT || member->duty_round != offer->round)
         return "NotAsked";
@@ -507,7 +507,7 @@ static void note_member(struct fl_aggregator_core *core, struct member *member,
 static void accept(struct fl_aggregator_core *core, const struct upload *upload)
 {
     const struct fl_offer *offer = &upload->offer;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
     struct member *member = find_member(core, upload->member);
     const struct fl_record record = {.kind = FL_RECORD_ACCEPT,
                                      .round = core->spec.round,

@@ -4,10 +4,10 @@
 #ifndef FL_WORKLOADS_FOLDING_H
 #define FL_WORKLOADS_FOLDING_H
 
+#include "lib/blobs.h"
 #include "lib/env.h"
 #include "lib/loop.h"
 #include "workloads/aggregator/aggregator_core.h"
-#include "workloads/transfer/blobs.h"
 
 struct fl_folding;
 

@@ -78,6 +78,7 @@ struct node {
     int64_t tick_at;
     /* disk */
     struct fl_buf journal;
+    struct fl_buf ledger; /* all that ever was durable in it, for the audit */
     struct fl_map *files; /* digest -> struct fl_model */
     struct fl_bytes *kept;
     /* a process' memory */
@@ -133,7 +134,7 @@ struct world {
     int64_t max_examples[ROUNDS_MAX + 1][64];
     char bases[ROUNDS_MAX + 1][FL_DIGEST_SIZE];
     int64_t quorum;
-    size_t crashes, commits, lost, refused;
+    size_t crashes, commits, lost, refused, replacements;
     char failure[400];
 };
 
@@ -351,7 +352,8 @@ static void start(struct world *world, struct node *node)
                                                 .progress_ms = 8000,
                                                 .upload_ms = 60000,
                                                 .max_uploads = 3,
-                                                .keep_models = 100};
+                                                .keep_models = 100,
+                                                .journal_bytes = 4000};
 
         if (fl_aggregator_create(&options, world->now, node->journal.data, node->journal.len,
                                  &node->aggregator, &err) < 0)
@@ -577,6 +579,54 @@ static void do_finish(struct world *world, struct node *node,
     push(world, done);
 }
 
+static bool has_counted(const struct fl_journal_state *state, const struct fl_counted *counted)
+{
+    for (size_t i = 0; i < state->counted_count; i++)
+        if (state->counted[i].work_round == counted->work_round &&
+            fl_streq(state->counted[i].learner, counted->learner))
+            return true;
+    return false;
+}
+
+static bool has_text(const struct fl_texts *texts, const char *text)
+{
+    for (size_t i = 0; i < texts->count; i++)
+        if (fl_streq(texts->items[i], text))
+            return true;
+    return false;
+}
+
+static bool same_lists(const struct fl_journal_state *a, const struct fl_journal_state *b)
+{
+    bool same = a->counted_count == b->counted_count && a->holders.count == b->holders.count &&
+                a->contributors.count == b->contributors.count;
+
+    for (size_t i = 0; same && i < a->counted_count; i++)
+        same = has_counted(b, &a->counted[i]);
+    for (size_t i = 0; same && i < a->holders.count; i++)
+        same = has_text(&b->holders, a->holders.items[i]);
+    for (size_t i = 0; same && i < a->contributors.count; i++)
+        same = has_text(&b->contributors, a->contributors.items[i]);
+    return same;
+}
+
+static void compare_states(struct world *world, struct node *node,
+                           const struct fl_journal_state *old, const struct fl_journal_state *new)
+{
+    if (new->life != old->life || new->committed != old->committed ||
+        !fl_streq(new->model, old->model) || !fl_streq(new->state, old->state) ||
+        new->has_round != old->has_round || new->spec.round != old->spec.round ||
+        new->spec.run != old->spec.run || !fl_streq(new->spec.model, old->spec.model) ||
+        !fl_streq(new->origin, old->origin) || !fl_streq(new->work, old->work) ||
+        new->attempt != old->attempt || new->done != old->done ||
+        new->evaluated != old->evaluated || new->failed != old->failed ||
+        new->stopped != old->stopped || new->status.phase != old->status.phase ||
+        !fl_streq(new->status.model, old->status.model))
+        fail_world(world, "%s: a replaced journal says something else", node->id);
+    else if (!same_lists(old, new))
+        fail_world(world, "%s: a replaced journal forgets whom it knew", node->id);
+}
+
 static void check_journal(struct world *world, struct node *node)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
@@ -594,13 +644,8 @@ static void check_journal(struct world *world, struct node *node)
     fl_journal_compact(&compact, &state);
     if (fl_journal_replay(arena, compact.data, compact.len, &again, &err) < 0)
         fail_world(world, "%s: compacted: %s", node->id, err.msg);
-    else if (again.committed != state.committed || !fl_streq(again.model, state.model) ||
-             again.attempt != state.attempt || again.has_round != state.has_round ||
-             again.evaluated != state.evaluated || again.failed != state.failed ||
-             again.life != state.life || again.holders.count != state.holders.count ||
-             again.counted_count != state.counted_count || again.stopped != state.stopped ||
-             again.status.version != state.status.version)
-        fail_world(world, "%s: a compacted journal says something else", node->id);
+    else
+        compare_states(world, node, &state, &again);
     fl_buf_finish(&compact);
 }
 
@@ -632,6 +677,29 @@ static void do_parent_result(struct world *world, struct node *node,
     }
 }
 
+static void write_journal(struct node *node, const struct fl_bytes *lines)
+{
+    fl_buf_append(&node->journal, lines->data, lines->len);
+    fl_buf_append(&node->ledger, lines->data, lines->len);
+}
+
+/* What replaces the journal must mean the same. */
+static void replace_journal(struct world *world, struct node *node, const struct fl_bytes *text)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct fl_journal_state old, new;
+    struct fl_error err = {0};
+
+    if (fl_journal_replay(arena, node->journal.data, node->journal.len, &old, &err) < 0 ||
+        fl_journal_replay(arena, text->data, text->len, &new, &err) < 0)
+        fail_world(world, "%s: replaced: %s", node->id, err.msg);
+    else
+        compare_states(world, node, &old, &new);
+    fl_buf_clear(&node->journal);
+    fl_buf_append(&node->journal, text->data, text->len);
+    world->replacements++;
+}
+
 /* False: the process died of it. */
 static bool do_aggregator(struct world *world, struct node *node,
                           const struct fl_aggregator_action *action)
@@ -643,7 +711,9 @@ static bool do_aggregator(struct world *world, struct node *node,
             fl_buf_append(&node->journal, action->body->data,
                           (size_t)below(world, (int64_t)action->body->len));
         else if (action->kind == FL_AGGREGATOR_JOURNAL && chance(world, 500)) /* just written */
-            fl_buf_append(&node->journal, action->body->data, action->body->len);
+            write_journal(node, action->body);
+        else if (action->kind == FL_AGGREGATOR_JOURNAL_REPLACE && chance(world, 500))
+            replace_journal(world, node, action->body);
         crash(world, node);
         return false;
     }
@@ -653,9 +723,14 @@ static bool do_aggregator(struct world *world, struct node *node,
         send_reply(world, action->request, action->http_status, action->body);
         break;
     case FL_AGGREGATOR_JOURNAL:
-        fl_buf_append(&node->journal, action->body->data, action->body->len);
+        write_journal(node, action->body);
         SAY("%8" PRId64 " %s journal %.*s\n", world->now, node->id, (int)action->body->len - 1,
             action->body->data);
+        break;
+    case FL_AGGREGATOR_JOURNAL_REPLACE:
+        replace_journal(world, node, action->body);
+        break;
+    case FL_AGGREGATOR_SWEEP:
         break;
     case FL_AGGREGATOR_CUT:
         node->journal.len = (size_t)action->size;
@@ -877,11 +952,11 @@ static void drain(struct world *world, struct node *node)
 
 /* --- the controller ------------------------------------------------------------------------- */
 
-static struct fl_round_spec spec_of(struct world *world)
+static struct fl_round_order spec_of(struct world *world)
 {
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
 
-    fl_message_init(&fl_form_round_spec, &spec);
+    fl_message_init(&fl_form_round_order, &spec);
     spec.project = "p";
     spec.round = world->round;
     spec.run = world->run;
@@ -919,7 +994,7 @@ static void control(struct world *world, int index, const char *method, const ch
 
 static void control_step(struct world *world, int index)
 {
-    struct fl_round_spec spec = spec_of(world);
+    struct fl_round_order spec = spec_of(world);
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     char target[80];
 
@@ -937,7 +1012,7 @@ static void control_step(struct world *world, int index)
         control(world, index, "POST", "/v1/stop", body);
     } else if (!world->put_done) {
         (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64, world->round);
-        body = fl_message_encode(&fl_form_round_spec, &spec);
+        body = fl_message_encode(&fl_form_round_order, &spec);
         control(world, index, "PUT", target, body);
     } else {
         (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64 "?after=%" PRId64,
@@ -960,7 +1035,7 @@ static void tell_children(struct world *world, int index)
     send_request(world, index, ++world->order, "root", "PUT", "/v1/children", body);
 }
 
-static void watched(struct world *world, const struct fl_round_status *status)
+static void watched(struct world *world, const struct fl_round_report *status)
 {
     if (status->round != world->round || status->version < world->control_version)
         return;
@@ -993,7 +1068,7 @@ static void watched(struct world *world, const struct fl_round_status *status)
 static void controlled(struct world *world, int index, const struct event *event)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_error err = {0};
 
     if (event->ticket != world->control_ticket)
@@ -1015,7 +1090,7 @@ static void controlled(struct world *world, int index, const struct event *event
                        event->body->data);
         world->put_done = false;
         world->control_version = 0;
-    } else if (fl_message_decode(arena, &fl_form_round_status, event->body->data, event->body->len,
+    } else if (fl_message_decode(arena, &fl_form_round_report, event->body->data, event->body->len,
                                  &status, &err) < 0) {
         fail_world(world, "status: %s", err.msg);
     } else {
@@ -1350,7 +1425,7 @@ static void audit_status(struct world *world, const json_t *record)
 /* The root's journal, read by other means than its own. */
 static void audit_root(struct world *world)
 {
-    const struct fl_buf *journal = &world->nodes[0].journal;
+    const struct fl_buf *journal = &world->nodes[0].ledger;
     struct audit audit = {.seen = fl_map_create(NULL), .accepts = json_array()};
     struct fl_strategy_options options;
     const char *line = journal->data, *end = line + journal->len;
@@ -1395,6 +1470,7 @@ static struct node *add_node(struct world *world, enum role role, const char *na
     (void)snprintf(node->id, sizeof(node->id), number < 0 ? "%s" : "%s-%d", name, number);
     memcpy(node->address, node->id, sizeof(node->id));
     fl_buf_init(&node->journal, 0);
+    fl_buf_init(&node->ledger, 0);
     node->files = fl_map_create(unref_model);
     node->staged = fl_map_create(staged_destroy);
     return node;
@@ -1480,6 +1556,7 @@ static void destroy(struct world *world)
         fl_map_destroy(node->files);
         fl_map_destroy(node->staged);
         fl_buf_finish(&node->journal);
+        fl_buf_finish(&node->ledger);
         fl_bytes_unref(node->kept);
     }
     free(world);
@@ -1515,7 +1592,7 @@ static bool everyone_ended(const struct world *world)
 }
 
 struct totals {
-    size_t crashes, commits, lost, steps;
+    size_t crashes, commits, lost, steps, replacements;
 };
 
 /* The failure's text in `out`, empty where all is well. */
@@ -1550,6 +1627,7 @@ static void run_seed(uint64_t seed, char out[400], struct totals *totals)
     totals->commits += world->commits;
     totals->lost += world->lost;
     totals->steps += world->steps;
+    totals->replacements += world->replacements;
     memcpy(out, world->failure, sizeof(world->failure));
     destroy(world);
 }
@@ -1567,9 +1645,9 @@ static int run_many(uint64_t first, uint64_t count)
             printf("seed %" PRIu64 ": %s\n", seed, failure);
     }
     printf("%" PRIu64 " seeds, %" PRIu64 " failures; %zu events, %zu crashes, %zu messages lost, "
-           "%zu sums finished; %.1f s\n",
+           "%zu sums finished, %zu journals replaced; %.1f s\n",
            count, failures, totals.steps, totals.crashes, totals.lost, totals.commits,
-           (double)(fl_machine_monotonic_us() - begin) / 1e6);
+           totals.replacements, (double)(fl_machine_monotonic_us() - begin) / 1e6);
     return failures > 0;
 }
 

@@ -350,9 +350,9 @@ static const struct fl_member evaluation_members[] = {
 static FORM(evaluation, "evaluation");
 #undef SELF
 
-static int check_round_spec(const void *message, struct fl_error *err)
+static int check_round_order(const void *message, struct fl_error *err)
 {
-    const struct fl_round_spec *spec = message;
+    const struct fl_round_order *spec = message;
     const struct fl_participation_spec *part = &spec->participation;
     bool buffered = fl_streq(spec->strategy.name, "FedBuff");
 
@@ -365,8 +365,8 @@ static int check_round_spec(const void *message, struct fl_error *err)
     return 0;
 }
 
-#define SELF fl_round_spec
-static const struct fl_member round_spec_members[] = {
+#define SELF fl_round_order
+static const struct fl_member round_order_members[] = {
     NAME_REQUIRED("project", project),
     INT_REQUIRED("round", round, 1, COUNT_MAX),
     COUNT("run", run),
@@ -387,7 +387,7 @@ static const struct fl_member round_spec_members[] = {
     SPAN("tierDeadlineMs", tier_deadline_ms, 0),
     {0},
 };
-FORM(round_spec, "round", .check = check_round_spec);
+FORM(round_order, "round", .check = check_round_order);
 #undef SELF
 
 #define SELF fl_exclusion
@@ -401,8 +401,8 @@ static const struct fl_member exclusion_members[] = {
 static FORM(exclusion, "exclusion");
 #undef SELF
 
-#define SELF fl_round_status
-static const struct fl_member round_status_members[] = {
+#define SELF fl_round_report
+static const struct fl_member round_report_members[] = {
     NAME("project", project),
     INT("round", round, 0, COUNT_MAX, 0),
     INT("attempt", attempt, 0, COUNT_MAX, 0),
@@ -440,7 +440,7 @@ static const struct fl_member round_status_members[] = {
     REAL("stalenessMean", staleness_mean, 0, 1e9, 0),
     {0},
 };
-FORM(round_status, "status");
+FORM(round_report, "status");
 #undef SELF
 
 #define SELF fl_children

@@ -31,12 +31,12 @@
  *
  * What a controller (or a person) does; all idempotent:
  *
- *   PUT  /v1/rounds/N      fl_round_spec     -> fl_round_status. The same spec again changes
+ *   PUT  /v1/rounds/N      fl_round_order     -> fl_round_report. The same spec again changes
  *                                            nothing, another one is a Conflict. The round must be
  *                                            the one after the last committed
- *   GET  /v1/rounds/N?after=VERSION          -> fl_round_status, once its version is above VERSION
+ *   GET  /v1/rounds/N?after=VERSION          -> fl_round_report, once its version is above VERSION
  *                                            or after pollMs
- *   POST /v1/rounds/N/abort {}               -> fl_round_status
+ *   POST /v1/rounds/N/abort {}               -> fl_round_report
  *   PUT  /v1/children      fl_children       -> fl_answer. Where aggregators of the tier below can
  *                                            be reached; a learner whose aggregator is gone joins
  *                                            here and is told by Move
@@ -283,7 +283,7 @@ struct fl_evaluation_spec {
     int64_t deadline_ms;
 };
 
-struct fl_round_spec {
+struct fl_round_order {
     const char *project;
     int64_t round;     /* from 1 */
     int64_t run;       /* a failed round may be started again with a higher one */
@@ -330,7 +330,7 @@ struct fl_exclusions {
     size_t count;
 };
 
-struct fl_round_status { /* what FLRound.status needs */
+struct fl_round_report { /* what FLRound.status needs */
     const char *project;
     int64_t round, attempt;
     int64_t version; /* grows with every change, also across restarts */
@@ -383,8 +383,8 @@ struct fl_form;
     X(leave, fl_leave)                                                                             \
     X(answer, fl_answer)                                                                           \
     X(tier, fl_tier_spec)                                                                          \
-    X(round_spec, fl_round_spec)                                                                   \
-    X(round_status, fl_round_status)                                                               \
+    X(round_order, fl_round_order)                                                                 \
+    X(round_report, fl_round_report)                                                               \
     X(children, fl_children)                                                                       \
     X(stop, fl_stop)                                                                               \
     X(status, fl_status)

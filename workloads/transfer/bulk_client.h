@@ -7,10 +7,10 @@
 #ifndef FL_WORKLOADS_BULK_CLIENT_H
 #define FL_WORKLOADS_BULK_CLIENT_H
 
+#include "lib/blobs.h"
 #include "lib/env.h"
 #include "lib/error.h"
 #include "lib/http_client.h"
-#include "workloads/transfer/blobs.h"
 
 struct fl_bulk_client;
 

@@ -6,8 +6,8 @@
  * size, what is not pinned goes when room is needed, what was used longest ago first; pins are
  * counted and end with the process. One process has a folder open at a time (UNAVAILABLE
  * otherwise). Any thread; the lock is never held while content is read or written. */
-#ifndef FL_WORKLOADS_BLOBS_H
-#define FL_WORKLOADS_BLOBS_H
+#ifndef FL_LIB_BLOBS_H
+#define FL_LIB_BLOBS_H
 
 #include "lib/digest.h"
 #include "lib/env.h"
@@ -81,6 +81,11 @@ void fl_blobs_unpin(struct fl_blobs *blobs, const char *digest);
 int fl_blobs_verify(struct fl_blobs *blobs, const char *digest, struct fl_error *err);
 /* CONFLICT where it is pinned; gone already is fine. */
 int fl_blobs_remove(struct fl_blobs *blobs, const char *digest, struct fl_error *err);
+
+/* Removes what was there when the folder was opened, unless it is pinned or `needs` says so (which
+ * is called with the lock held, and calls nothing here). Stops at the first that cannot go. */
+int fl_blobs_sweep(struct fl_blobs *blobs, bool (*needs)(void *user, const char *digest),
+                   void *user, struct fl_error *err);
 
 struct fl_blobs_stats {
     size_t count, pinned;
