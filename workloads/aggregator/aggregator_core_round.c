@@ -65,6 +65,7 @@ void install_round(struct fl_aggregator_core *core, const struct fl_round_order 
     core->has_round = true;
     core->attempt_number = attempt;
     core->failures = 0;
+    core->made_base = false;
     if (!core->project)
         core->project = fl_strdup(spec->project);
     attempt_finish(&core->attempt);
@@ -74,6 +75,9 @@ void install_round(struct fl_aggregator_core *core, const struct fl_round_order 
     fl_message_init(&fl_form_round_report, &core->status);
     core->status.project = core->project;
     core->status.round = spec->round;
+    core->status.run = spec->run;
+    core->status.base = core->spec.model;
+    core->status.base_size = core->spec.model_size;
     core->status.attempt = attempt;
     digest_work(core, false, core->leaf_work);
 }
@@ -97,7 +101,9 @@ void start_round(struct fl_aggregator_core *core, const struct fl_round_order *s
     if (tier)
         record.tier = *tier;
     shorten_journal(core);
-    keep_model(core, spec->model);
+    drop_initial(core);
+    if (spec->model)
+        keep_model(core, spec->model);
     install_round(core, spec, tier, origin, work, attempt);
     journal(core, &record);
     wait_for_members(core);
@@ -151,6 +157,7 @@ void drop_member(struct fl_aggregator_core *core, struct member *member, const c
 
     if (training && core->status.phase == FL_ROUND_TRAINING && !is_folding(core, member->id))
         exclude(core, member->id, FL_OUTCOME_DROPPED, reason, message);
+    maker_lost(core, member, reason, message);
     finish_duty(core, member);
     set_task(core, member, FL_TASK_WAIT);
 }
@@ -211,6 +218,8 @@ void abort_round(struct fl_aggregator_core *core, const char *message)
         finish_evaluation(core);
         return;
     }
+    if (!core->initial.for_parent)
+        drop_initial(core);
     core->attempt.closed = true;
     discard_uploads(core, true);
     end_duties(core, DUTY_FIT, false, NULL);
@@ -228,6 +237,7 @@ static void sweep(struct fl_aggregator_core *core)
     if (core->now_ms < core->sweep_ms)
         return;
     core->sweep_ms = core->now_ms + (silence + 3) / 4;
+    core->status_changed = true; /* who was heard of too long ago is not available */
     while (fl_map_next(core->members, &cursor, NULL, &value)) {
         struct member *member = value;
         int64_t silent = core->now_ms - member->heard_ms;
@@ -245,7 +255,11 @@ static void advance_waiting(struct fl_aggregator_core *core)
     size_t available = fl_map_count(core->members) < needed ? 0 : count_available(core);
     char message[120];
 
-    if (available >= needed && available > 0) {
+    if (core->initial.active && !core->initial.for_parent)
+        return; /* that comes first, and has deadlines of its own */
+    if (available >= needed && available > 0 && !core->spec.model) {
+        need_initial(core);
+    } else if (available >= needed && available > 0) {
         begin_attempt(core, available);
     } else if (core->now_ms >= core->wait_until_ms) {
         (void)snprintf(message, sizeof(message), "%zu of %zu learners are available",
@@ -262,10 +276,14 @@ void advance(struct fl_aggregator_core *core)
         tell_members(core);
     if (core->evaluation.deadline_ms > 0)
         advance_evaluation(core);
+    if (core->initial.active && !core->stopped)
+        advance_initial(core);
     if (!core->has_round || core->stopped)
         return;
     if (core->status.phase == FL_ROUND_WAITING)
         advance_waiting(core);
+    if (core->initial.active && !core->initial.maker) /* it has just become needed */
+        advance_initial(core);
     if (core->status.phase == FL_ROUND_TRAINING)
         advance_training(core);
 }
@@ -276,9 +294,10 @@ int64_t round_deadline(const struct fl_aggregator_core *core)
 
 #define SOONER(condition, time) soonest = (condition) && (time) < soonest ? (time) : soonest
     SOONER(core->evaluation.deadline_ms > 0, core->evaluation.deadline_ms);
+    SOONER(true, initial_deadline(core));
     if (!core->has_round)
         return soonest;
-    SOONER(core->status.phase == FL_ROUND_WAITING, core->wait_until_ms);
+    SOONER(core->status.phase == FL_ROUND_WAITING && !core->initial.active, core->wait_until_ms);
     SOONER(core->status.phase == FL_ROUND_TRAINING && !core->attempt.closed,
            core->attempt.deadline_ms);
 #undef SOONER

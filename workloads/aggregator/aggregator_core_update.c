@@ -29,7 +29,7 @@ static struct upload *find_upload(const struct fl_aggregator_core *core, uint64_
     return NULL;
 }
 
-static struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
+struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
 {
     struct upload *upload;
 
@@ -46,7 +46,7 @@ bool is_folding(const struct fl_aggregator_core *core, const char *member)
     return upload && upload->state == UPLOAD_FOLDING;
 }
 
-static void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
+void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
 {
     if (discard)
         act(core, FL_AGGREGATOR_DISCARD)->upload = upload->id;
@@ -285,8 +285,15 @@ static bool can_fold_now(const struct fl_aggregator_core *core)
     return core->status.phase == FL_ROUND_TRAINING && core->attempt.begun && !core->attempt.closed;
 }
 
-static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
-                       const struct fl_offer *offer)
+void answer_offer(struct fl_aggregator_core *core, uint64_t request, enum fl_verdict verdict,
+                  const char *reason)
+{
+    answer(core, request, verdict, 0, reason);
+}
+
+/* `retry_ms`: where its bytes cannot be taken now. */
+void take_upload(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                 const struct fl_offer *offer, int64_t retry_ms)
 {
     struct upload *upload = upload_of(core, member->id);
 
@@ -300,12 +307,18 @@ static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct
         answer_send(core, request, upload);
     else if (upload)
         answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
-    else if (!can_fold_now(core))
-        answer(core, request, FL_VERDICT_WAIT, RETRY_NEXT_MS, NULL);
+    else if (retry_ms > 0)
+        answer(core, request, FL_VERDICT_WAIT, retry_ms, NULL);
     else if ((int64_t)core->upload_count >= core->options.max_uploads)
         answer(core, request, FL_VERDICT_WAIT, RETRY_BUSY_MS, NULL);
     else
         expect(core, request, member, offer);
+}
+
+static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                       const struct fl_offer *offer)
+{
+    take_upload(core, request, member, offer, can_fold_now(core) ? 0 : RETRY_NEXT_MS);
 }
 
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer)
@@ -320,6 +333,10 @@ void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struc
         return;
     }
     member->heard_ms = core->now_ms;
+    if (is_initial_offer(core, member, offer)) {
+        handle_initial_offer(core, request, member, offer);
+        return;
+    }
     if (member->settled_round == offer->round && member->settled_attempt == offer->attempt) {
         answer(core, request, member->settled, 0, text_or_null(member->settled_reason));
         return;
@@ -557,15 +574,22 @@ static void reject(struct fl_aggregator_core *core, const struct upload *upload,
     }
 }
 
-void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
-                          const char *reason, const struct fl_error *err)
+struct upload *find_folding(const struct fl_aggregator_core *core, uint64_t ticket)
 {
     struct upload *upload;
 
-    core->now_ms = now_ms;
     TAILQ_FOREACH(upload, &core->uploads, all)
         if (upload->state == UPLOAD_FOLDING && upload->ticket == ticket)
-            break;
+            return upload;
+    return NULL;
+}
+
+void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
+                          const char *reason, const struct fl_error *err)
+{
+    struct upload *upload = find_folding(core, ticket);
+
+    core->now_ms = now_ms;
     if (!upload)
         return; /* of an attempt that is over */
     TAILQ_REMOVE(&core->uploads, upload, all);

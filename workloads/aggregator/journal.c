@@ -13,7 +13,7 @@
 #define CHECK_LEN      9                          /* of "xxxxxxxx " */
 
 static const char *const kinds[] = {"Start", "Spec", "Attempt", "Accept", "Commit", "Evaluate",
-                                    "Fail",  "Stop", "Counted", "Holds",  NULL};
+                                    "Fail",  "Stop", "Counted", "Holds",  "Base",   NULL};
 
 #define SELF       fl_record
 #define AT(member) .offset = offsetof(struct SELF, member)
@@ -174,6 +174,8 @@ static void apply_spec(struct fl_journal_state *state, const struct fl_record *r
 {
     state->has_round = true;
     state->spec = record->spec;
+    state->base = NULL;
+    state->base_size = 0;
     state->tier = record->tier;
     state->origin = record->origin;
     state->work = record->work;
@@ -227,6 +229,10 @@ static const char *out_of_place(const struct fl_journal_state *state,
     case FL_RECORD_COUNTED:
     case FL_RECORD_HOLDS:
         return record->learner ? NULL : "nobody's update";
+    case FL_RECORD_BASE:
+        if (!record->model || record->model_size < 1)
+            return "a base without a model";
+        return open && !state->spec.model ? NULL : "a base without its round";
     case FL_RECORD_STOP:
         break;
     }
@@ -275,6 +281,10 @@ static void apply(struct replay *replay, const struct fl_record *record)
         break;
     case FL_RECORD_HOLDS:
         add_holder(replay, record->learner);
+        break;
+    case FL_RECORD_BASE:
+        state->base = record->model;
+        state->base_size = record->model_size;
         break;
     }
 }
@@ -370,6 +380,11 @@ static void write_round(struct fl_buf *buf, const struct fl_journal_state *state
     record.work = state->work;
     fl_journal_write(buf, &record);
     record.origin = record.work = NULL;
+    if (state->base)
+        fl_journal_write(buf, &(struct fl_record){.kind = FL_RECORD_BASE,
+                                                  .round = state->spec.round,
+                                                  .model = state->base,
+                                                  .model_size = state->base_size});
     for (size_t i = 0; i < state->holders.count; i++) {
         record.kind = FL_RECORD_HOLDS;
         record.learner = state->holders.items[i];

@@ -26,6 +26,7 @@ enum fl_record_kind {
     FL_RECORD_STOP,    /* training is over */
     FL_RECORD_COUNTED, /* in a compacted journal: a work that a committed round has counted */
     FL_RECORD_HOLDS,   /* in a compacted journal: who was accepted in an attempt of the round */
+    FL_RECORD_BASE,    /* model, of a round that was started without: a learner made it */
 };
 
 struct fl_record {
@@ -66,6 +67,8 @@ struct fl_journal_state {
     struct fl_round_order spec;
     struct fl_tier_spec tier;
     const char *origin, *work;
+    const char *base; /* BASE; NULL: there is none, or the spec has one */
+    int64_t base_size;
     int64_t attempt;               /* the last that began; 0: none */
     bool done, evaluated, failed;  /* that round: is committed; and then; or not */
     struct fl_round_report status; /* the last that was written; phase 0: none */

@@ -98,6 +98,7 @@ static void fill_options(struct fl_learner_options *options)
     DEFAULT(transfer_ms, 60000);
     DEFAULT(backoff_ms, 500);
     DEFAULT(backoff_max_ms, 30000);
+    DEFAULT(grace_ms, 30000);
     DEFAULT(max_failures, 5);
 #undef DEFAULT
 }
@@ -264,6 +265,11 @@ static void next_call(struct fl_learner_core *core)
         learner_send_progress(core, false);
 }
 
+static bool is_training(const struct fl_learner_core *core)
+{
+    return core->job && (core->stage == STAGE_TRAIN || core->stage == STAGE_EVALUATE);
+}
+
 static void check_times(struct fl_learner_core *core)
 {
     struct fl_error err;
@@ -280,7 +286,9 @@ static void check_times(struct fl_learner_core *core)
         core->calling = CALL_NONE;
         learner_request_failed(core, call);
     }
-    if (core->job && core->now_ms >= core->job_until_ms) {
+    if (is_training(core) && core->now_ms >= core->job_until_ms) {
+        learner_give_up(core, "Timeout", "it was not done by the deadline");
+    } else if (core->job && core->now_ms >= core->job_until_ms) {
         bool upload = core->stage == STAGE_UPLOAD;
 
         learner_cancel(core, &core->job);
@@ -348,6 +356,12 @@ int64_t fl_learner_deadline(const struct fl_learner_core *core)
 #undef LATER
 #undef SOONER
     return soonest;
+}
+
+bool fl_learner_needs(const struct fl_learner_core *core, const char *digest)
+{
+    return fl_streq(core->model, digest) ||
+           (core->has_kept && fl_streq(core->kept.offer.digest, digest));
 }
 
 const char *fl_learner_doing(const struct fl_learner_core *core)

@@ -62,8 +62,10 @@ struct fl_learner_core {
     struct fl_task task; /* kind 0: none yet */
     enum stage stage;
     uint64_t job;
-    int64_t job_until_ms, job_start_ms; /* until: INT64_MAX for trainers */
-    int64_t done, all;                  /* progress */
+    int64_t job_until_ms, job_start_ms;
+    int64_t task_until_ms;      /* its deadline and the grace; INT64_MAX: none */
+    char model[FL_DIGEST_SIZE]; /* the last that a task named: here, or on its way */
+    int64_t done, all;          /* progress */
     int64_t due_ms, progress_due_ms;
     int64_t failures, download_ms;
     char reason[64], message[FL_PROTOCOL_TEXT_MAX / 2];

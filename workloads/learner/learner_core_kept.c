@@ -75,7 +75,7 @@ int fl_kept_decode(struct fl_arena *arena, const void *data, size_t len, struct 
 
 void learner_forget_kept(struct fl_learner_core *core)
 {
-    if (core->has_kept)
+    if (core->has_kept && !fl_streq(core->kept.offer.digest, core->model))
         learner_release(core, core->kept.offer.digest);
     core->has_kept = false;
 }

@@ -33,7 +33,7 @@ static struct fl_learner_action *start_job(struct fl_learner_core *core, enum st
     core->stage = stage;
     core->job = action->ticket = ++core->tickets;
     core->job_start_ms = core->now_ms;
-    core->job_until_ms = span_ms > 0 ? core->now_ms + span_ms : INT64_MAX;
+    core->job_until_ms = span_ms > 0 ? core->now_ms + span_ms : core->task_until_ms;
     core->done = core->all = 0;
     core->progress_due_ms = core->now_ms + core->progress_ms;
     action->address = learner_act_text(core, core->address);
@@ -61,7 +61,7 @@ void learner_start_upload(struct fl_learner_core *core, const char *path)
 
 void learner_start_trainer(struct fl_learner_core *core)
 {
-    if (core->task.kind == FL_TASK_FIT)
+    if (core->task.kind != FL_TASK_EVALUATE)
         start_job(core, STAGE_TRAIN, FL_LEARNER_TRAIN, 0)->task = &core->task;
     else
         start_job(core, STAGE_EVALUATE, FL_LEARNER_EVALUATE, 0)->task = &core->task;
@@ -86,6 +86,16 @@ void learner_retry_job(struct fl_learner_core *core, const char *reason, const s
 
 /* --- tasks ---------------------------------------------------------------------------------- */
 
+/* The model of a task is here until a task names another. */
+static void use_model(struct fl_learner_core *core, const char *model)
+{
+    if (!model || fl_streq(core->model, model))
+        return;
+    if (*core->model && !(core->has_kept && fl_streq(core->kept.offer.digest, core->model)))
+        learner_release(core, core->model);
+    (void)snprintf(core->model, sizeof(core->model), "%s", model);
+}
+
 static void adopt(struct fl_learner_core *core, const struct fl_task *task)
 {
     struct fl_arena *arena = fl_arena_create();
@@ -96,12 +106,15 @@ static void adopt(struct fl_learner_core *core, const struct fl_task *task)
     core->task_arena = arena;
     core->task = copy;
     core->failures = 0;
+    core->task_until_ms =
+        task->late ? INT64_MAX : core->now_ms + task->deadline_ms + core->options.grace_ms;
+    use_model(core, task->model);
 }
 
 static bool same_work(const struct fl_task *a, const struct fl_task *b)
 {
-    return a->kind == FL_TASK_FIT && b->kind == FL_TASK_FIT && fl_streq(a->work, b->work) &&
-           a->seed == b->seed;
+    return (a->kind == FL_TASK_FIT || a->kind == FL_TASK_INIT) && a->kind == b->kind &&
+           fl_streq(a->work, b->work) && a->seed == b->seed;
 }
 
 static void begin_fit(struct fl_learner_core *core)
@@ -124,6 +137,19 @@ static void begin_fit(struct fl_learner_core *core)
     }
 }
 
+static void begin_init(struct fl_learner_core *core)
+{
+    const struct fl_task *task = &core->task;
+
+    if (core->has_kept && fl_streq(core->kept.offer.work, task->work) &&
+        core->kept.seed == task->seed) {
+        learner_offer_at(core, core->now_ms);
+    } else {
+        learner_forget_kept(core);
+        learner_start_trainer(core);
+    }
+}
+
 void learner_end(struct fl_learner_core *core, const char *message)
 {
     learner_drop_work(core);
@@ -143,6 +169,8 @@ void learner_take_task(struct fl_learner_core *core, const struct fl_task *task)
     if (going_on) {
         /* The trainer and the transfer know the task by its place. */
         adopt(core, task);
+        if (core->job && core->stage == STAGE_TRAIN)
+            core->job_until_ms = core->task_until_ms;
         return;
     }
     learner_drop_work(core);
@@ -150,6 +178,9 @@ void learner_take_task(struct fl_learner_core *core, const struct fl_task *task)
     switch (task->kind) {
     case FL_TASK_FIT:
         begin_fit(core);
+        break;
+    case FL_TASK_INIT:
+        begin_init(core);
         break;
     case FL_TASK_EVALUATE:
         learner_start_download(core);
@@ -175,7 +206,7 @@ void fl_learner_progressed(struct fl_learner_core *core, int64_t now_ms, uint64_
         return;
     core->done = done;
     core->all = all;
-    if (core->job_until_ms != INT64_MAX)
+    if (core->stage == STAGE_DOWNLOAD || core->stage == STAGE_UPLOAD)
         core->job_until_ms = now_ms + core->options.transfer_ms;
     learner_advance(core);
 }
