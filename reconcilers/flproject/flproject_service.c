@@ -253,16 +253,17 @@ static void dress_learners(struct dress *dress, struct fl_flproject_service *ser
 
 /* What runs */
 
-static const char *address_of(const struct dress *dress, const struct fl_workload *workload)
+const char *fl_flproject_address(const struct fl_workload *workload, struct fl_arena *arena)
 {
     const struct fl_workload_status_instance_list *list = &workload->status.instances;
     const struct fl_workload_status_instance *first = list->count > 0 ? &list->items[0] : NULL;
 
     if (!first || !first->address || first->ports.count == 0)
         return NULL;
-    return fl_arena_printf(
-        dress->arena, strchr(first->address, ':') ? "http://[%s]:%" PRId64 : "http://%s:%" PRId64,
-        first->address, first->ports.items[0].port);
+    if (strchr(first->address, ':'))
+        return fl_arena_printf(arena, "http://[%s]:%" PRId64, first->address,
+                               first->ports.items[0].port);
+    return fl_arena_printf(arena, "http://%s:%" PRId64, first->address, first->ports.items[0].port);
 }
 
 static void look_at(struct dress *dress, struct fl_flproject_service *service)
@@ -274,7 +275,7 @@ static void look_at(struct dress *dress, struct fl_flproject_service *service)
         return;
     service->ready = workload->status.has_replicas ? workload->status.replicas.ready : 0;
     if (service->id)
-        service->address = address_of(dress, workload);
+        service->address = fl_flproject_address(workload, dress->arena);
 }
 
 void fl_flproject_dress(const struct fl_flproject_plan_input *input, struct fl_arena *arena,
