@@ -41,11 +41,12 @@ static const char help[] =
     "      --ca FILE, --cert FILE, --key FILE   whom to trust, and as whom to call\n"
     "      --lost D            an aggregator that is silent for so long is gone (default 60s)\n"
     "      --log-level LEVEL   debug, info (the default), warn or error\n"
-    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong usage.\n";
+    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong "
+    "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
     const char *aggregator, *name, *data, *holdout, *trainer_name, *options, *project, *data_dir,
-        *folder, *level;
+        *folder, *level, *die_at;
     struct fl_node_flags flags;
     struct fl_words tags;
     int64_t lost_ms, first;
@@ -53,6 +54,7 @@ struct command {
     size_t examples; /* it trains on */
 
     struct fl_arena *arena;
+    struct fl_node_death death;
     struct fl_env env;
     struct fl_loop *loop;
     struct fl_timer *leaving;
@@ -113,6 +115,7 @@ static int parse(struct command *command, int argc, char **argv)
         {"folder", 0, FL_OPTION_TEXT, &command->folder},
         {"lost", 0, FL_OPTION_DURATION, &command->lost_ms},
         {"log-level", 0, FL_OPTION_TEXT, &command->level},
+        {"die-at", 0, FL_OPTION_TEXT, &command->die_at},
     };
     const struct fl_options options = {"learner", help, items, FL_COUNT_OF(items)};
     struct fl_words words = {0};
@@ -232,6 +235,10 @@ static int run(int argc, char **argv)
     if (!fl_log_level_from_name(command.level, &level))
         return fl_command_usage("learner", "--log-level %s: there is no such level", command.level);
     command.env = fl_env_real(fl_log_create(STDERR_FILENO, level, false));
+    status =
+        fl_node_parse_death("learner", command.arena, command.die_at, &command.death, &command.env);
+    if (status >= 0)
+        return status;
     if (start(&command, &err) < 0)
         return fl_command_fail("learner", &err);
     (void)printf("learner %s is ready: %zu examples\n", command.name, command.examples);
