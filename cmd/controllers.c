@@ -7,6 +7,7 @@
 #include "controller/source/source.h"
 #include "lib/str.h"
 #include "lib/thread.h"
+#include "reconcilers/flproject/flproject.h"
 #include "reconcilers/gitsync/gitsync.h"
 #include "reconcilers/orchestrator/orchestrator.h"
 #include "reconcilers/workload/local/local.h"
@@ -36,6 +37,7 @@ struct fl_controllers {
     struct fl_manager *manager;
     struct fl_workload_controller *workloads;
     struct fl_orchestrator_controller *orchestrator;
+    struct fl_flproject_controller *projects;
     struct fl_thread *beginner, *stopper;
     struct fl_lock *lock; /* the rest */
     struct fl_signal *halted;
@@ -160,6 +162,8 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
     if (r == 0)
         r = fl_orchestrator_controller_create(controllers->manager, controllers->orchestrators,
                                               &controllers->orchestrator, err);
+    if (r == 0)
+        r = fl_flproject_controller_create(controllers->manager, NULL, &controllers->projects, err);
     if (r == 0)
         r = make_sources(controllers, err);
     if (r < 0)
@@ -372,6 +376,7 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_manager_destroy(controllers->manager);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
+    fl_flproject_controller_destroy(controllers->projects);
     fl_gitsyncs_destroy(controllers->syncs);
     fl_apiclient_destroy(controllers->client);
     fl_workload_logs_destroy(controllers->logs);

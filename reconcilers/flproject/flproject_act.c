@@ -323,14 +323,25 @@ int fl_flproject_act(struct fl_flproject_view *view, struct fl_error *err)
 
 /* The end */
 
-static bool is_ours(const struct fl_flproject_view *view, const json_t *item, bool by_name)
+/* What goes in one phase. */
+struct removal {
+    struct fl_gvr gvr;
+    bool by_name;     /* also what only names the project */
+    const char *role; /* spec.role; NULL: any */
+};
+
+static bool is_ours(const struct fl_flproject_view *view, const struct removal *removal,
+                    const json_t *item)
 {
     const json_t *owners = fl_json_path(item, "metadata.ownerReferences");
     json_t *owner;
     size_t i;
 
-    if (by_name)
-        return fl_streq(fl_json_str(item, "spec.project.name"), view->project->meta.name);
+    if (removal->role && !fl_streq(fl_json_str(item, "spec.role"), removal->role))
+        return false;
+    if (removal->by_name &&
+        fl_streq(fl_json_str(item, "spec.project.name"), view->project->meta.name))
+        return true;
     json_array_foreach((json_t *)owners, i, owner) {
         if (fl_streq(fl_json_str(owner, "uid"), view->project->meta.uid))
             return true;
@@ -339,7 +350,7 @@ static bool is_ours(const struct fl_flproject_view *view, const json_t *item, bo
 }
 
 /* Looked for live: an old cache must leave nothing behind. */
-static int remove_kind(struct fl_flproject_view *view, const struct fl_gvr *gvr, bool by_name,
+static int remove_kind(struct fl_flproject_view *view, const struct removal *removal,
                        struct fl_error *err)
 {
     const char *ns = view->project->meta.namespace;
@@ -348,40 +359,50 @@ static int remove_kind(struct fl_flproject_view *view, const struct fl_gvr *gvr,
     int left = 0, r;
     size_t i;
 
-    r = fl_apiclient_list(view->rc->client, gvr, ns, NULL, &items, err);
+    r = fl_apiclient_list(view->rc->client, &removal->gvr, ns, NULL, &items, err);
     json_array_foreach(items, i, item) {
         if (r < 0)
             break;
-        if (!is_ours(view, item, by_name))
+        if (!is_ours(view, removal, item))
             continue;
         left++;
         if (!fl_json_str(item, "metadata.deletionTimestamp"))
-            r = fl_apiclient_delete(view->rc->client, gvr, ns, fl_json_str(item, "metadata.name"),
+            r = fl_apiclient_delete(view->rc->client, &removal->gvr, ns,
+                                    fl_json_str(item, "metadata.name"),
                                     fl_json_str(item, "metadata.uid"), err);
     }
-    return r < 0 ? fl_error_wrap(err, "remove %s", gvr->plural) : left;
+    return r < 0 ? fl_error_wrap(err, "remove %s", removal->gvr.plural) : left;
 }
 
-int fl_flproject_remove_all(struct fl_flproject_view *view, struct fl_error *err)
+static int remove_kinds(struct fl_flproject_view *view, const struct removal *removals,
+                        size_t count, struct fl_error *err)
 {
-    const struct {
-        struct fl_gvr gvr;
-        bool by_name;
-    } kinds[] = {
-        {fl_gvr_of(&fl_inferenceserver_type), false},
-        {fl_gvr_of(&fl_round_type), true},
-        {fl_gvr_of(&fl_modelversion_type), true},
-        {fl_gvr_of(&fl_workload_type), false},
-        {fl_gvr_secrets, false},
-    };
     int left = 0;
 
-    for (size_t i = 0; i < FL_COUNT_OF(kinds); i++) {
-        int r = remove_kind(view, &kinds[i].gvr, kinds[i].by_name, err);
+    for (size_t i = 0; i < count; i++) {
+        int r = remove_kind(view, &removals[i], err);
 
         if (r < 0)
             return r;
         left += r;
     }
     return left;
+}
+
+/* Learners say goodbye, and rounds are broken off, while their aggregators are still there. */
+int fl_flproject_remove_all(struct fl_flproject_view *view, struct fl_error *err)
+{
+    const struct removal first[] = {
+        {.gvr = fl_gvr_of(&fl_inferenceserver_type)},
+        {.gvr = fl_gvr_of(&fl_round_type), .by_name = true},
+        {.gvr = fl_gvr_of(&fl_workload_type), .role = "Learner"},
+    };
+    const struct removal then[] = {
+        {.gvr = fl_gvr_of(&fl_modelversion_type), .by_name = true},
+        {.gvr = fl_gvr_of(&fl_workload_type)},
+        {.gvr = fl_gvr_secrets},
+    };
+    int left = remove_kinds(view, first, FL_COUNT_OF(first), err);
+
+    return left != 0 ? left : remove_kinds(view, then, FL_COUNT_OF(then), err);
 }

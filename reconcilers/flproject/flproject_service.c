@@ -278,16 +278,28 @@ static void look_at(struct dress *dress, struct fl_flproject_service *service)
         service->address = fl_flproject_address(workload, dress->arena);
 }
 
+/* Learners go first, while those they say goodbye to are there. */
+static bool learners_live(const struct fl_flproject_plan_input *input)
+{
+    for (size_t i = 0; i < input->workload_count; i++)
+        if (input->workloads[i]->spec.role == FL_WORKLOAD_ROLE_LEARNER &&
+            input->workloads[i]->status.has_replicas &&
+            input->workloads[i]->status.replicas.current > 0)
+            return true;
+    return false;
+}
+
 void fl_flproject_dress(const struct fl_flproject_plan_input *input, struct fl_arena *arena,
                         struct fl_flproject_services *services)
 {
     struct dress dress = {.input = input, .project = input->project, .arena = arena};
+    bool waits = learners_live(input);
 
     for (size_t i = 0; i < services->count; i++) {
         struct fl_flproject_service *service = &services->items[i];
 
         look_at(&dress, service);
-        service->workload->spec.suspend = input->pause;
+        service->workload->spec.suspend = input->pause && !(service->id && waits);
         if (service->id)
             dress_aggregator(&dress, service);
         else

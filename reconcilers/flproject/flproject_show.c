@@ -452,6 +452,8 @@ static void check_all(struct fl_flproject_decide *d)
     if (d->input->suspend) {
         tell_pause(d, "Suspended", "spec.suspend is set");
         tell(d, "Training", false, "Suspended", "spec.suspend is set");
+        if (d->is_over && d->tally.completed > 0)
+            tell(d, "Complete", true, d->over_reason, d->over_message);
     } else if (d->is_over && !d->open) {
         tell_pause(d, "Complete", "services are scaled down: training is over");
         tell_over(d);
