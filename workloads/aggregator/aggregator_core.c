@@ -69,12 +69,14 @@ void reply_error(struct fl_aggregator_core *core, uint64_t request, const struct
 
 void journal(struct fl_aggregator_core *core, const struct fl_record *record)
 {
+    struct fl_aggregator_action *action = act(core, FL_AGGREGATOR_JOURNAL);
     struct fl_buf line;
 
     fl_buf_init(&line, 0);
     fl_journal_write(&line, record);
     core->journal_len += line.len;
-    act(core, FL_AGGREGATOR_JOURNAL)->body = fl_buf_to_bytes(&line);
+    action->record = (int)record->kind;
+    action->body = fl_buf_to_bytes(&line);
     fl_buf_finish(&line);
 }
 

@@ -181,6 +181,7 @@ struct fl_aggregator_action {
     int http_status;
     struct fl_bytes *body;
     const char *learner, *digest, *model;
+    int record; /* JOURNAL: an enum fl_record_kind */
     int64_t size, learners, examples;
     struct fl_aggregator_begin begin;
     struct fl_aggregator_fold fold;

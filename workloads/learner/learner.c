@@ -5,6 +5,7 @@
 #include "lib/str.h"
 #include "lib/thread.h"
 #include "workloads/learner/uplink.h"
+#include "workloads/steps/steps.h"
 #include "workloads/tensor/safetensors.h"
 
 #include <assert.h>
@@ -53,6 +54,11 @@ struct fl_learner_node {
 static int64_t now_ms(const struct fl_learner_node *node)
 {
     return fl_monotonic_ms(node->options.env);
+}
+
+static void step(const struct fl_learner_node *node, enum fl_step step)
+{
+    fl_step(node->options.env, step);
 }
 
 static void lesson_destroy(struct lesson *lesson)
@@ -140,6 +146,7 @@ static void note_progress(void *user, int64_t done, int64_t all)
     struct lesson *lesson = user;
     const int64_t now = now_ms(lesson->node);
 
+    step(lesson->node, FL_STEP_HALF_TRAINED);
     if (now - lesson->told_ms < PROGRESS_MS)
         return;
     lesson->told_ms = now;
@@ -203,10 +210,13 @@ static int fit(struct lesson *lesson, const struct fl_model *base)
                                            .progress = note_progress,
                                            .user = lesson};
     struct fl_fit_result result = {0};
-    int r = trainer->ops->fit(trainer, base, &options, &result, &lesson->err);
+    int r;
 
+    step(lesson->node, FL_STEP_TRAINING);
+    r = trainer->ops->fit(trainer, base, &options, &result, &lesson->err);
     if (r < 0)
         return r;
+    step(lesson->node, FL_STEP_TRAINED);
     lesson->offer.examples = result.examples;
     lesson->offer.steps = result.steps;
     lesson->offer.loss_before = result.loss_before;
@@ -215,6 +225,8 @@ static int fit(struct lesson *lesson, const struct fl_model *base)
     r = put_model(lesson, result.model);
     fl_model_unref(result.model);
     json_decref(result.metrics);
+    if (r == 0)
+        step(lesson->node, FL_STEP_UPDATE_MADE);
     return r;
 }
 
@@ -233,10 +245,13 @@ static int evaluate(struct lesson *lesson, const struct fl_model *model)
     struct fl_trainer *trainer = lesson->node->options.trainer;
     struct fl_metrics *metrics = &lesson->evaluation.metrics;
     struct fl_evaluation result = {.accuracy = (double)NAN};
-    int r = trainer->ops->evaluate(trainer, model, &result, &lesson->err);
+    int r;
 
+    step(lesson->node, FL_STEP_EVALUATING);
+    r = trainer->ops->evaluate(trainer, model, &result, &lesson->err);
     if (r < 0)
         return r;
+    step(lesson->node, FL_STEP_EVALUATED);
     lesson->evaluation.examples = result.examples;
     lesson->evaluation.loss = result.loss;
     take_metrics(lesson, result.metrics, metrics);
@@ -388,9 +403,11 @@ static void keep(struct fl_learner_node *node, const struct fl_kept *kept)
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = fl_kept_encode(kept);
     struct fl_error err = {0};
 
+    step(node, FL_STEP_KEEPING);
     if (fl_file_write(node->kept_path, text->data, text->len, 0600, &err) < 0)
         fl_log_warn(node->options.env->log, "the update would be lost in a restart",
                     FL_STR("error", err.msg));
+    step(node, FL_STEP_KEPT);
 }
 
 static void act(void *user, const struct fl_learner_action *action)
@@ -410,6 +427,7 @@ static void act(void *user, const struct fl_learner_action *action)
         keep(node, action->kept);
         break;
     case FL_LEARNER_RELEASE:
+        step(node, FL_STEP_RELEASING);
         if (fl_blobs_remove(node->blobs, action->digest, &err) < 0)
             fl_log_warn(node->options.env->log, "a model stays", FL_STR("error", err.msg));
         break;

@@ -111,6 +111,7 @@ struct fl_learner_action {
     struct fl_bytes *body;
     const char *digest, *message;
     int64_t size, timeout_ms;
+    int64_t chunk_bytes; /* UPLOAD: at most, in one piece */
     const struct fl_task *task;
     const struct fl_kept *kept;
 };

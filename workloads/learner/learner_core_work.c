@@ -57,6 +57,7 @@ void learner_start_upload(struct fl_learner_core *core, const char *path)
     action->target = learner_act_text(core, path);
     action->digest = learner_act_text(core, core->kept.offer.digest);
     action->size = core->kept.offer.size;
+    action->chunk_bytes = core->chunk_bytes;
 }
 
 void learner_start_trainer(struct fl_learner_core *core)
