@@ -19,6 +19,7 @@ static const char help[] =
     "      --folder DIR        where it keeps its journal and models; killed and started again\n"
     "                          over the same folder, it goes on\n"
     "      --listen ADDR:PORT  where to serve (default 127.0.0.1:7070; port 0: any free one)\n"
+    "      --port-env NAME     take the port from this variable of the environment\n"
     "      --name ID           its own, stable (default \"root\")\n"
     "      --project NAME      serve this one only\n"
     "      --parent URL        the aggregator above\n"
@@ -39,8 +40,8 @@ static const char help[] =
     "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
-    const char *folder, *listen, *name, *project, *parent, *token_file, *tls_cert, *tls_key,
-        *client_ca, *level, *address, *token, *die_at;
+    const char *folder, *listen, *port_env, *name, *project, *parent, *token_file, *tls_cert,
+        *tls_key, *client_ca, *level, *address, *token, *die_at;
     struct fl_node_flags flags;
     int64_t poll_ms, silence_ms, keep_models, uploads, chunk_bytes, journal_bytes;
     uint16_t port;
@@ -68,6 +69,8 @@ static int check(struct command *command)
         return fl_command_usage("aggregator", "--folder is missing");
     if (!fl_node_parse_listen(command->arena, command->listen, &command->address, &command->port))
         return fl_command_usage("aggregator", "--listen %s: must be ADDRESS:PORT", command->listen);
+    if (command->port_env && !fl_node_port_from(command->port_env, &command->port))
+        return fl_command_usage("aggregator", "--port-env %s: holds no port", command->port_env);
     if (command->chunk_bytes && (command->chunk_bytes < 1024 || command->chunk_bytes > 1 << 30))
         return fl_command_usage("aggregator", "--chunk-bytes %lld: must be 1024 to 1073741824",
                                 (long long)command->chunk_bytes);
@@ -89,6 +92,7 @@ static int parse(struct command *command, int argc, char **argv)
         FL_NODE_OPTIONS(command->flags),
         {"folder", 0, FL_OPTION_TEXT, &command->folder},
         {"listen", 0, FL_OPTION_TEXT, &command->listen},
+        {"port-env", 0, FL_OPTION_TEXT, &command->port_env},
         {"name", 0, FL_OPTION_TEXT, &command->name},
         {"project", 0, FL_OPTION_TEXT, &command->project},
         {"parent", 0, FL_OPTION_TEXT, &command->parent},

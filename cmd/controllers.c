@@ -7,6 +7,7 @@
 #include "controller/source/source.h"
 #include "lib/str.h"
 #include "lib/thread.h"
+#include "reconcilers/flproject/flproject.h"
 #include "reconcilers/gitsync/gitsync.h"
 #include "reconcilers/modelversion/collect.h"
 #include "reconcilers/modelversion/controller.h"
@@ -38,6 +39,7 @@ struct fl_controllers {
     struct fl_manager *manager;
     struct fl_workload_controller *workloads;
     struct fl_orchestrator_controller *orchestrator;
+    struct fl_flproject_controller *projects;
     struct fl_modelversion_controller *versions;
     struct fl_collector *collector;
     struct fl_thread *beginner, *stopper;
@@ -164,6 +166,8 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
     if (r == 0)
         r = fl_orchestrator_controller_create(controllers->manager, controllers->orchestrators,
                                               &controllers->orchestrator, err);
+    if (r == 0)
+        r = fl_flproject_controller_create(controllers->manager, NULL, &controllers->projects, err);
     if (r == 0)
         r = fl_modelversion_controller_create(controllers->manager, options->contents,
                                               &controllers->versions, err);
@@ -386,6 +390,7 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_manager_destroy(controllers->manager);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
+    fl_flproject_controller_destroy(controllers->projects);
     fl_modelversion_controller_destroy(controllers->versions);
     fl_gitsyncs_destroy(controllers->syncs);
     fl_apiclient_destroy(controllers->client);

@@ -94,7 +94,7 @@ static void command_finish(struct command *command)
 static int read_options(struct command *command, int argc, char **argv)
 {
     struct fl_simulation *simulation = &command->simulation;
-    struct fl_round_spec *spec = &simulation->spec;
+    struct fl_round_order *spec = &simulation->spec;
     const struct fl_option items[] = {
         {"data", 0, FL_OPTION_TEXT, &command->data},
         {"test", 0, FL_OPTION_TEXT, &command->test},
@@ -166,7 +166,7 @@ static int find_name(const char *const *names, size_t count, const char *text, i
 static int read_names(struct command *command)
 {
     struct fl_simulation *simulation = &command->simulation;
-    struct fl_round_spec *spec = &simulation->spec;
+    struct fl_round_order *spec = &simulation->spec;
     struct fl_partition *partition = &simulation->partition;
 
     spec->mode = (enum fl_mode)find_name(fl_modes, 3, command->mode, (int)spec->mode);

@@ -43,8 +43,8 @@ static int read_training(struct fl_arena *arena, const json_t *training,
                          struct fl_simulation *simulation, struct fl_error *err)
 {
     static const char *const parts[] = {"local", "strategy", "participation", "staleness"};
-    FL_JSON spec = fl_message_to_json(&fl_form_round_spec, &simulation->spec);
-    struct fl_round_spec read;
+    FL_JSON spec = fl_message_to_json(&fl_form_round_order, &simulation->spec);
+    struct fl_round_order read;
     json_t *participation;
     int r;
 
@@ -69,7 +69,7 @@ static int read_training(struct fl_arena *arena, const json_t *training,
                     "00000000"));
     json_object_set_new(participation, "minAvailable",
                         json_integer((json_int_t)simulation->partition.learners));
-    r = fl_message_from_json(arena, &fl_form_round_spec, spec, &read, err);
+    r = fl_message_from_json(arena, &fl_form_round_order, spec, &read, err);
     if (r < 0)
         return r;
     simulation->spec = read;

@@ -52,7 +52,7 @@ static void test_all_is_taken(void **state)
         "    evaluation: {everyRounds: 2}\n"
         "    bestModel: {metric: accuracy, stopWhen: {target: \"0.99\"}}\n");
     struct fl_simulation simulation;
-    const struct fl_round_spec *spec = &simulation.spec;
+    const struct fl_round_order *spec = &simulation.spec;
     const char *tag = NULL;
     struct fl_error err = {0};
 

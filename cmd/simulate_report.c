@@ -188,13 +188,13 @@ void fl_report_begin(struct fl_report *report)
 
 static json_t *options_object(const struct fl_simulation *simulation)
 {
-    struct fl_round_spec spec = simulation->spec;
+    struct fl_round_order spec = simulation->spec;
     const struct fl_partition partition = fl_partition_with_defaults(&simulation->partition);
     json_t *object, *part;
 
     spec.project = spec.model = NULL; /* each round's own */
     spec.round = 0;
-    object = fl_message_to_json(&fl_form_round_spec, &spec);
+    object = fl_message_to_json(&fl_form_round_order, &spec);
     part = json_pack("{s:s, s:I, s:I, s:f, s:I}", "kind", fl_partition_kind_name(partition.kind),
                      "learners", (json_int_t)partition.learners, "perLearner",
                      (json_int_t)partition.per_learner, "alpha", partition.alpha, "seed",

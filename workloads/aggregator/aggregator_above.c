@@ -88,7 +88,9 @@ static void parent_task(struct fl_aggregator *aggregator, const struct fl_learne
     program_step(aggregator, FL_STEP_ORDERED);
     aggregator->parent_ticket = action->ticket;
     program_hold(aggregator, action->task->model, HELD_BY_CORE | HELD_BY_UPLINK);
-    if (action->kind == FL_LEARNER_TRAIN)
+    if (action->task->kind == FL_TASK_INIT)
+        fl_aggregator_parent_init(aggregator->core, program_now_ms(aggregator), action->task);
+    else if (action->kind == FL_LEARNER_TRAIN)
         fl_aggregator_parent_fit(aggregator->core, program_now_ms(aggregator), action->task);
     else
         fl_aggregator_parent_evaluate(aggregator->core, program_now_ms(aggregator), action->task);

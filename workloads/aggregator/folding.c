@@ -15,7 +15,7 @@ struct job {
     struct fl_arena *arena;
     enum fl_aggregator_action_kind kind;
     uint64_t ticket, upload;
-    const char *model, *path;
+    const char *model, *path, *digest;
     struct fl_aggregator_begin begin;
     struct fl_strategy_spec strategy;
     struct fl_aggregator_fold fold;
@@ -281,6 +281,17 @@ static int finish(struct job *job)
     return r;
 }
 
+static int adopt(struct job *job)
+{
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+    int r = fl_safetensors_open(job->path, NULL, &model, &job->err);
+
+    (void)snprintf(job->made, sizeof(job->made), "%s", fl_str_or(job->digest, ""));
+    return r < 0 ? r
+                 : fl_blobs_adopt(job->folding->options.blobs, job->path, job->made, false,
+                                  &job->err);
+}
+
 static int abandon(struct job *job)
 {
     if (job->folding->strategy)
@@ -300,6 +311,9 @@ static void carry_out(struct job *job)
         break;
     case FL_AGGREGATOR_FOLD:
         job->result = fold(job);
+        break;
+    case FL_AGGREGATOR_ADOPT:
+        job->result = adopt(job);
         break;
     case FL_AGGREGATOR_ABANDON:
         job->result = abandon(job);
@@ -385,6 +399,7 @@ void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action
     job->ticket = action->ticket;
     job->upload = action->upload;
     job->model = copy(arena, action->model);
+    job->digest = copy(arena, action->digest);
     job->path = copy(arena, fl_str_or(path, ""));
     job->begin = action->begin;
     job->begin.base = copy(arena, action->begin.base);

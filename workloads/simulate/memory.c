@@ -16,7 +16,7 @@ struct memory_rounds {
 
 struct round {
     struct memory_rounds *rounds;
-    const struct fl_round_spec *spec;
+    const struct fl_round_order *spec;
     struct fl_candidate **order; /* who is asked next */
     size_t order_count, order_next;
     size_t want, ask, quorum;
@@ -261,7 +261,7 @@ static int finish(struct round *round, struct fl_error *err)
     return 0;
 }
 
-int memory_round(struct memory_rounds *rounds, const struct fl_round_spec *spec,
+int memory_round(struct memory_rounds *rounds, const struct fl_round_order *spec,
                  struct fl_simulated_round *ret_round, struct fl_error *err)
 {
     struct round round = {.rounds = rounds, .spec = spec, .counts = ret_round};

@@ -102,10 +102,10 @@ static int judge_model(struct judge *judge, struct crew *crew, const struct fl_m
 
 /* --- the course of a training --------------------------------------------------------------- */
 
-struct fl_round_spec course_spec(const struct course *course, int64_t round)
+struct fl_round_order course_spec(const struct course *course, int64_t round)
 {
     const struct fl_simulation *simulation = course->simulation;
-    struct fl_round_spec spec = simulation->spec;
+    struct fl_round_order spec = simulation->spec;
 
     spec.project = "simulation";
     spec.round = round;
@@ -119,7 +119,7 @@ struct fl_round_spec course_spec(const struct course *course, int64_t round)
     return spec;
 }
 
-int course_use_strategy(struct course *course, const struct fl_round_spec *spec,
+int course_use_strategy(struct course *course, const struct fl_round_order *spec,
                         struct fl_error *err)
 {
     struct fl_strategy_options options;
@@ -182,9 +182,9 @@ static int check(const struct fl_simulation *simulation, struct fl_error *err)
 static int check_spec(const struct course *course, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    const struct fl_round_spec spec = course_spec(course, 1);
+    const struct fl_round_order spec = course_spec(course, 1);
     FL_JSON value = fl_message_to_json(&fl_form_round_spec, &spec);
-    struct fl_round_spec decoded;
+    struct fl_round_order decoded;
 
     return fl_message_from_json(arena, &fl_form_round_spec, value, &decoded, err);
 }
@@ -230,7 +230,7 @@ static int one_round(struct course *course, struct driver *driver, struct judge 
                      struct fl_simulated_round *round, struct fl_error *err)
 {
     const struct fl_simulation *simulation = course->simulation;
-    const struct fl_round_spec spec = course_spec(course, round->round);
+    const struct fl_round_order spec = course_spec(course, round->round);
     int64_t every = simulation->evaluate_every;
     int r = driver->world ? virtual_round(driver->world, &spec, round, err)
                           : memory_round(driver->memory, &spec, round, err);

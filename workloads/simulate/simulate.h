@@ -63,7 +63,7 @@ struct fl_simulation {
     const struct fl_trainer_ops *trainer;
     const json_t *trainer_options; /* may be NULL; lent */
     /* As for PUT /v1/rounds/N; minAvailable, project, round, model, evaluation are filled in. */
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
     double learning_rate_decay; /* of the learners' rate, each round; 0: 1 */
     int64_t rounds;
     int64_t evaluate_every; /* and after the last round; 0: then only */

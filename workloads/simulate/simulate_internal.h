@@ -121,9 +121,9 @@ struct course {
     int64_t now_ms; /* virtual */
 };
 /* The round's rules: numbered, with the decayed rate. */
-struct fl_round_spec course_spec(const struct course *course, int64_t round);
+struct fl_round_order course_spec(const struct course *course, int64_t round);
 /* The strategy as the spec has it; its state goes on. */
-int course_use_strategy(struct course *course, const struct fl_round_spec *spec,
+int course_use_strategy(struct course *course, const struct fl_round_order *spec,
                         struct fl_error *err);
 void course_take_model(struct course *course, struct fl_model *model);
 
@@ -131,14 +131,14 @@ struct memory_rounds;
 int memory_rounds_create(struct course *course, struct memory_rounds **ret_rounds,
                          struct fl_error *err);
 void memory_rounds_destroy(struct memory_rounds *rounds);
-int memory_round(struct memory_rounds *rounds, const struct fl_round_spec *spec,
+int memory_round(struct memory_rounds *rounds, const struct fl_round_order *spec,
                  struct fl_simulated_round *ret_round, struct fl_error *err);
 
 struct virtual_world;
 int virtual_world_create(struct course *course, struct virtual_world **ret_world,
                          struct fl_error *err);
 void virtual_world_destroy(struct virtual_world *world);
-int virtual_round(struct virtual_world *world, const struct fl_round_spec *spec,
+int virtual_round(struct virtual_world *world, const struct fl_round_order *spec,
                   struct fl_simulated_round *ret_round, struct fl_error *err);
 
 #endif

@@ -74,7 +74,7 @@ struct virtual_world {
     uint64_t control_tickets;
     int64_t version;
     struct fl_arena *arena;
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_error failure; /* the simulation's own */
 };
 
@@ -558,7 +558,7 @@ static double metric(const struct fl_metrics *metrics, const char *name)
     return (double)NAN;
 }
 
-static void take_counts(const struct fl_round_status *status, struct fl_simulated_round *round)
+static void take_counts(const struct fl_round_report *status, struct fl_simulated_round *round)
 {
     round->selected = status->selected;
     round->reported = status->reported;
@@ -582,7 +582,7 @@ static void tell_progress(struct virtual_world *world, int64_t *told)
                             selected > reported ? selected : reported);
 }
 
-int virtual_round(struct virtual_world *world, const struct fl_round_spec *spec,
+int virtual_round(struct virtual_world *world, const struct fl_round_order *spec,
                   struct fl_simulated_round *ret_round, struct fl_error *err)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
