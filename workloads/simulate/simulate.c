@@ -183,10 +183,10 @@ static int check_spec(const struct course *course, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     const struct fl_round_order spec = course_spec(course, 1);
-    FL_JSON value = fl_message_to_json(&fl_form_round_spec, &spec);
+    FL_JSON value = fl_message_to_json(&fl_form_round_order, &spec);
     struct fl_round_order decoded;
 
-    return fl_message_from_json(arena, &fl_form_round_spec, value, &decoded, err);
+    return fl_message_from_json(arena, &fl_form_round_order, value, &decoded, err);
 }
 
 static int first_model(struct course *course, struct fl_error *err)
@@ -298,7 +298,7 @@ void fl_simulation_init(struct fl_simulation *simulation)
         .target_accuracy = NAN,
         .jobs = 1,
     };
-    fl_message_init(&fl_form_round_spec, &simulation->spec);
+    fl_message_init(&fl_form_round_order, &simulation->spec);
     simulation->spec.strategy.name = "FedAvg";
 }
 

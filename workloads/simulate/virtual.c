@@ -398,7 +398,7 @@ static void watch(struct virtual_world *world, const struct message *message)
         r = fl_protocol_read_error(message->http_status, message->body->data, message->body->len,
                                    &unknown, &world->failure);
     else
-        r = fl_message_decode(world->arena, &fl_form_round_status, message->body->data,
+        r = fl_message_decode(world->arena, &fl_form_round_report, message->body->data,
                               message->body->len, &world->status, &world->failure);
     if (r < 0)
         return;
@@ -594,7 +594,7 @@ int virtual_round(struct virtual_world *world, const struct fl_round_order *spec
         return r;
     while (deliver_next(world)) /* everybody waits for a task: they hear of it in order of asking */
         ;
-    body = fl_message_encode(&fl_form_round_spec, spec);
+    body = fl_message_encode(&fl_form_round_order, spec);
     (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64, spec->round);
     world->status.phase = FL_ROUND_WAITING;
     post_request(world, CONTROLLER, ++world->control_tickets, "PUT", target, body);
