@@ -347,8 +347,6 @@ static void print_models(const struct fl_flproject_decision *out, struct fl_buf 
     for (size_t i = 0; i < out->alias_count; i++)
         fl_buf_printf(buf, " %s=%s%s", out->aliases[i].model->meta.name,
                       out->aliases[i].best ? "best" : "", out->aliases[i].latest ? "latest" : "");
-    for (size_t i = 0; i < out->old_model_count; i++)
-        fl_buf_printf(buf, " old %s", out->old_models[i]->meta.name);
 }
 
 static const char *print(struct world *world)
@@ -597,10 +595,6 @@ static void test_history(void **state)
          "{spec: {training: {bestModel: {direction: Minimize}}}, models: [{i: 1, " M1 "}, {i: 3, "
          "" M2 "}]}",
          "done Complete 3/3 m1=best m3=latest"},
-        {"old ones go, but those with an alias or kept",
-         "{spec: {modelHistoryLimit: 1, training: {rounds: 6}}, models: [{i: 1, " M1 "}, {i: 2, "
-         "aliases: [mine]}, {i: 3, keep: true}, {i: 4}, {i: 5, " M2 "}, {i: 6}]}",
-         "done Complete 6/6 m5=best m6=latest old m1"},
     };
 
     (void)state;
