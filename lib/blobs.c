@@ -16,13 +16,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COUNT_MAX  ((size_t)65536)
-#define READ_BYTES ((size_t)256 * 1024)
+#define COUNT_MAX   ((size_t)65536)
+#define READ_BYTES  ((size_t)256 * 1024)
+#define EARLY_BYTES ((size_t)1 << 20) /* a piece so large goes to the disk at once */
 
 struct blob {
     int64_t size;
     int64_t used_us; /* since 1970, so that it can be kept as the file's own time */
     unsigned pins;
+    bool found; /* when the folder was opened */
 };
 
 struct fl_blobs {
@@ -110,6 +112,7 @@ static int load_name(struct fl_blobs *blobs, const char *name, struct fl_error *
         return unlinkat(blobs->folder, name, 0) == 0 ? 0 : fl_error_errno(err, errno, "%s", name);
     index_blob(blobs, digest, st.st_size,
                st.st_mtim.tv_sec * INT64_C(1000000) + st.st_mtim.tv_nsec / 1000);
+    ((struct blob *)fl_map_get(blobs->index, digest))->found = true;
     return 0;
 }
 
@@ -297,6 +300,9 @@ int fl_blob_writer_add(struct fl_blob_writer *writer, const void *data, size_t l
     r = write_all(writer->fd, data, len);
     if (r < 0)
         return fl_error_errno(err, -r, "write into %s", writer->blobs->path);
+    /* The disk may begin while the digest is made; who waits for it is sync_file. */
+    if (!writer->blobs->fleeting && len >= EARLY_BYTES)
+        (void)sync_file_range(writer->fd, writer->size, (off_t)len, SYNC_FILE_RANGE_WRITE);
     fl_sha256_add(writer->hash, data, len);
     writer->size += (int64_t)len;
     return 0;
@@ -600,6 +606,25 @@ int fl_blobs_remove(struct fl_blobs *blobs, const char *digest, struct fl_error 
     if (blob && blob->pins > 0)
         return fl_error_set(err, FL_E_CONFLICT, "%s is in use", digest);
     return blob ? forget(blobs, digest, err) : 0;
+}
+
+int fl_blobs_sweep(struct fl_blobs *blobs, bool (*needs)(void *user, const char *digest),
+                   void *user, struct fl_error *err)
+{
+    void *cursor = NULL, *value;
+    const char *digest;
+
+    FL_LOCKED(blobs->lock);
+    while (fl_map_next(blobs->index, &cursor, &digest, &value)) {
+        const struct blob *blob = value;
+        int r = 0;
+
+        if (blob->found && blob->pins == 0 && !needs(user, digest))
+            r = forget(blobs, digest, err); /* the entry that was just returned may go */
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 int fl_blobs_remove_unused(struct fl_blobs *blobs, const char *digest, int64_t used_us,

@@ -106,6 +106,32 @@ static void test_what_is_put_is_there(void **state)
     assert_false(fl_path_exists(path));
 }
 
+static bool is_needed(void *user, const char *digest)
+{
+    return strcmp(user, digest) == 0;
+}
+
+static void test_a_sweep_takes_what_was_found(void **state)
+{
+    struct rig *rig = *state;
+    char wanted[FL_DIGEST_SIZE], left[FL_DIGEST_SIZE], pinned[FL_DIGEST_SIZE],
+        fresh[FL_DIGEST_SIZE];
+
+    put(rig, "wanted", false, wanted);
+    put(rig, "left", false, left);
+    put(rig, "pinned", false, pinned);
+    open_again(rig);
+    put(rig, "fresh", false, fresh);
+    assert_int_equal(fl_blobs_pin(rig->blobs, pinned, NULL), 0);
+    assert_int_equal(fl_blobs_sweep(rig->blobs, is_needed, wanted, NULL), 0);
+    assert_is(rig, wanted, "wanted");
+    assert_is(rig, pinned, "pinned");
+    assert_is(rig, fresh, "fresh");
+    assert_false(fl_blobs_has(rig->blobs, left));
+    fl_blobs_unpin(rig->blobs, pinned);
+    assert_int_equal(fl_blobs_stats(rig->blobs).count, 3);
+}
+
 static void test_what_is_not_there(void **state)
 {
     struct rig *rig = *state;
@@ -331,7 +357,7 @@ int main(void)
         TEST(test_one_process_at_a_time), TEST(test_the_oldest_goes_first),
         TEST(test_what_keeps_refuses),    TEST(test_what_is_used_meanwhile_stays),
         TEST(test_damage_is_found),       TEST(test_what_is_fleeting_goes),
-        TEST(test_threads_share),
+        TEST(test_threads_share),         TEST(test_a_sweep_takes_what_was_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,8 +3,9 @@
  * Who runs it gives events, each with the time (milliseconds of a monotonic clock), and then takes
  * actions until there is none left. Actions are carried out **in order**. A JOURNAL action must be
  * durable before anything after it is carried out; so nothing is told to anybody that a crash could
- * take back. An action that says `result` takes as long as it needs, and its event comes when it is
- * done; the core does not wait for it otherwise.
+ * take back. A JOURNAL_REPLACE means the same as all that was written before it, and takes its
+ * place: one or the other must be there whatever happens. An action that says `result` takes as
+ * long as it needs, and its event comes when it is done; the core does not wait for it otherwise.
  *
  * It decides who trains, what counts, and when a round ends; it never sees a number of a model:
  * BEGIN, FOLD, FINISH and so on ask for what workloads/strategy does, in the order given (they may
@@ -20,6 +21,8 @@
  * late update counts in the next round, with less weight; its learner gets no new task before.
  * Async: the round ends when the buffer is full; a learner gets a task as soon as there is a model
  * that it has not worked on. Partial sums of tiers are never taken late.
+ *
+ * A round without a base first asks one member, then others, to make the initial model.
  *
  * An attempt that has no quorum at its deadline is tried again up to retryLimit times, then the
  * round fails and says why. Dropped learners (left, silent, refused, gave up) are replaced from
@@ -49,7 +52,8 @@ struct fl_aggregator_options {
     int64_t max_uploads;      /* under way or waiting to be folded; 0: 16 */
     int64_t upload_ms;        /* an upload that is not complete after it makes room; 0: 10 min */
     int64_t stop_ms;          /* after a stop, members are told End for so long; 0: 60 s */
-    int64_t keep_models;      /* committed ones, beyond what late updates need; 0: 2 */
+    int64_t keep_models;      /* bases and results, beyond what late updates need; 0: 2 */
+    int64_t journal_bytes;    /* the journal is replaced when it is longer; 0: 1 MiB */
 };
 
 /* `journal`: what was written before (NULL, 0: nothing). INVALID: it cannot be read. */
@@ -91,6 +95,9 @@ void fl_aggregator_begun(struct fl_aggregator_core *core, int64_t now_ms, uint64
  * that of the error's code. */
 void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
                           const char *reason, const struct fl_error *err);
+/* It is among the models; `err`: it is not. */
+void fl_aggregator_adopted(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
+                           const struct fl_error *err);
 struct fl_finished {
     const char *model, *state; /* digests of durable files; state NULL: none */
     int64_t size;
@@ -104,6 +111,9 @@ void fl_aggregator_parent_fit(struct fl_aggregator_core *core, int64_t now_ms,
                               const struct fl_task *task);
 void fl_aggregator_parent_evaluate(struct fl_aggregator_core *core, int64_t now_ms,
                                    const struct fl_task *task);
+/* Asks one of its own members for the initial model. */
+void fl_aggregator_parent_init(struct fl_aggregator_core *core, int64_t now_ms,
+                               const struct fl_task *task);
 void fl_aggregator_parent_cancel(struct fl_aggregator_core *core, int64_t now_ms);
 
 /* As POST /v1/stop does: the parent has ended the training. */
@@ -116,19 +126,23 @@ int64_t fl_aggregator_deadline(const struct fl_aggregator_core *core); /* INT64_
 /* --- actions -------------------------------------------------------------------------------- */
 
 enum fl_aggregator_action_kind {
-    FL_AGGREGATOR_REPLY = 1, /* request, http_status, body */
-    FL_AGGREGATOR_JOURNAL,   /* body: append and make durable before the next action */
-    FL_AGGREGATOR_CUT,       /* size: the journal's good bytes; cut off the rest (at start) */
-    FL_AGGREGATOR_RESTORE,   /* model (the strategy's state): for the next BEGIN; NULL: none */
-    FL_AGGREGATOR_BEGIN,     /* ticket, begin -> begun. Forgets what is not finished */
+    FL_AGGREGATOR_REPLY = 1,       /* request, http_status, body */
+    FL_AGGREGATOR_JOURNAL,         /* body: append and make durable before the next action */
+    FL_AGGREGATOR_JOURNAL_REPLACE, /* body: instead of all before; durable before the next action */
+    FL_AGGREGATOR_CUT,             /* size: the journal's good bytes; cut off the rest (at start) */
+    FL_AGGREGATOR_RESTORE, /* model (the strategy's state): for the next BEGIN; NULL: none */
+    FL_AGGREGATOR_BEGIN,   /* ticket, begin -> begun. Forgets what is not finished */
     FL_AGGREGATOR_EXPECT,  /* upload, learner, digest, size -> uploaded; path's last part is upload
                             */
     FL_AGGREGATOR_DISCARD, /* upload: its bytes are not wanted (any more) */
     FL_AGGREGATOR_FOLD,    /* ticket, upload, fold -> folded; the bytes are then not needed */
+    FL_AGGREGATOR_ADOPT,   /* ticket, upload, digest, size -> adopted: its bytes become a model,
+                              durable. INVALID where they are none */
     FL_AGGREGATOR_FINISH,  /* ticket -> finished: the next global model, durable */
     FL_AGGREGATOR_PARTIAL, /* ticket -> finished: the partial sum for the parent, durable */
     FL_AGGREGATOR_ABANDON, /* the attempt's sum */
     FL_AGGREGATOR_RELEASE, /* model: no longer needed by this core (models, partials, states) */
+    FL_AGGREGATOR_SWEEP,   /* once: what earlier lives left and fl_aggregator_needs does not know */
     FL_AGGREGATOR_PARENT_RESULT, /* parent */
     FL_AGGREGATOR_MEMBERS, /* learners, examples changed: the learner core above joins again */
     FL_AGGREGATOR_STOPPED, /* everyone was told, or stop_ms passed: the program may end */
@@ -167,6 +181,7 @@ struct fl_aggregator_action {
     int http_status;
     struct fl_bytes *body;
     const char *learner, *digest, *model;
+    int record; /* JOURNAL: an enum fl_record_kind */
     int64_t size, learners, examples;
     struct fl_aggregator_begin begin;
     struct fl_aggregator_fold fold;
@@ -177,5 +192,7 @@ const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core 
 
 /* For the bulk side: is this digest an object that learners may fetch now. */
 bool fl_aggregator_serves(const struct fl_aggregator_core *core, const char *digest);
+/* Is it any model, partial sum or state that this core may still ask for. */
+bool fl_aggregator_needs(const struct fl_aggregator_core *core, const char *digest);
 
 #endif

@@ -8,10 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RETRY_BUSY_MS 2000 /* too many uploads at a time */
-#define RETRY_FOLD_MS 500
-#define RETRY_NEXT_MS 3000 /* the round that a late update may count in has not begun */
-
 void upload_destroy(struct upload *upload)
 {
     free(upload->member);
@@ -19,7 +15,7 @@ void upload_destroy(struct upload *upload)
     free(upload);
 }
 
-static struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
+struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
 {
     struct upload *upload;
 
@@ -29,7 +25,7 @@ static struct upload *find_upload(const struct fl_aggregator_core *core, uint64_
     return NULL;
 }
 
-static struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
+struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
 {
     struct upload *upload;
 
@@ -46,7 +42,7 @@ bool is_folding(const struct fl_aggregator_core *core, const char *member)
     return upload && upload->state == UPLOAD_FOLDING;
 }
 
-static void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
+void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
 {
     if (discard)
         act(core, FL_AGGREGATOR_DISCARD)->upload = upload->id;
@@ -212,7 +208,7 @@ static const char *check_late(const struct fl_aggregator_core *core, const struc
         return "TooLate";
     if (core->spec.round - offer->round > core->spec.staleness.max_rounds)
         return "TooStale";
-    if (!past || !fl_streq(past->digest, offer->base))
+    if (!past || !fl_streq(past->digest, offer->base) || !is_kept(core, offer->base))
         return "BaseUnknown";
     if (member->duty != DUTY_FIT || member->duty_round != offer->round)
         return "NotAsked";
@@ -285,8 +281,20 @@ static bool can_fold_now(const struct fl_aggregator_core *core)
     return core->status.phase == FL_ROUND_TRAINING && core->attempt.begun && !core->attempt.closed;
 }
 
-static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
-                       const struct fl_offer *offer)
+bool has_place(const struct fl_aggregator_core *core)
+{
+    return can_fold_now(core) && (int64_t)core->upload_count < core->options.max_uploads;
+}
+
+void answer_offer(struct fl_aggregator_core *core, uint64_t request, enum fl_verdict verdict,
+                  const char *reason)
+{
+    answer(core, request, verdict, 0, reason);
+}
+
+/* `place`: its bytes can be taken now. */
+void take_upload(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                 const struct fl_offer *offer, bool place)
 {
     struct upload *upload = upload_of(core, member->id);
 
@@ -298,19 +306,22 @@ static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct
     }
     if (upload && upload->state == UPLOAD_EXPECTED)
         answer_send(core, request, upload);
-    else if (upload)
-        answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
-    else if (!can_fold_now(core))
-        answer(core, request, FL_VERDICT_WAIT, RETRY_NEXT_MS, NULL);
-    else if ((int64_t)core->upload_count >= core->options.max_uploads)
-        answer(core, request, FL_VERDICT_WAIT, RETRY_BUSY_MS, NULL);
+    else if (upload || !place)
+        hold_offer(core, request, offer, upload ? upload->id : 0);
     else
         expect(core, request, member, offer);
+}
+
+static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                       const struct fl_offer *offer)
+{
+    take_upload(core, request, member, offer, has_place(core));
 }
 
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer)
 {
     struct member *member = find_member(core, offer->learner);
+    const struct upload *upload;
     const char *reason;
     struct fl_error err;
 
@@ -320,12 +331,17 @@ void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struc
         return;
     }
     member->heard_ms = core->now_ms;
+    if (is_initial_offer(core, member, offer)) {
+        handle_initial_offer(core, request, member, offer);
+        return;
+    }
     if (member->settled_round == offer->round && member->settled_attempt == offer->attempt) {
         answer(core, request, member->settled, 0, text_or_null(member->settled_reason));
         return;
     }
-    if (upload_of(core, member->id) && upload_of(core, member->id)->state == UPLOAD_FOLDING) {
-        answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
+    upload = upload_of(core, member->id);
+    if (upload && upload->state == UPLOAD_FOLDING) {
+        hold_offer(core, request, offer, upload->id);
         return;
     }
     reason = check_offer(core, member, offer);
@@ -507,7 +523,7 @@ static void note_member(struct fl_aggregator_core *core, struct member *member,
 static void accept(struct fl_aggregator_core *core, const struct upload *upload)
 {
     const struct fl_offer *offer = &upload->offer;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
     struct member *member = find_member(core, upload->member);
     const struct fl_record record = {.kind = FL_RECORD_ACCEPT,
                                      .round = core->spec.round,
@@ -557,15 +573,22 @@ static void reject(struct fl_aggregator_core *core, const struct upload *upload,
     }
 }
 
-void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
-                          const char *reason, const struct fl_error *err)
+struct upload *find_folding(const struct fl_aggregator_core *core, uint64_t ticket)
 {
     struct upload *upload;
 
-    core->now_ms = now_ms;
     TAILQ_FOREACH(upload, &core->uploads, all)
         if (upload->state == UPLOAD_FOLDING && upload->ticket == ticket)
-            break;
+            return upload;
+    return NULL;
+}
+
+void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
+                          const char *reason, const struct fl_error *err)
+{
+    struct upload *upload = find_folding(core, ticket);
+
+    core->now_ms = now_ms;
     if (!upload)
         return; /* of an attempt that is over */
     TAILQ_REMOVE(&core->uploads, upload, all);

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <zlib.h>
 
-#define LINE_MAX_BYTES ((size_t)16 * 1024 * 1024)
-#define CHECK_LEN      9 /* of "xxxxxxxx " */
+#define LINE_MAX_BYTES ((size_t)16 * 1024 * 1024) /* contributors are bounded far below it */
+#define CHECK_LEN      9                          /* of "xxxxxxxx " */
 
 static const char *const kinds[] = {"Start", "Spec", "Attempt", "Accept", "Commit", "Evaluate",
-                                    "Fail",  "Stop", "Counted", "Holds",  NULL};
+                                    "Fail",  "Stop", "Counted", "Holds",  "Base",   NULL};
 
 #define SELF       fl_record
 #define AT(member) .offset = offsetof(struct SELF, member)
@@ -66,12 +66,12 @@ void fl_journal_write(struct fl_buf *buf, const struct fl_record *record)
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
 
     if (record->kind == FL_RECORD_SPEC)
-        json_object_set_new(value, "spec", fl_message_to_json(&fl_form_round_spec, &record->spec));
+        json_object_set_new(value, "spec", fl_message_to_json(&fl_form_round_order, &record->spec));
     if (record->kind == FL_RECORD_SPEC && record->tier.present)
         json_object_set_new(value, "tier", fl_message_to_json(&fl_form_tier, &record->tier));
     if (has_status(record->kind))
         json_object_set_new(value, "status",
-                            fl_message_to_json(&fl_form_round_status, &record->status));
+                            fl_message_to_json(&fl_form_round_report, &record->status));
     text = fl_json_to_bytes(value);
     fl_buf_printf(buf, "%08lx ", crc32(0, (const unsigned char *)text->data, (unsigned)text->len));
     fl_buf_append(buf, text->data, text->len);
@@ -89,13 +89,13 @@ static int read_record(struct fl_arena *arena, const char *text, size_t len,
     if (r == 0)
         r = fl_message_from_json(arena, &record_form, value, &record, err);
     if (r == 0 && record.kind == FL_RECORD_SPEC)
-        r = fl_message_from_json(arena, &fl_form_round_spec, json_object_get(value, "spec"),
+        r = fl_message_from_json(arena, &fl_form_round_order, json_object_get(value, "spec"),
                                  &record.spec, err);
     if (r == 0 && record.kind == FL_RECORD_SPEC && json_object_get(value, "tier"))
         r = fl_message_from_json(arena, &fl_form_tier, json_object_get(value, "tier"), &record.tier,
                                  err);
     if (r == 0 && has_status(record.kind))
-        r = fl_message_from_json(arena, &fl_form_round_status, json_object_get(value, "status"),
+        r = fl_message_from_json(arena, &fl_form_round_report, json_object_get(value, "status"),
                                  &record.status, err);
     if (r == 0)
         *ret_record = record;
@@ -109,6 +109,7 @@ struct replay {
     struct fl_journal_state state;
     struct fl_counted *pending; /* accepted in the attempt that runs */
     size_t pending_count, pending_cap, counted_cap, holders_cap;
+    struct fl_map *held; /* the holders */
 };
 
 static void *grown(struct fl_arena *arena, void *items, size_t count, size_t *cap, size_t size)
@@ -144,9 +145,9 @@ static void add_holder(struct replay *replay, const char *learner)
 {
     struct fl_texts *holders = &replay->state.holders;
 
-    for (size_t i = 0; i < holders->count && replay->state.attempt > 1; i++)
-        if (fl_streq(holders->items[i], learner))
-            return;
+    if (fl_map_get(replay->held, learner))
+        return;
+    fl_map_put(replay->held, learner, replay);
     holders->items = grown(replay->arena, (void *)(uintptr_t)holders->items, holders->count,
                            &replay->holders_cap, sizeof(*holders->items));
     holders->items[holders->count++] = learner;
@@ -173,12 +174,14 @@ static void apply_spec(struct fl_journal_state *state, const struct fl_record *r
 {
     state->has_round = true;
     state->spec = record->spec;
+    state->base = NULL;
+    state->base_size = 0;
     state->tier = record->tier;
     state->origin = record->origin;
     state->work = record->work;
     state->attempt = record->attempt;
-    state->evaluated = state->failed = false;
-    state->status = (struct fl_round_status){0};
+    state->done = state->evaluated = state->failed = false;
+    state->status = (struct fl_round_report){0};
     state->holders.count = 0;
 }
 
@@ -192,10 +195,48 @@ static void apply_commit(struct replay *replay, const struct fl_record *record)
     state->state = record->state;
     state->model_size = record->model_size;
     state->contributors = record->contributors;
-    if (state->has_round && state->spec.round == record->round) {
+    if (state->has_round) {
+        state->done = true;
         state->status = record->status;
         state->evaluated = record->status.phase == FL_ROUND_COMMITTED;
     }
+}
+
+/* What is said of a round is said of the one that was started last. */
+static const char *out_of_place(const struct fl_journal_state *state,
+                                const struct fl_record *record)
+{
+    bool ours = state->has_round && record->round == state->spec.round;
+    bool open = ours && !state->done && !state->failed;
+
+    switch (record->kind) {
+    case FL_RECORD_START:
+        return record->life > state->life ? NULL : "a life that is over begins again";
+    case FL_RECORD_SPEC:
+        return record->round == record->spec.round ? NULL : "a round with two numbers";
+    case FL_RECORD_ATTEMPT:
+        return open && record->attempt > 0 ? NULL : "an attempt without its round";
+    case FL_RECORD_ACCEPT:
+        return open && record->learner ? NULL : "an update without its round";
+    case FL_RECORD_COMMIT: /* in a compacted journal: that of the round before */
+        if (!record->model || record->round < 1)
+            return "a commit without a model";
+        return open || !state->has_round ? NULL : "a commit without its round";
+    case FL_RECORD_EVALUATE:
+        return ours && state->done ? NULL : "an evaluation without its model";
+    case FL_RECORD_FAIL:
+        return open ? NULL : "an end without its round";
+    case FL_RECORD_COUNTED:
+    case FL_RECORD_HOLDS:
+        return record->learner ? NULL : "nobody's update";
+    case FL_RECORD_BASE:
+        if (!record->model || record->model_size < 1)
+            return "a base without a model";
+        return open && !state->spec.model ? NULL : "a base without its round";
+    case FL_RECORD_STOP:
+        break;
+    }
+    return NULL;
 }
 
 static void apply(struct replay *replay, const struct fl_record *record)
@@ -205,9 +246,12 @@ static void apply(struct replay *replay, const struct fl_record *record)
     switch (record->kind) {
     case FL_RECORD_START:
         state->life = record->life;
+        replay->pending_count = 0;
         break;
     case FL_RECORD_SPEC:
         apply_spec(state, record);
+        fl_map_destroy(replay->held);
+        replay->held = fl_map_create(NULL);
         break;
     case FL_RECORD_ATTEMPT:
         state->attempt = record->attempt;
@@ -237,6 +281,10 @@ static void apply(struct replay *replay, const struct fl_record *record)
         break;
     case FL_RECORD_HOLDS:
         add_holder(replay, record->learner);
+        break;
+    case FL_RECORD_BASE:
+        state->base = record->model;
+        state->base_size = record->model_size;
         break;
     }
 }
@@ -268,15 +316,28 @@ static bool good_line_follows(const char *text, const char *end)
     return false;
 }
 
-int fl_journal_replay(struct fl_arena *arena, const void *data, size_t len,
-                      struct fl_journal_state *ret_state, struct fl_error *err)
+static int replay_line(struct replay *replay, const char *line, size_t len, struct fl_error *err)
 {
-    const char *text = len > 0 ? data : "", *end = text + len;
-    struct replay replay = {.arena = arena};
     struct fl_record record = {0};
-    size_t number = 1;
+    const char *wrong;
+    int r = read_record(replay->arena, line + CHECK_LEN, len - CHECK_LEN, &record, err);
 
-    for (; text < end; number++) {
+    if (r < 0)
+        return r;
+    wrong = out_of_place(&replay->state, &record);
+    if (wrong)
+        return fl_error_set(err, FL_E_INVALID, "%s", wrong);
+    apply(replay, &record);
+    return 0;
+}
+
+/* The bytes that were good, or an error. */
+static int64_t replay_lines(struct replay *replay, const char *text, size_t len,
+                            struct fl_error *err)
+{
+    const char *begin = text, *end = text + len;
+
+    for (size_t number = 1; text < end; number++) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
         size_t line = newline ? (size_t)(newline - text) : 0;
 
@@ -285,12 +346,23 @@ int fl_journal_replay(struct fl_arena *arena, const void *data, size_t len,
                 return fl_error_set(err, FL_E_INVALID, "journal: line %zu is damaged", number);
             break;
         }
-        if (read_record(arena, text + CHECK_LEN, line - CHECK_LEN, &record, err) < 0)
+        if (replay_line(replay, text, line, err) < 0)
             return fl_error_wrap(err, "journal: line %zu", number);
-        apply(&replay, &record);
         text = newline + 1;
     }
-    replay.state.good_bytes = len - (size_t)(end - text);
+    return text - begin;
+}
+
+int fl_journal_replay(struct fl_arena *arena, const void *data, size_t len,
+                      struct fl_journal_state *ret_state, struct fl_error *err)
+{
+    struct replay replay = {.arena = arena, .held = fl_map_create(NULL)};
+    int64_t good = replay_lines(&replay, len > 0 ? data : "", len, err);
+
+    fl_map_destroy(replay.held);
+    if (good < 0)
+        return (int)good;
+    replay.state.good_bytes = (size_t)good;
     *ret_state = replay.state;
     return 0;
 }
@@ -308,6 +380,11 @@ static void write_round(struct fl_buf *buf, const struct fl_journal_state *state
     record.work = state->work;
     fl_journal_write(buf, &record);
     record.origin = record.work = NULL;
+    if (state->base)
+        fl_journal_write(buf, &(struct fl_record){.kind = FL_RECORD_BASE,
+                                                  .round = state->spec.round,
+                                                  .model = state->base,
+                                                  .model_size = state->base_size});
     for (size_t i = 0; i < state->holders.count; i++) {
         record.kind = FL_RECORD_HOLDS;
         record.learner = state->holders.items[i];
@@ -329,33 +406,42 @@ static void write_commit(struct fl_buf *buf, const struct fl_journal_state *stat
                                .model_size = state->model_size,
                                .contributors = state->contributors};
 
-    if (state->has_round && state->spec.round == state->committed) {
+    fl_message_init(&fl_form_round_report, &record.status);
+    if (state->done) {
         record.attempt = state->attempt;
         record.status = state->status;
     }
     fl_journal_write(buf, &record);
 }
 
+/* How the round ended; a COMMIT with that phase has said so itself. */
+static void write_end(struct fl_buf *buf, const struct fl_journal_state *state)
+{
+    struct fl_record record = {.round = state->spec.round, .attempt = state->attempt};
+
+    record.kind = state->failed ? FL_RECORD_FAIL : FL_RECORD_EVALUATE;
+    record.status = state->status;
+    if (state->failed || state->evaluated)
+        fl_journal_write(buf, &record);
+}
+
 void fl_journal_compact(struct fl_buf *buf, const struct fl_journal_state *state)
 {
-    bool ours = state->has_round && state->spec.round == state->committed;
     struct fl_record record = {.kind = FL_RECORD_START, .life = state->life};
 
-    fl_journal_write(buf, &record);
-    if (state->committed > 0 && !ours)
+    if (state->life > 0)
+        fl_journal_write(buf, &record);
+    if (state->committed > 0 && !state->done)
         write_commit(buf, state);
     if (state->has_round)
         write_round(buf, state);
-    if (ours)
+    if (state->done)
         write_commit(buf, state);
     for (size_t i = 0; i < state->counted_count; i++)
         fl_journal_write(buf, &(struct fl_record){.kind = FL_RECORD_COUNTED,
                                                   .learner = state->counted[i].learner,
                                                   .work_round = state->counted[i].work_round});
-    record = (struct fl_record){.round = state->spec.round, .status = state->status};
-    record.kind = state->failed ? FL_RECORD_FAIL : FL_RECORD_EVALUATE;
-    if (state->failed || state->evaluated)
-        fl_journal_write(buf, &record);
+    write_end(buf, state);
     if (state->stopped)
         fl_journal_write(buf, &(struct fl_record){.kind = FL_RECORD_STOP});
 }

@@ -45,6 +45,7 @@ enum event_kind {
     EV_BEGUN,
     EV_FOLDED,
     EV_FINISHED,
+    EV_ADOPTED,
     EV_KILL,
     EV_CONTROL, /* the controller's next step */
 };
@@ -78,6 +79,7 @@ struct node {
     int64_t tick_at;
     /* disk */
     struct fl_buf journal;
+    struct fl_buf ledger; /* all that ever was durable in it, for the audit */
     struct fl_map *files; /* digest -> struct fl_model */
     struct fl_bytes *kept;
     /* a process' memory */
@@ -88,6 +90,7 @@ struct node {
     struct fl_model *restore;
     struct fl_map *staged;  /* upload id -> struct staged */
     uint64_t parent_ticket; /* of a tier's learner core */
+    uint64_t download;      /* that is under way */
     struct fl_precision_spec precision;
     /* of a learner */
     int64_t examples;
@@ -122,6 +125,7 @@ struct world {
     const char *strategy;
     int64_t rounds, inner;
     bool evaluate;
+    bool from_nothing; /* a learner makes the first model */
     /* controller */
     int64_t round, run, failed;
     bool put_done, stop_sent, all_done;
@@ -133,7 +137,7 @@ struct world {
     int64_t max_examples[ROUNDS_MAX + 1][64];
     char bases[ROUNDS_MAX + 1][FL_DIGEST_SIZE];
     int64_t quorum;
-    size_t crashes, commits, lost, refused;
+    size_t crashes, commits, lost, refused, replacements, adopted;
     char failure[400];
 };
 
@@ -327,7 +331,7 @@ static void crash(struct world *world, struct node *node)
     fl_map_destroy(node->staged);
     node->staged = fl_map_create(staged_destroy);
     node->up = false;
-    node->parent_ticket = 0;
+    node->parent_ticket = node->download = 0;
     node->life++;
     world->crashes++;
     if (!node->gone && !(node->ended && node->role == ROLE_LEARNER))
@@ -351,7 +355,8 @@ static void start(struct world *world, struct node *node)
                                                 .progress_ms = 8000,
                                                 .upload_ms = 60000,
                                                 .max_uploads = 3,
-                                                .keep_models = 100};
+                                                .keep_models = 100,
+                                                .journal_bytes = 4000};
 
         if (fl_aggregator_create(&options, world->now, node->journal.data, node->journal.len,
                                  &node->aggregator, &err) < 0)
@@ -553,6 +558,31 @@ static void do_fold(struct world *world, struct node *node,
     push(world, done);
 }
 
+static void do_adopt(struct world *world, struct node *node,
+                     const struct fl_aggregator_action *action)
+{
+    struct event done =
+        event_for(world, EV_ADOPTED, (int)(node - world->nodes), 1 + below(world, 100));
+    FL_CLEANUP(fl_model_unrefp)
+    struct fl_model *wanted = first_model(world->seed & 0xffff);
+    char key[24], digest[FL_DIGEST_SIZE];
+    struct staged *staged;
+
+    (void)snprintf(key, sizeof(key), "%" PRIu64, action->upload);
+    staged = fl_map_get(node->staged, key);
+    fl_model_digest(wanted, digest);
+    done.ticket = action->ticket;
+    if (!staged || !staged->model || !fl_streq(staged->digest, action->digest))
+        fail_world(world, "%s adopts what is not there", node->id);
+    else if (!fl_streq(digest, action->digest) || action->size != file_size(wanted))
+        fail_world(world, "%s adopts another model than the seed's", node->id);
+    else if (chance(world, 100))
+        done.failed = fl_error_set(&done.err, FL_E_INVALID, "it is none") < 0;
+    else
+        put_file(node, staged->model, done.digest);
+    push(world, done);
+}
+
 static void do_finish(struct world *world, struct node *node,
                       const struct fl_aggregator_action *action)
 {
@@ -577,6 +607,55 @@ static void do_finish(struct world *world, struct node *node,
     push(world, done);
 }
 
+static bool has_counted(const struct fl_journal_state *state, const struct fl_counted *counted)
+{
+    for (size_t i = 0; i < state->counted_count; i++)
+        if (state->counted[i].work_round == counted->work_round &&
+            fl_streq(state->counted[i].learner, counted->learner))
+            return true;
+    return false;
+}
+
+static bool has_text(const struct fl_texts *texts, const char *text)
+{
+    for (size_t i = 0; i < texts->count; i++)
+        if (fl_streq(texts->items[i], text))
+            return true;
+    return false;
+}
+
+static bool same_lists(const struct fl_journal_state *a, const struct fl_journal_state *b)
+{
+    bool same = a->counted_count == b->counted_count && a->holders.count == b->holders.count &&
+                a->contributors.count == b->contributors.count;
+
+    for (size_t i = 0; same && i < a->counted_count; i++)
+        same = has_counted(b, &a->counted[i]);
+    for (size_t i = 0; same && i < a->holders.count; i++)
+        same = has_text(&b->holders, a->holders.items[i]);
+    for (size_t i = 0; same && i < a->contributors.count; i++)
+        same = has_text(&b->contributors, a->contributors.items[i]);
+    return same;
+}
+
+static void compare_states(struct world *world, struct node *node,
+                           const struct fl_journal_state *old, const struct fl_journal_state *new)
+{
+    if (new->life != old->life || new->committed != old->committed ||
+        !fl_streq(new->model, old->model) || !fl_streq(new->state, old->state) ||
+        new->has_round != old->has_round || new->spec.round != old->spec.round ||
+        new->spec.run != old->spec.run || !fl_streq(new->spec.model, old->spec.model) ||
+        !fl_streq(new->origin, old->origin) || !fl_streq(new->work, old->work) ||
+        new->attempt != old->attempt || new->done != old->done ||
+        new->evaluated != old->evaluated || new->failed != old->failed ||
+        new->stopped != old->stopped || new->status.phase != old->status.phase ||
+        !fl_streq(new->status.model, old->status.model) || !fl_streq(new->base, old->base) ||
+        new->base_size != old->base_size)
+        fail_world(world, "%s: a replaced journal says something else", node->id);
+    else if (!same_lists(old, new))
+        fail_world(world, "%s: a replaced journal forgets whom it knew", node->id);
+}
+
 static void check_journal(struct world *world, struct node *node)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
@@ -594,13 +673,8 @@ static void check_journal(struct world *world, struct node *node)
     fl_journal_compact(&compact, &state);
     if (fl_journal_replay(arena, compact.data, compact.len, &again, &err) < 0)
         fail_world(world, "%s: compacted: %s", node->id, err.msg);
-    else if (again.committed != state.committed || !fl_streq(again.model, state.model) ||
-             again.attempt != state.attempt || again.has_round != state.has_round ||
-             again.evaluated != state.evaluated || again.failed != state.failed ||
-             again.life != state.life || again.holders.count != state.holders.count ||
-             again.counted_count != state.counted_count || again.stopped != state.stopped ||
-             again.status.version != state.status.version)
-        fail_world(world, "%s: a compacted journal says something else", node->id);
+    else
+        compare_states(world, node, &state, &again);
     fl_buf_finish(&compact);
 }
 
@@ -632,6 +706,29 @@ static void do_parent_result(struct world *world, struct node *node,
     }
 }
 
+static void write_journal(struct node *node, const struct fl_bytes *lines)
+{
+    fl_buf_append(&node->journal, lines->data, lines->len);
+    fl_buf_append(&node->ledger, lines->data, lines->len);
+}
+
+/* What replaces the journal must mean the same. */
+static void replace_journal(struct world *world, struct node *node, const struct fl_bytes *text)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct fl_journal_state old, new;
+    struct fl_error err = {0};
+
+    if (fl_journal_replay(arena, node->journal.data, node->journal.len, &old, &err) < 0 ||
+        fl_journal_replay(arena, text->data, text->len, &new, &err) < 0)
+        fail_world(world, "%s: replaced: %s", node->id, err.msg);
+    else
+        compare_states(world, node, &old, &new);
+    fl_buf_clear(&node->journal);
+    fl_buf_append(&node->journal, text->data, text->len);
+    world->replacements++;
+}
+
 /* False: the process died of it. */
 static bool do_aggregator(struct world *world, struct node *node,
                           const struct fl_aggregator_action *action)
@@ -643,7 +740,9 @@ static bool do_aggregator(struct world *world, struct node *node,
             fl_buf_append(&node->journal, action->body->data,
                           (size_t)below(world, (int64_t)action->body->len));
         else if (action->kind == FL_AGGREGATOR_JOURNAL && chance(world, 500)) /* just written */
-            fl_buf_append(&node->journal, action->body->data, action->body->len);
+            write_journal(node, action->body);
+        else if (action->kind == FL_AGGREGATOR_JOURNAL_REPLACE && chance(world, 500))
+            replace_journal(world, node, action->body);
         crash(world, node);
         return false;
     }
@@ -653,9 +752,14 @@ static bool do_aggregator(struct world *world, struct node *node,
         send_reply(world, action->request, action->http_status, action->body);
         break;
     case FL_AGGREGATOR_JOURNAL:
-        fl_buf_append(&node->journal, action->body->data, action->body->len);
+        write_journal(node, action->body);
         SAY("%8" PRId64 " %s journal %.*s\n", world->now, node->id, (int)action->body->len - 1,
             action->body->data);
+        break;
+    case FL_AGGREGATOR_JOURNAL_REPLACE:
+        replace_journal(world, node, action->body);
+        break;
+    case FL_AGGREGATOR_SWEEP:
         break;
     case FL_AGGREGATOR_CUT:
         node->journal.len = (size_t)action->size;
@@ -679,6 +783,9 @@ static bool do_aggregator(struct world *world, struct node *node,
         break;
     case FL_AGGREGATOR_FOLD:
         do_fold(world, node, action);
+        break;
+    case FL_AGGREGATOR_ADOPT:
+        do_adopt(world, node, action);
         break;
     case FL_AGGREGATOR_FINISH:
     case FL_AGGREGATOR_PARTIAL:
@@ -716,6 +823,7 @@ static void do_download(struct world *world, struct node *node,
         push(world, event);
         return;
     }
+    node->download = action->ticket;
     event.life = node->life; /* the asker's, kept for the way back */
     event.from = (int)(node - world->nodes);
     event.ticket = action->ticket;
@@ -745,13 +853,14 @@ static void do_upload(struct world *world, struct node *node,
 static void do_train(struct world *world, struct node *node, const struct fl_learner_action *action)
 {
     const struct fl_task *task = action->task;
-    struct fl_model *base = fl_map_get(node->files, task->model);
+    bool init = task->kind == FL_TASK_INIT;
+    struct fl_model *base = init ? NULL : fl_map_get(node->files, task->model);
     FL_CLEANUP(fl_model_unrefp) struct fl_model *made = NULL;
     int64_t span = node->nature == 3 ? 20000 + below(world, 60000) : 500 + below(world, 8000);
     struct event done = event_for(world, EV_TRAINED, (int)(node - world->nodes), span);
     struct fl_offer facts;
 
-    if (!base) {
+    if (!base && !init) {
         fail_world(world, "%s trains without a model", node->id);
         return;
     }
@@ -760,8 +869,8 @@ static void do_train(struct world *world, struct node *node, const struct fl_lea
     done.failed = node->nature == 2 && chance(world, 500);
     if (!done.evaluation && !done.failed) {
         fl_message_init(&fl_form_offer, &facts);
-        made = train(base, task->seed);
-        if (node->nature == 1)
+        made = init ? first_model((uint64_t)task->seed) : train(base, task->seed);
+        if (node->nature == 1 && !init)
             fl_tensor_set((struct fl_tensor *)fl_model_find(made, "w"), 0, NAN);
         put_file(node, made, done.digest);
         facts.learner = node->id;
@@ -804,7 +913,10 @@ static bool do_learner(struct world *world, struct node *node,
     case FL_LEARNER_TRAIN:
         if (node->role == ROLE_TIER) {
             node->parent_ticket = action->ticket;
-            fl_aggregator_parent_fit(node->aggregator, world->now, action->task);
+            if (action->task->kind == FL_TASK_INIT)
+                fl_aggregator_parent_init(node->aggregator, world->now, action->task);
+            else
+                fl_aggregator_parent_fit(node->aggregator, world->now, action->task);
         } else {
             do_train(world, node, action);
         }
@@ -818,6 +930,8 @@ static bool do_learner(struct world *world, struct node *node,
         }
         break;
     case FL_LEARNER_CANCEL:
+        if (action->ticket == node->download)
+            node->download = 0;
         if (node->role == ROLE_TIER && action->ticket == node->parent_ticket) {
             node->parent_ticket = 0;
             fl_aggregator_parent_cancel(node->aggregator, world->now);
@@ -827,7 +941,9 @@ static bool do_learner(struct world *world, struct node *node,
         fl_bytes_unref(node->kept);
         node->kept = fl_kept_encode(action->kept);
         break;
-    case FL_LEARNER_RELEASE:
+    case FL_LEARNER_RELEASE: /* a tier's are its aggregator's, too */
+        if (node->role == ROLE_LEARNER)
+            (void)fl_map_remove(node->files, action->digest);
         break;
     case FL_LEARNER_ENDED:
         if (node->role == ROLE_TIER)
@@ -864,6 +980,10 @@ static void drain(struct world *world, struct node *node)
     }
     if (!node->up)
         return;
+    /* The model it works on and its update, not one more a round; a death, and training that was
+     * cancelled just when it was done, leave some behind. */
+    if (node->role == ROLE_LEARNER && fl_map_count(node->files) > 2 * (size_t)(node->life + 1) + 10)
+        fail_world(world, "%s keeps %zu models", node->id, fl_map_count(node->files));
     if (node->aggregator)
         next = fl_aggregator_deadline(node->aggregator);
     at = node->learner ? fl_learner_deadline(node->learner) : DEAD;
@@ -877,16 +997,18 @@ static void drain(struct world *world, struct node *node)
 
 /* --- the controller ------------------------------------------------------------------------- */
 
-static struct fl_round_spec spec_of(struct world *world)
+static struct fl_round_order spec_of(struct world *world)
 {
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
 
-    fl_message_init(&fl_form_round_spec, &spec);
+    fl_message_init(&fl_form_round_order, &spec);
     spec.project = "p";
     spec.round = world->round;
     spec.run = world->run;
-    spec.model = world->model;
-    spec.model_size = world->model_size;
+    if (world->round > 1 || !world->from_nothing) {
+        spec.model = world->model;
+        spec.model_size = world->model_size;
+    }
     spec.mode = world->mode;
     spec.seed = (int64_t)(world->seed & 0xffff);
     spec.strategy.name = world->strategy;
@@ -919,7 +1041,7 @@ static void control(struct world *world, int index, const char *method, const ch
 
 static void control_step(struct world *world, int index)
 {
-    struct fl_round_spec spec = spec_of(world);
+    struct fl_round_order spec = spec_of(world);
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     char target[80];
 
@@ -937,7 +1059,7 @@ static void control_step(struct world *world, int index)
         control(world, index, "POST", "/v1/stop", body);
     } else if (!world->put_done) {
         (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64, world->round);
-        body = fl_message_encode(&fl_form_round_spec, &spec);
+        body = fl_message_encode(&fl_form_round_order, &spec);
         control(world, index, "PUT", target, body);
     } else {
         (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64 "?after=%" PRId64,
@@ -960,11 +1082,15 @@ static void tell_children(struct world *world, int index)
     send_request(world, index, ++world->order, "root", "PUT", "/v1/children", body);
 }
 
-static void watched(struct world *world, const struct fl_round_status *status)
+static void watched(struct world *world, const struct fl_round_report *status)
 {
     if (status->round != world->round || status->version < world->control_version)
         return;
     world->control_version = status->version;
+    if (status->run != world->run)
+        fail_world(world, "round %" PRId64 " tells of another run", world->round);
+    if (status->phase == FL_ROUND_COMMITTED && !fl_streq(status->base, world->bases[world->round]))
+        fail_world(world, "round %" PRId64 " tells of another base", world->round);
     if (status->phase == FL_ROUND_COMMITTED) {
         SAY("%8" PRId64 " round %" PRId64 " is committed: %s\n", world->now, world->round,
             status->model);
@@ -993,7 +1119,7 @@ static void watched(struct world *world, const struct fl_round_status *status)
 static void controlled(struct world *world, int index, const struct event *event)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_error err = {0};
 
     if (event->ticket != world->control_ticket)
@@ -1015,7 +1141,7 @@ static void controlled(struct world *world, int index, const struct event *event
                        event->body->data);
         world->put_done = false;
         world->control_version = 0;
-    } else if (fl_message_decode(arena, &fl_form_round_status, event->body->data, event->body->len,
+    } else if (fl_message_decode(arena, &fl_form_round_report, event->body->data, event->body->len,
                                  &status, &err) < 0) {
         fail_world(world, "status: %s", err.msg);
     } else {
@@ -1057,7 +1183,8 @@ static void arrive_download(struct world *world, struct node *node, const struct
     if (!model || !fl_aggregator_serves(node->aggregator, event->digest)) {
         back.failed = true;
         (void)fl_error_set(&back.err, FL_E_UNAVAILABLE, "no such model there");
-    } else if (world->nodes[event->from].life == event->life) {
+    } else if (world->nodes[event->from].life == event->life &&
+               world->nodes[event->from].download == event->ticket) {
         if (!fl_map_get(world->nodes[event->from].files, event->digest))
             fl_map_put(world->nodes[event->from].files, event->digest, fl_model_ref(model));
         fl_aggregator_moved_bytes(node->aggregator, world->now, world->nodes[event->from].id, 0,
@@ -1206,6 +1333,10 @@ static void handle(struct world *world, struct event *event)
     case EV_FINISHED:
         finished(world, node, event);
         break;
+    case EV_ADOPTED:
+        fl_aggregator_adopted(node->aggregator, world->now, event->ticket, err);
+        world->adopted += err == NULL;
+        break;
     case EV_CONTROL:
         if (event->ticket == 0 || event->ticket == world->control_ticket)
             control_step(world, event->node);
@@ -1350,7 +1481,7 @@ static void audit_status(struct world *world, const json_t *record)
 /* The root's journal, read by other means than its own. */
 static void audit_root(struct world *world)
 {
-    const struct fl_buf *journal = &world->nodes[0].journal;
+    const struct fl_buf *journal = &world->nodes[0].ledger;
     struct audit audit = {.seen = fl_map_create(NULL), .accepts = json_array()};
     struct fl_strategy_options options;
     const char *line = journal->data, *end = line + journal->len;
@@ -1395,6 +1526,7 @@ static struct node *add_node(struct world *world, enum role role, const char *na
     (void)snprintf(node->id, sizeof(node->id), number < 0 ? "%s" : "%s-%d", name, number);
     memcpy(node->address, node->id, sizeof(node->id));
     fl_buf_init(&node->journal, 0);
+    fl_buf_init(&node->ledger, 0);
     node->files = fl_map_create(unref_model);
     node->staged = fl_map_create(staged_destroy);
     return node;
@@ -1435,11 +1567,12 @@ static void make_plan(struct world *world)
     world->strategy = world->mode == FL_MODE_ASYNC ? "FedBuff" : strategies[below(world, 4)];
     world->quorum = world->tiers ? 1 : 1 + below(world, 2);
     world->evaluate = below(world, 2);
+    world->from_nothing = below(world, 2);
 }
 
 static void build(struct world *world, uint64_t seed)
 {
-    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = first_model(seed);
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = first_model(seed & 0xffff);
     struct node *root;
     int controller;
 
@@ -1448,8 +1581,10 @@ static void build(struct world *world, uint64_t seed)
     world->asked = fl_map_create(free);
     make_plan(world);
     root = add_node(world, ROLE_ROOT, "root", -1);
-    put_file(root, model, world->model);
-    world->model_size = file_size(model);
+    if (!world->from_nothing) {
+        put_file(root, model, world->model);
+        world->model_size = file_size(model);
+    }
     for (int i = 0; i < world->tiers; i++)
         (void)add_node(world, ROLE_TIER, "t", i);
     make_learners(world);
@@ -1480,6 +1615,7 @@ static void destroy(struct world *world)
         fl_map_destroy(node->files);
         fl_map_destroy(node->staged);
         fl_buf_finish(&node->journal);
+        fl_buf_finish(&node->ledger);
         fl_bytes_unref(node->kept);
     }
     free(world);
@@ -1515,7 +1651,7 @@ static bool everyone_ended(const struct world *world)
 }
 
 struct totals {
-    size_t crashes, commits, lost, steps;
+    size_t crashes, commits, lost, steps, replacements, adopted;
 };
 
 /* The failure's text in `out`, empty where all is well. */
@@ -1550,6 +1686,8 @@ static void run_seed(uint64_t seed, char out[400], struct totals *totals)
     totals->commits += world->commits;
     totals->lost += world->lost;
     totals->steps += world->steps;
+    totals->replacements += world->replacements;
+    totals->adopted += world->adopted;
     memcpy(out, world->failure, sizeof(world->failure));
     destroy(world);
 }
@@ -1567,9 +1705,9 @@ static int run_many(uint64_t first, uint64_t count)
             printf("seed %" PRIu64 ": %s\n", seed, failure);
     }
     printf("%" PRIu64 " seeds, %" PRIu64 " failures; %zu events, %zu crashes, %zu messages lost, "
-           "%zu sums finished; %.1f s\n",
+           "%zu sums finished, %zu journals replaced, %zu first models made; %.1f s\n",
            count, failures, totals.steps, totals.crashes, totals.lost, totals.commits,
-           (double)(fl_machine_monotonic_us() - begin) / 1e6);
+           totals.replacements, totals.adopted, (double)(fl_machine_monotonic_us() - begin) / 1e6);
     return failures > 0;
 }
 

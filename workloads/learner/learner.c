@@ -5,12 +5,14 @@
 #include "lib/str.h"
 #include "lib/thread.h"
 #include "workloads/learner/uplink.h"
+#include "workloads/steps/steps.h"
 #include "workloads/tensor/safetensors.h"
 
 #include <assert.h>
 #include <math.h>
 
 #define PROGRESS_MS 500
+#define OBEY_MS     30000
 
 /* What the trainer's thread is asked; one at a time. */
 struct lesson {
@@ -36,19 +38,27 @@ struct fl_learner_node {
     struct fl_blobs *blobs;
     struct fl_learner_core *core;
     struct fl_uplink *uplink;
+    struct fl_timer *patience; /* with a trainer that was cancelled and goes on */
+    bool swept;                /* what earlier lives left is gone */
 
     struct fl_thread *thread;
     struct fl_lock *lock;
     struct fl_signal *wake;
     struct lesson *next, *current; /* with the lock */
     bool cancelled, ending;
-    int notices; /* posted, not yet delivered; with the lock */
-    bool closed; /* nothing more is delivered */
+    int64_t cancelled_ms; /* when the current one was */
+    int notices;          /* posted, not yet delivered; with the lock */
+    bool closed;          /* nothing more is delivered */
 };
 
 static int64_t now_ms(const struct fl_learner_node *node)
 {
     return fl_monotonic_ms(node->options.env);
+}
+
+static void step(const struct fl_learner_node *node, enum fl_step step)
+{
+    fl_step(node->options.env, step);
 }
 
 static void lesson_destroy(struct lesson *lesson)
@@ -136,6 +146,7 @@ static void note_progress(void *user, int64_t done, int64_t all)
     struct lesson *lesson = user;
     const int64_t now = now_ms(lesson->node);
 
+    step(lesson->node, FL_STEP_HALF_TRAINED);
     if (now - lesson->told_ms < PROGRESS_MS)
         return;
     lesson->told_ms = now;
@@ -199,10 +210,13 @@ static int fit(struct lesson *lesson, const struct fl_model *base)
                                            .progress = note_progress,
                                            .user = lesson};
     struct fl_fit_result result = {0};
-    int r = trainer->ops->fit(trainer, base, &options, &result, &lesson->err);
+    int r;
 
+    step(lesson->node, FL_STEP_TRAINING);
+    r = trainer->ops->fit(trainer, base, &options, &result, &lesson->err);
     if (r < 0)
         return r;
+    step(lesson->node, FL_STEP_TRAINED);
     lesson->offer.examples = result.examples;
     lesson->offer.steps = result.steps;
     lesson->offer.loss_before = result.loss_before;
@@ -211,7 +225,19 @@ static int fit(struct lesson *lesson, const struct fl_model *base)
     r = put_model(lesson, result.model);
     fl_model_unref(result.model);
     json_decref(result.metrics);
+    if (r == 0)
+        step(lesson->node, FL_STEP_UPDATE_MADE);
     return r;
+}
+
+static int init(struct lesson *lesson)
+{
+    struct fl_trainer *trainer = lesson->node->options.trainer;
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+    int r = trainer->ops->init(trainer, (uint64_t)lesson->task.seed, &model, &lesson->err);
+
+    lesson->offer.examples = 1; /* of nobody's data */
+    return r < 0 ? r : put_model(lesson, model);
 }
 
 static int evaluate(struct lesson *lesson, const struct fl_model *model)
@@ -219,10 +245,13 @@ static int evaluate(struct lesson *lesson, const struct fl_model *model)
     struct fl_trainer *trainer = lesson->node->options.trainer;
     struct fl_metrics *metrics = &lesson->evaluation.metrics;
     struct fl_evaluation result = {.accuracy = (double)NAN};
-    int r = trainer->ops->evaluate(trainer, model, &result, &lesson->err);
+    int r;
 
+    step(lesson->node, FL_STEP_EVALUATING);
+    r = trainer->ops->evaluate(trainer, model, &result, &lesson->err);
     if (r < 0)
         return r;
+    step(lesson->node, FL_STEP_EVALUATED);
     lesson->evaluation.examples = result.examples;
     lesson->evaluation.loss = result.loss;
     take_metrics(lesson, result.metrics, metrics);
@@ -232,17 +261,29 @@ static int evaluate(struct lesson *lesson, const struct fl_model *model)
     return 0;
 }
 
+static int follow_task(struct lesson *lesson, const struct fl_model *model)
+{
+    if (lesson->task.kind == FL_TASK_INIT)
+        return init(lesson);
+    return lesson->evaluate ? evaluate(lesson, model) : fit(lesson, model);
+}
+
 static void learn(struct lesson *lesson)
 {
-    const struct fl_learner_node_options *options = &lesson->node->options;
+    struct fl_learner_node_options *options = &lesson->node->options;
     FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
 
     lesson->told_ms = now_ms(lesson->node);
-    lesson->result = open_model(lesson, &model);
+    lesson->reason = "TrainerNotStarted";
+    lesson->result =
+        options->renew ? options->renew(options->user, &options->trainer, &lesson->err) : 0;
+    if (lesson->result < 0)
+        return;
+    lesson->result = lesson->task.kind == FL_TASK_INIT ? 0 : open_model(lesson, &model);
     lesson->reason = "NoModel";
     if (lesson->result < 0)
         return;
-    lesson->result = lesson->evaluate ? evaluate(lesson, model) : fit(lesson, model);
+    lesson->result = follow_task(lesson, model);
     lesson->reason = options->why ? options->why(options->trainer) : NULL;
     if (!lesson->reason || !*lesson->reason)
         lesson->reason = lesson->evaluate ? "EvaluationFailed" : "TrainingFailed";
@@ -278,6 +319,51 @@ static void train_run(void *user)
 
 /* --- actions --- */
 
+/* Only the update that is kept and the model that is wanted now survive a restart. */
+static bool is_needed(void *user, const char *digest)
+{
+    return fl_learner_needs(user, digest);
+}
+
+static void sweep(struct fl_learner_node *node)
+{
+    struct fl_error err = {0};
+
+    if (!node->swept && fl_blobs_sweep(node->blobs, is_needed, node->core, &err) < 0)
+        fl_log_warn(node->options.env->log, "models of an earlier life stay",
+                    FL_STR("error", err.msg));
+    node->swept = true;
+}
+
+/* The lesson that waits behind one that was cancelled long ago; NULL: none. */
+static struct lesson *take_hopeless(struct fl_learner_node *node, int64_t *ret_due_ms)
+{
+    *ret_due_ms = INT64_MAX;
+    FL_LOCKED(node->lock);
+    if (!node->next || !node->current || !node->cancelled)
+        return NULL;
+    *ret_due_ms = node->cancelled_ms + node->options.obey_ms;
+    return now_ms(node) >= *ret_due_ms ? FL_TAKE(node->next) : NULL;
+}
+
+static void lose_patience(void *user)
+{
+    struct fl_learner_node *node = user;
+    int64_t due_ms;
+    struct lesson *lesson = take_hopeless(node, &due_ms);
+    struct fl_error err = {0};
+
+    if (lesson) {
+        (void)fl_error_set(&err, FL_E_CONFLICT,
+                           "the trainer was told to stop an earlier task and goes on with it");
+        fl_learner_failed(node->core, now_ms(node), lesson->ticket, "TrainerHung", &err);
+        lesson_destroy(lesson);
+        fl_uplink_pump(node->uplink);
+    } else if (due_ms != INT64_MAX) {
+        fl_timer_arm(node->patience, due_ms - now_ms(node));
+    }
+}
+
 /* One that was cancelled before it began is replaced. */
 static void begin_lesson(struct fl_learner_node *node, const struct fl_learner_action *action)
 {
@@ -291,10 +377,13 @@ static void begin_lesson(struct fl_learner_node *node, const struct fl_learner_a
     fl_message_init(&fl_form_offer, &lesson->offer);
     fl_message_init(&fl_form_result, &lesson->evaluation);
     lesson->config = json_deep_copy(action->task->local.config);
-    FL_LOCKED(node->lock);
+    sweep(node);
+    fl_lock_take(node->lock);
     lesson_destroy(node->next);
     node->next = lesson;
     fl_signal_one(node->wake);
+    fl_lock_release(node->lock);
+    fl_timer_arm(node->patience, 0);
 }
 
 static void cancel_lesson(struct fl_learner_node *node, uint64_t ticket)
@@ -302,8 +391,10 @@ static void cancel_lesson(struct fl_learner_node *node, uint64_t ticket)
     FL_LOCKED(node->lock);
     if (node->next && node->next->ticket == ticket)
         lesson_destroy(FL_TAKE(node->next));
-    if (node->current && node->current->ticket == ticket)
+    if (node->current && node->current->ticket == ticket) {
         node->cancelled = true;
+        node->cancelled_ms = now_ms(node);
+    }
 }
 
 /* Without it a restart only trains once more. */
@@ -312,9 +403,11 @@ static void keep(struct fl_learner_node *node, const struct fl_kept *kept)
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = fl_kept_encode(kept);
     struct fl_error err = {0};
 
+    step(node, FL_STEP_KEEPING);
     if (fl_file_write(node->kept_path, text->data, text->len, 0600, &err) < 0)
         fl_log_warn(node->options.env->log, "the update would be lost in a restart",
                     FL_STR("error", err.msg));
+    step(node, FL_STEP_KEPT);
 }
 
 static void act(void *user, const struct fl_learner_action *action)
@@ -334,6 +427,7 @@ static void act(void *user, const struct fl_learner_action *action)
         keep(node, action->kept);
         break;
     case FL_LEARNER_RELEASE:
+        step(node, FL_STEP_RELEASING);
         if (fl_blobs_remove(node->blobs, action->digest, &err) < 0)
             fl_log_warn(node->options.env->log, "a model stays", FL_STR("error", err.msg));
         break;
@@ -405,6 +499,9 @@ int fl_learner_node_create(const struct fl_learner_node_options *options,
     node->options = *options;
     node->lock = fl_lock_create();
     node->wake = fl_signal_create();
+    node->patience = fl_timer_create(node->options.loop, lose_patience, node);
+    if (node->options.obey_ms <= 0)
+        node->options.obey_ms = OBEY_MS;
     r = open_folder(node, err);
     if (r == 0)
         r = make_core(node, err);
@@ -437,6 +534,7 @@ void fl_learner_node_destroy(struct fl_learner_node *node)
     fl_lock_release(node->lock);
     fl_thread_join(node->thread);
     lesson_destroy(node->next);
+    fl_timer_destroy(node->patience);
     fl_uplink_destroy(node->uplink);
     fl_learner_destroy(node->core);
     fl_blobs_close(node->blobs);

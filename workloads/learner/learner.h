@@ -5,8 +5,10 @@
  *   FOLDER/kept.json   the update that was made last, until other work is asked for
  *
  * Killed anywhere and started again over the same folder, it offers the update it has instead of
- * training once more. Loop thread, but for the trainer: its calls are made on a thread of their
- * own, one at a time. */
+ * training once more. A trainer that does not end when it is told to gets no more work: what is
+ * wanted meanwhile is given up with the reason TrainerHung, so that another learner may do it. (A
+ * program is killed by its host before that, and renewed.) Loop thread, but for the trainer: its
+ * calls are made on a thread of their own, one at a time. */
 #ifndef FL_WORKLOADS_LEARNER_H
 #define FL_WORKLOADS_LEARNER_H
 
@@ -28,6 +30,10 @@ struct fl_learner_node_options {
     struct fl_trainer *trainer;         /* lent */
     /* One CamelCase word for the trainer's last failure; may be NULL, and return NULL. */
     const char *(*why)(const struct fl_trainer *trainer);
+    /* Before each lesson, on the trainer's thread: puts another where that one has ended (see
+     * fl_trainer_has_ended), and destroys it; NULL: they do not end. UNAVAILABLE is tried again. */
+    int (*renew)(void *user, struct fl_trainer **trainer, struct fl_error *err);
+    int64_t obey_ms; /* a trainer that goes on for so long after it was cancelled hangs; 0: 30 s */
     int64_t lost_ms; /* see struct fl_learner_options; 0: its default */
     void (*ended)(void *user, const char *message); /* training is over, or it has left */
     void *user;

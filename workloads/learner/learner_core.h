@@ -8,6 +8,10 @@
  * fail are repeated with jittered, growing delays, without end: a learner waits for its aggregator
  * as long as it runs, but turns to the parent of an aggregator that is gone for `lost_ms`.
  *
+ * Training and evaluation are broken off `grace_ms` after the deadline of their task, and given up
+ * with the reason Timeout, unless what is late may still count: then the aggregator says when it
+ * does not.
+ *
  * An update is kept (KEEP names it; the program may keep it on disk) until a task asks for other
  * work; `kept` gives it back after a restart. One thread. */
 #ifndef FL_WORKLOADS_LEARNER_CORE_H
@@ -42,6 +46,7 @@ struct fl_learner_options {
     int64_t transfer_ms;    /* a transfer without progress has failed; 0: 60 s */
     int64_t backoff_ms;     /* the first delay; 0: 500 ms */
     int64_t backoff_max_ms; /* 0: 30 s */
+    int64_t grace_ms;       /* beyond a task's deadline; 0: 30 s */
     int64_t max_failures;   /* of download, training or upload of one task; 0: 5 */
     uint64_t seed;          /* of jitter and tokens: another in each life */
     const struct fl_kept *kept; /* from an earlier life; NULL: none */
@@ -92,7 +97,7 @@ enum fl_learner_action_kind {
     FL_LEARNER_DOWNLOAD, /* ticket, address, digest, size -> downloaded (at once where it is here)
                           */
     FL_LEARNER_UPLOAD, /* ticket, address, target (the path of the offer's answer), digest, size */
-    FL_LEARNER_TRAIN,  /* ticket, task -> trained, failed */
+    FL_LEARNER_TRAIN,  /* ticket, task (Fit, or Init) -> trained, failed */
     FL_LEARNER_EVALUATE, /* ticket, task -> evaluated, failed */
     FL_LEARNER_CANCEL,   /* ticket: of any of the above */
     FL_LEARNER_KEEP,     /* kept: remember for the next life, before going on */
@@ -106,12 +111,15 @@ struct fl_learner_action {
     struct fl_bytes *body;
     const char *digest, *message;
     int64_t size, timeout_ms;
+    int64_t chunk_bytes; /* UPLOAD: at most, in one piece */
     const struct fl_task *task;
     const struct fl_kept *kept;
 };
 /* The next action, lent until the next call of any function here; NULL: none. */
 const struct fl_learner_action *fl_learner_next(struct fl_learner_core *core);
 
+/* Is it the model of the task, or the update that is kept. */
+bool fl_learner_needs(const struct fl_learner_core *core, const char *digest);
 /* What it does, for a status line: "Joining", "Idle", "Downloading", "Training" … */
 const char *fl_learner_doing(const struct fl_learner_core *core);
 

@@ -615,6 +615,11 @@ int fl_trainer_start(const struct fl_trainer_program *program, const struct fl_e
 
 /* Of a trainer made here */
 
+bool fl_trainer_has_ended(const struct fl_trainer *trainer)
+{
+    return ((const struct host *)trainer)->dead;
+}
+
 const struct fl_trainer_failure *fl_trainer_last_failure(const struct fl_trainer *trainer)
 {
     return &((const struct host *)trainer)->failure;

@@ -50,6 +50,8 @@ struct fl_trainer_failure {
 int fl_trainer_start(const struct fl_trainer_program *program, const struct fl_env *env,
                      struct fl_trainer **ret_trainer, struct fl_error *err);
 
+/* It has ended (or was killed), and every further call is UNAVAILABLE: another is to be started. */
+bool fl_trainer_has_ended(const struct fl_trainer *trainer);
 /* Of a trainer made here. The last failure; reason "" where none was. Lent until its next call. */
 const struct fl_trainer_failure *fl_trainer_last_failure(const struct fl_trainer *trainer);
 const char *fl_trainer_name(const struct fl_trainer *trainer); /* as it calls itself */

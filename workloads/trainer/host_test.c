@@ -389,6 +389,7 @@ static void a_fit_can_be_cancelled(void **state)
         assert_int_equal(trainer->ops->init(trainer, 5, &base, NULL), 0);
         assert_int_equal(trainer->ops->fit(trainer, base, &options, &result, NULL), FL_E_CONFLICT);
         assert_string_equal(fl_trainer_last_failure(trainer)->reason, cases[i].reason);
+        assert_int_equal(fl_trainer_has_ended(trainer), !cases[i].lives);
         assert_int_equal(watched.all, 200000);
         assert_true(watched.done > 0 && watched.done < watched.all);
         assert_int_equal(trainer->ops->evaluate(trainer, base, &judged, NULL),
