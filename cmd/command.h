@@ -25,6 +25,7 @@ struct fl_command {
     X(explain)                                                                                     \
     X(events)                                                                                      \
     X(logs)                                                                                        \
+    X(models)                                                                                      \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \
