@@ -28,6 +28,7 @@ struct fl_command {
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \
+    X(serve)                                                                                       \
     X(router)                                                                                      \
     X(seal)                                                                                        \
     X(version)                                                                                     \

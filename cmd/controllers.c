@@ -1,6 +1,7 @@
 #include "cmd/controllers.h"
 
 #include "cmd/command.h"
+#include "cmd/federation.h"
 #include "cmd/identity.h"
 #include "controller/runtime/manager.h"
 #include "controller/source/seal.h"
@@ -39,6 +40,7 @@ struct fl_controllers {
     struct fl_manager *manager;
     struct fl_workload_controller *workloads;
     struct fl_orchestrator_controller *orchestrator;
+    struct fl_federation_driver *federation;
     struct fl_flproject_controller *projects;
     struct fl_modelversion_controller *versions;
     struct fl_collector *collector;
@@ -140,6 +142,26 @@ static int make_sources(struct fl_controllers *controllers, struct fl_error *err
     return 0;
 }
 
+/* The driver's thread; who is woken was made before the loops begin. */
+static void federation_changed(void *user, const char *ns, const char *project)
+{
+    struct fl_controllers *controllers = user;
+
+    if (controllers->projects)
+        fl_flproject_changed(controllers->projects, ns, project);
+}
+
+static int make_projects(struct fl_controllers *controllers, struct fl_error *err)
+{
+    int r = fl_federation_open(controllers->options->env,
+                               fl_contents_blobs(controllers->options->contents),
+                               federation_changed, controllers, &controllers->federation, err);
+
+    return r < 0 ? r
+                 : fl_flproject_controller_create(controllers->manager, controllers->federation,
+                                                  &controllers->projects, err);
+}
+
 static int make_manager(struct fl_controllers *controllers, struct fl_apiserver *server,
                         struct fl_error *err)
 {
@@ -167,7 +189,7 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
         r = fl_orchestrator_controller_create(controllers->manager, controllers->orchestrators,
                                               &controllers->orchestrator, err);
     if (r == 0)
-        r = fl_flproject_controller_create(controllers->manager, NULL, &controllers->projects, err);
+        r = make_projects(controllers, err);
     if (r == 0)
         r = fl_modelversion_controller_create(controllers->manager, options->contents,
                                               &controllers->versions, err);
@@ -387,6 +409,7 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_collector_stop(controllers->collector);
     if (controllers->source) /* which tells the manager */
         controllers->source->ops->destroy(controllers->source);
+    fl_federation_close(controllers->federation); /* which tells the manager, too */
     fl_manager_destroy(controllers->manager);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);

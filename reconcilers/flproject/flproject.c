@@ -165,13 +165,6 @@ static const struct fl_kind_ops ops = {
     .finalize = finalize,
 };
 
-static struct fl_cache *cache_of(struct fl_manager *manager, const struct fl_kind_type *type)
-{
-    struct fl_gvr gvr = fl_gvr_of(type);
-
-    return fl_manager_cache(manager, &gvr);
-}
-
 int fl_flproject_controller_create(struct fl_manager *manager,
                                    struct fl_federation_driver *federation,
                                    struct fl_flproject_controller **ret_controller,
@@ -186,12 +179,6 @@ int fl_flproject_controller_create(struct fl_manager *manager,
     r = fl_manager_add(manager, &ops, controller, err);
     if (r < 0)
         return fl_error_wrap(err, "flproject controller");
-    controller->projects = cache_of(manager, &fl_project_type);
-    controller->nodes = cache_of(manager, &fl_edgenode_type);
-    controller->clusters = cache_of(manager, &fl_edgecluster_type);
-    controller->rounds = cache_of(manager, &fl_round_type);
-    controller->models = cache_of(manager, &fl_modelversion_type);
-    controller->secrets = fl_manager_cache(manager, &fl_gvr_secrets);
     *ret_controller = FL_TAKE(controller);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* What a pass does. Each act may be done twice. */
 #include "lib/str.h"
 #include "reconcilers/flproject/flproject_internal.h"
+#include "reconcilers/modelversion/modelversion.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -175,52 +176,42 @@ static bool has(const struct fl_modelversion *model, const char *name)
     return false;
 }
 
-static json_t *own_aliases(const struct fl_flproject_alias *alias)
+/* Written only where it is not so yet. */
+static int move_alias(struct fl_flproject_view *view, const char *name,
+                      bool (*wants)(const struct fl_flproject_alias *alias), struct fl_error *err)
 {
-    json_t *list = json_array();
+    const struct fl_flproject_decision *decision = &view->decision;
+    const struct fl_flproject_alias *wanted = NULL;
+    bool is_right = true;
 
-    if (alias->best)
-        (void)json_array_append_new(list, json_string("best"));
-    if (alias->latest)
-        (void)json_array_append_new(list, json_string("latest"));
-    return list;
+    for (size_t i = 0; i < decision->alias_count; i++) {
+        const struct fl_flproject_alias *alias = &decision->aliases[i];
+
+        if (wants(alias))
+            wanted = alias;
+        is_right = is_right && wants(alias) == has(alias->model, name);
+    }
+    if (!wanted || is_right)
+        return 0;
+    return fl_model_version_alias(view->rc->client, view->project->meta.namespace,
+                                  view->project->meta.name, name, wanted->model->meta.name, err);
 }
 
-/* As a field manager of its own: the user's aliases stay. The uid keeps it from making one. */
-static int apply_alias(struct fl_flproject_view *view, const struct fl_flproject_alias *alias,
-                       struct fl_error *err)
+static bool wants_best(const struct fl_flproject_alias *alias)
 {
-    const struct fl_apply_options options = {.manager = "flops-flproject-aliases", .force = true};
-    const struct fl_object_meta *meta = &alias->model->meta;
-    struct fl_gvr gvr = fl_gvr_of(&fl_modelversion_type);
-    FL_JSON object =
-        json_pack("{s:s, s:s, s:{s:s, s:s, s:s}, s:{s:o}}", "apiVersion", "flops.dev/v1alpha1",
-                  "kind", "ModelVersion", "metadata", "name", meta->name, "namespace",
-                  meta->namespace, "uid", meta->uid, "spec", "aliases", own_aliases(alias));
+    return alias->best;
+}
 
-    return fl_apiclient_apply(view->rc->client, &gvr, object, &options, NULL, err);
+static bool wants_latest(const struct fl_flproject_alias *alias)
+{
+    return alias->latest;
 }
 
 static int act_on_models(struct fl_flproject_view *view, struct fl_error *err)
 {
-    const struct fl_flproject_decision *decision = &view->decision;
-    struct fl_gvr gvr = fl_gvr_of(&fl_modelversion_type);
-    int r = 0;
+    int r = move_alias(view, "best", wants_best, err);
 
-    for (size_t i = 0; i < decision->alias_count && r == 0; i++) {
-        const struct fl_flproject_alias *alias = &decision->aliases[i];
-
-        if (alias->best != has(alias->model, "best") ||
-            alias->latest != has(alias->model, "latest"))
-            r = apply_alias(view, alias, err);
-    }
-    for (size_t i = 0; i < decision->old_model_count && r == 0; i++) {
-        const struct fl_object_meta *meta = &decision->old_models[i]->meta;
-
-        r = fl_apiclient_delete(view->rc->client, &gvr, meta->namespace, meta->name, meta->uid,
-                                err);
-    }
-    return r;
+    return r < 0 ? r : move_alias(view, "latest", wants_latest, err);
 }
 
 /* Serving: the template, with the model that it serves. */

@@ -265,43 +265,14 @@ static void set_alias(struct fl_flproject_decide *d, const struct fl_modelversio
         d->out->aliases[d->out->alias_count++] = alias;
 }
 
-/* The user's own aliases, and ours where they are about to come. */
-static bool is_held(const struct fl_flproject_decide *d, const struct fl_modelversion *model)
-{
-    size_t own = has_alias(model, "best") + has_alias(model, "latest");
-
-    return model->spec.keep || model->spec.aliases.count > own ||
-           is_version(model, &d->tally.best) || is_version(model, &d->tally.last);
-}
-
-static int by_round_down(const void *a, const void *b)
-{
-    const struct fl_modelversion *const *x = a, *const *y = b;
-
-    return (*x)->spec.round < (*y)->spec.round ? 1 : (*x)->spec.round > (*y)->spec.round ? -1 : 0;
-}
-
 static void look_at_models(struct fl_flproject_decide *d)
 {
     const struct fl_flproject_input *input = d->input;
-    const struct fl_modelversion **models =
-        fl_new_array(d->arena, const struct fl_modelversion *, input->model_count + 1);
-    size_t count = 0, kept;
 
     d->out->aliases = fl_new_array(d->arena, struct fl_flproject_alias, input->model_count + 1);
-    for (size_t i = 0; i < input->model_count; i++) {
-        if (input->models[i]->meta.deletion_timestamp)
-            continue;
-        set_alias(d, input->models[i]);
-        if (!is_held(d, input->models[i]))
-            models[count++] = input->models[i];
-    }
-    qsort(models, count, sizeof(*models), by_round_down);
-    kept = (uint64_t)d->project->spec.model_history_limit < count
-               ? (size_t)d->project->spec.model_history_limit
-               : count;
-    d->out->old_models = models + kept;
-    d->out->old_model_count = count - kept;
+    for (size_t i = 0; i < input->model_count; i++)
+        if (!input->models[i]->meta.deletion_timestamp)
+            set_alias(d, input->models[i]);
 }
 
 /* The next round */

@@ -84,8 +84,6 @@ struct fl_flproject_decision {
     size_t pause_count;
     const struct fl_round **drops; /* rounds to be deleted */
     size_t drop_count;
-    const struct fl_modelversion **old_models; /* to be deleted */
-    size_t old_model_count;
     struct fl_flproject_alias *aliases; /* of all models that have some, or should */
     size_t alias_count;
     bool serve; /* there is a model to serve, and spec.serve */

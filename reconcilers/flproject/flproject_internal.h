@@ -9,7 +9,6 @@
 struct fl_flproject_controller {
     struct fl_manager *manager;
     struct fl_federation_driver *federation;
-    struct fl_cache *projects, *nodes, *clusters, *rounds, *models, *secrets;
 };
 
 /* An empty Workload of the project's, on its orchestrator. */

@@ -1,8 +1,16 @@
 /* What a pass sees of the world. */
+#include "controller/runtime/manager.h"
 #include "lib/str.h"
 #include "reconcilers/flproject/flproject_internal.h"
 
 #include <stdio.h>
+
+static struct fl_cache *cache_of(struct fl_flproject_view *view, const struct fl_kind_type *type)
+{
+    struct fl_gvr gvr = fl_gvr_of(type);
+
+    return fl_manager_cache(view->controller->manager, &gvr);
+}
 
 /* Decodes what is listed; what is not of the project's kind of interest is not parsed at all. */
 static int decode(struct fl_flproject_view *view, const struct fl_kind_type *type,
@@ -24,16 +32,15 @@ bool fl_flproject_is_named(const struct fl_object *object, const char *project)
            memmem(object->json->data, object->json->len, mark, (size_t)len) != NULL;
 }
 
-static int list_named(struct fl_flproject_view *view, struct fl_cache *cache,
-                      const struct fl_kind_type *type, void ***ret_items, size_t *ret_count,
-                      struct fl_error *err)
+static int list_named(struct fl_flproject_view *view, const struct fl_kind_type *type,
+                      void ***ret_items, size_t *ret_count, struct fl_error *err)
 {
     FL_CLEANUP(fl_list_finish) struct fl_list list = {0};
     void **items;
     size_t count = 0;
     int r = 0;
 
-    fl_cache_list(cache, view->project->meta.namespace, &list);
+    fl_cache_list(cache_of(view, type), view->project->meta.namespace, &list);
     items = fl_new_array(view->rc->arena, void *, list.count + 1);
     for (size_t i = 0; i < list.count && r == 0; i++)
         if (fl_flproject_is_named(list.objects[i], view->project->meta.name)) {
@@ -96,8 +103,8 @@ static void add_node(struct fl_flproject_view *view, const struct fl_edgenode *n
         .labels = node->status.labels,
         .data_tags = node->status.data_tags,
         .ready = ready && ready->status == FL_CONDITION_STATUS_TRUE,
-        .closed =
-            node->spec.unschedulable || is_closed(view->controller->clusters, node->spec.cluster),
+        .closed = node->spec.unschedulable ||
+                  is_closed(cache_of(view, &fl_edgecluster_type), node->spec.cluster),
     };
 }
 
@@ -108,7 +115,7 @@ static int look_at_nodes(struct fl_flproject_view *view, struct fl_error *err)
     struct fl_flproject_node *nodes;
     int r = 0;
 
-    fl_cache_list(view->controller->nodes, NULL, &list);
+    fl_cache_list(cache_of(view, &fl_edgenode_type), NULL, &list);
     nodes = fl_new_array(view->rc->arena, struct fl_flproject_node, list.count + 1);
     view->input.nodes = nodes;
     for (size_t i = 0; i < list.count && r == 0; i++) {
@@ -132,11 +139,9 @@ static int look_at_children(struct fl_flproject_view *view, struct fl_error *err
     input->workloads = (struct fl_workload *const *)list.items;
     input->workload_count = list.count;
     if (r == 0)
-        r = list_named(view, view->controller->rounds, &fl_round_type, &rounds, &input->round_count,
-                       err);
+        r = list_named(view, &fl_round_type, &rounds, &input->round_count, err);
     if (r == 0)
-        r = list_named(view, view->controller->models, &fl_modelversion_type, &models,
-                       &input->model_count, err);
+        r = list_named(view, &fl_modelversion_type, &models, &input->model_count, err);
     input->rounds = (struct fl_round *const *)rounds;
     input->models = (struct fl_modelversion *const *)models;
     if (r == 0)
@@ -150,7 +155,8 @@ static int look_at_secret(struct fl_flproject_view *view, struct fl_error *err)
 {
     FL_CLEANUP(fl_object_unrefp)
     struct fl_object *object =
-        fl_cache_get(view->controller->secrets, view->project->meta.namespace, view->secret);
+        fl_cache_get(fl_manager_cache(view->controller->manager, &fl_gvr_secrets),
+                     view->project->meta.namespace, view->secret);
     FL_JSON json = object ? fl_object_parse(object) : NULL;
     const char *text =
         json_string_value(json_object_get(json_object_get(json, "data"), FL_FLPROJECT_TOKEN));
@@ -170,13 +176,19 @@ static int look_at_secret(struct fl_flproject_view *view, struct fl_error *err)
     return 0;
 }
 
+static bool is_up(const struct fl_workload *workload)
+{
+    return workload->status.instances.count > 0 && workload->status.instances.items[0].ready;
+}
+
+/* One that only starts is not asked: it would be taken for one that cannot be reached. */
 static void look_at_root(struct fl_flproject_view *view)
 {
     const char *name = fl_child_name(view->rc->arena, view->project->meta.name,
                                      view->project->meta.uid, FL_FLPROJECT_ROOT);
 
     for (size_t i = 0; i < view->input.workload_count; i++)
-        if (fl_streq(view->input.workloads[i]->meta.name, name))
+        if (fl_streq(view->input.workloads[i]->meta.name, name) && is_up(view->input.workloads[i]))
             view->root = fl_flproject_address(view->input.workloads[i], view->rc->arena);
 }
 
@@ -201,7 +213,7 @@ static int look_at_initial_model(struct fl_flproject_view *view, struct fl_error
 
     if (!training->has_initial_model || !training->initial_model.has_project)
         return 0;
-    fl_cache_list(view->controller->models, view->project->meta.namespace, &list);
+    fl_cache_list(cache_of(view, &fl_modelversion_type), view->project->meta.namespace, &list);
     for (size_t i = 0; i < list.count && r == 0; i++) {
         void *object = NULL;
 

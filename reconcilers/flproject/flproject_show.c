@@ -325,6 +325,14 @@ static bool check_learners(struct fl_flproject_decide *d)
         lack(d, "LearnersReady", "WaitingForLearners", fl_str_or(d->out->plan.lack, "no learners"));
         return false;
     }
+    if (d->out->plan.learners < least && !d->open) {
+        lack(d, "LearnersReady", "QuorumNotReached",
+             fl_arena_printf(d->arena,
+                             "a round needs %" PRId64 " learners (participation.minAvailable), and "
+                             "there can be %" PRId64 ": lower it, or add nodes or learners.count",
+                             least, d->out->plan.learners));
+        return false;
+    }
     if (root->known != FL_FLPROJECT_KNOWN) {
         lack(d, "LearnersReady", "WaitingForLearners", "the root aggregator is not ready");
         return false;
@@ -342,14 +350,6 @@ static bool check_learners(struct fl_flproject_decide *d)
     if (d->open) { /* which has a deadline of its own */
         tell(d, "LearnersReady", false, "WaitingForLearners", learners_message(d));
         return true;
-    }
-    if (d->out->plan.learners < least) {
-        lack(d, "LearnersReady", "QuorumNotReached",
-             fl_arena_printf(d->arena,
-                             "a round needs %" PRId64 " learners (participation.minAvailable), and "
-                             "there can be %" PRId64 ": lower it, or add nodes or learners.count",
-                             least, d->out->plan.learners));
-        return false;
     }
     lack(d, "LearnersReady", "WaitingForLearners",
          fl_arena_printf(d->arena, "%s; a round needs %" PRId64, learners_message(d), least));

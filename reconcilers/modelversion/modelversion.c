@@ -174,7 +174,9 @@ static int drop_aliases(struct view *view, json_t *kept, struct fl_error *err)
     int r = fl_apiclient_patch(view->rc->client, &gvr, meta->namespace, meta->name, NULL, patch,
                                NULL, err);
 
-    return r < 0 ? fl_error_wrap(err, "aliases") : FL_STEP_WAIT; /* the change wakes it */
+    if (r < 0)
+        return fl_error_wrap(err, "aliases");
+    return fl_error_set(err, FL_E_CONFLICT, "what was read has changed, by ourselves");
 }
 
 static int settle_aliases(struct view *view, struct fl_error *err)
@@ -237,7 +239,7 @@ static int delete_this(struct view *view, struct fl_error *err)
 
     if (r < 0 && r != FL_E_NOT_FOUND)
         return fl_error_wrap(err, "delete what the history does not keep");
-    return FL_STEP_WAIT;
+    return FL_STEP_DONE; /* there is no status any more to say anything in */
 }
 
 static int keep_history(struct view *view, struct fl_error *err)
