@@ -30,6 +30,7 @@ struct fl_command {
     X(learner)                                                                                     \
     X(serve)                                                                                       \
     X(router)                                                                                      \
+    X(simulate)                                                                                    \
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(trainer)                                                                                     \

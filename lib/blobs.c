@@ -16,8 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COUNT_MAX  ((size_t)65536)
-#define READ_BYTES ((size_t)256 * 1024)
+#define COUNT_MAX   ((size_t)65536)
+#define READ_BYTES  ((size_t)256 * 1024)
+#define EARLY_BYTES ((size_t)1 << 20) /* a piece so large goes to the disk at once */
 
 struct blob {
     int64_t size;
@@ -299,6 +300,9 @@ int fl_blob_writer_add(struct fl_blob_writer *writer, const void *data, size_t l
     r = write_all(writer->fd, data, len);
     if (r < 0)
         return fl_error_errno(err, -r, "write into %s", writer->blobs->path);
+    /* The disk may begin while the digest is made; who waits for it is sync_file. */
+    if (!writer->blobs->fleeting && len >= EARLY_BYTES)
+        (void)sync_file_range(writer->fd, writer->size, (off_t)len, SYNC_FILE_RANGE_WRITE);
     fl_sha256_add(writer->hash, data, len);
     writer->size += (int64_t)len;
     return 0;

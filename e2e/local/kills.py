@@ -9,17 +9,20 @@ examples counted once; and each step must have been met: a step that no run come
 By default a run meets several steps; with --each a step has a run of its own and is met three times.
 Standard library only; $FLOPS is the program."""
 
+import json
 import re
 import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 
 from federation import (EXAMPLES, World, ask, ask_json, base_model, flops, get_model, make_data, put_model, spec,
                         wait_for, wait_for_learners)
 from rig import Judge
 
-ROUNDS, LEARNERS, STEPS_A_RUN = 10, 2, 8
+ROUNDS, LEARNERS, STEPS_A_RUN, AT_A_TIME = 10, 2, 8, 4
 ABORTED = 5  # this round is called off first, and then ordered again
 PARTIES = {"root": "R", "tier": "T", "learner": "L"}
 
@@ -30,24 +33,39 @@ def steps_of(party):
     return [line.split()[0] for line in lines if PARTIES[party] in line.split()[1]]
 
 
-def order(root, number, model, size):
+def call_off(root, tier, order):
+    """A round in which training takes long is called off when it has come to the lowest tier."""
+    number, end = order["round"], time.monotonic() + 60
+    ask_json(root, "PUT", f"/v1/rounds/{number}", {**order, "local": {**order["local"], "epochs": 10000}})
+    while time.monotonic() < end:
+        status, body = ask(tier, "GET", f"/v1/rounds/{number}")
+        if status == 200 and json.loads(body)["phase"] == "Training":
+            break
+        time.sleep(0.02)
+    ask_json(root, "POST", f"/v1/rounds/{number}/abort", {})
+    assert wait_for(root, number)["phase"] == "Aborted"
+    while ask_json(tier, "GET", f"/v1/rounds/{number}")["phase"] == "Training":
+        assert time.monotonic() < end, "the tier goes on with what was called off"
+        time.sleep(0.02)
+    order["run"] = 1
+
+
+def order(root, tier, number, model, size):
     """A round, once everybody is there: what is planned must not depend on who is just away."""
     wait_for_learners(root, LEARNERS)
     order = spec(number, model, size, 2)
     if number == ABORTED:
-        ask_json(root, "PUT", f"/v1/rounds/{number}", order)
-        ask_json(root, "POST", f"/v1/rounds/{number}/abort", {})
-        order["run"] = 1
+        call_off(root, tier, order)
     ask_json(root, "PUT", f"/v1/rounds/{number}", order)
     return wait_for(root, number)
 
 
-def train(root):
+def train(root, tier):
     """The digests of all models."""
     model, size = put_model(root, base_model())
     models = []
     for number in range(1, ROUNDS + 1):
-        status = order(root, number, model, size)
+        status = order(root, tier, number, model, size)
         assert status["phase"] == "Committed", status
         assert (status["learners"], status["examples"]) == (LEARNERS, EXAMPLES), status
         model, size = get_model(root, status)
@@ -57,20 +75,26 @@ def train(root):
 
 
 def end(world, victims):
-    """Training is over: everybody goes by himself."""
-    root = world.processes[0]
-    ask(root, "POST", "/v1/stop", "{}")
-    for process in world.processes:
-        deadline = time.monotonic() + 60
-        while process.process.poll() != 0 or any(v.thread.is_alive() for v in victims if v.process is process):
-            assert process.process.poll() in (None, 0, -9), (process.name, process.process.poll(), process.errors())
-            assert time.monotonic() < deadline, f"{process.name} does not end"
-            if root.process.poll() is None:
-                try:
-                    ask(root, "POST", "/v1/stop", "{}", deadline_s=0)
-                except OSError:
-                    pass
-            time.sleep(0.02)
+    """Training is over: everybody goes by himself. (Who is killed after he was told and before he has written
+    it down comes back to a parent that is gone, and waits for it until somebody stops him.)"""
+    root, deadline = world.processes[0], time.monotonic() + 120
+    grace = time.monotonic() + 5
+    while any(process.process.poll() != 0 for process in world.processes) or alive(victims):
+        assert time.monotonic() < deadline, [process.name for process in world.processes if process.process.poll() != 0]
+        if root.process.poll() != 0:
+            try:
+                ask(root, "POST", "/v1/stop", "{}", deadline_s=0)
+            except (OSError, HTTPException):
+                pass
+            grace = time.monotonic() + 5
+        elif time.monotonic() > grace:
+            for process in world.processes:
+                process.process.terminate()
+        time.sleep(0.02)
+
+
+def alive(victims):
+    return any(victim.thread.is_alive() for victim in victims)
 
 
 def run(data_dir, party=None, deaths=()):
@@ -85,7 +109,7 @@ def run(data_dir, party=None, deaths=()):
                 world.victim(process, deaths)
             else:
                 process.start()
-        models = train(root)
+        models = train(root, tier)
         end(world, world.victims)
         for victim in world.victims:
             assert not victim.wrong, victim.wrong
@@ -96,19 +120,24 @@ def run(data_dir, party=None, deaths=()):
 
 def plan(each, chosen):
     for party in PARTIES:
-        steps = [step for step in steps_of(party) if not chosen or step in chosen or party in chosen]
-        if chosen and set(chosen) & set(PARTIES) and party not in chosen:
+        if set(chosen) & set(PARTIES) and party not in chosen:
             continue
+        wanted = set(chosen) - set(PARTIES)
+        steps = [step for step in steps_of(party) if not wanted or step in wanted]
         if each:
             for step in steps:
-                yield party, [f"{step}:{n}" for n in ((1, 1, 1) if is_rare(step) else (1, 2, 5))]
+                yield party, [f"{step}:{n}" for n in times(step)]
         else:
+            steps.sort(key=lambda step: step.startswith("stop"))  # after it there is no other
             for i in range(0, len(steps), STEPS_A_RUN):
                 yield party, steps[i:i + STEPS_A_RUN]
 
 
-def is_rare(step):
-    return re.match("start|spec|shorter|fail|stop", step) is not None
+def times(step):
+    """How often it is met in the lives of a run: a round is called off once, training ends once."""
+    if re.match("fail|stop", step):
+        return [1]
+    return [1, 1, 1] if re.match("start|spec|shorter|join", step) else [1, 2, 5]
 
 
 def main():
@@ -116,18 +145,24 @@ def main():
     each = "--each" in words
     chosen = [word for word in words if word != "--each"]
     data_dir = tempfile.mkdtemp(prefix="flops-kills-data-")
-    judge, deaths = Judge(), 0
+    judge = Judge()
 
     make_data(data_dir, LEARNERS)
     undisturbed = run(data_dir)
-    for party, steps in plan(each, chosen):
+
+    def judged(work):
+        party, steps = work
         began, name = time.monotonic(), f"{party} dies at {', '.join(steps)}"
         try:
             models = run(data_dir, party, steps)
-            deaths += len(steps)
             judge.check(f"{name} ({time.monotonic() - began:.1f} s)", models == undisturbed, "other models")
-        except (AssertionError, RuntimeError, OSError) as error:
+            return len(steps)
+        except (AssertionError, RuntimeError, OSError, ValueError, KeyError) as error:
             judge.check(name, False, repr(error)[:3000])
+            return 0
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:  # they wait for each other's deadlines most of the time
+        deaths = sum(pool.map(judged, plan(each, chosen)))
     print(f"{deaths} deaths; the last model is {undisturbed[-1]}")
     shutil.rmtree(data_dir)
     judge.end()

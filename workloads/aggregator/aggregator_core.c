@@ -34,9 +34,39 @@ static void queued_destroy(struct queued *queued)
     free(queued);
 }
 
+/* What else is to be written goes with the first of it, so that one sync of a disk serves all that
+ * has happened during the last. That is early for the actions between them, which does no harm: a
+ * record tells what was decided, not what was carried out. */
+static void gather_journal(struct fl_aggregator_core *core, struct fl_aggregator_action *first)
+{
+    struct queued *queued = TAILQ_FIRST(&core->actions);
+    struct fl_buf lines;
+
+    fl_buf_init(&lines, 0);
+    fl_buf_append(&lines, first->body->data, first->body->len);
+    while (queued && queued->action.kind != FL_AGGREGATOR_JOURNAL_REPLACE &&
+           queued->action.kind != FL_AGGREGATOR_CUT) {
+        struct queued *next = TAILQ_NEXT(queued, all);
+
+        if (queued->action.kind == FL_AGGREGATOR_JOURNAL) {
+            fl_buf_append(&lines, queued->action.body->data, queued->action.body->len);
+            TAILQ_REMOVE(&core->actions, queued, all);
+            queued_destroy(queued);
+        }
+        queued = next;
+    }
+    if (lines.len > first->body->len) {
+        fl_bytes_unref(first->body);
+        first->body = fl_buf_to_bytes(&lines);
+    }
+    fl_buf_finish(&lines);
+}
+
 const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core *core)
 {
     queued_destroy(FL_TAKE(core->lent));
+    if (TAILQ_EMPTY(&core->actions) && answer_held(core))
+        advance(core);
     flush_watchers(core);
     core->lent = TAILQ_FIRST(&core->actions);
     if (!core->lent) {
@@ -44,6 +74,8 @@ const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core 
         return NULL;
     }
     TAILQ_REMOVE(&core->actions, core->lent, all);
+    if (core->lent->action.kind == FL_AGGREGATOR_JOURNAL)
+        gather_journal(core, &core->lent->action);
     return &core->lent->action;
 }
 
@@ -298,6 +330,8 @@ int fl_aggregator_create(const struct fl_aggregator_options *options, int64_t no
     core->action_arena = fl_arena_create();
     TAILQ_INIT(&core->polls);
     TAILQ_INIT(&core->uploads);
+    TAILQ_INIT(&core->held_for_place);
+    TAILQ_INIT(&core->held_for_fold);
     TAILQ_INIT(&core->watchers);
     TAILQ_INIT(&core->actions);
     fl_oort_init(&core->oort);
@@ -322,6 +356,7 @@ static void destroy_queues(struct fl_aggregator_core *core)
         TAILQ_REMOVE(&core->uploads, upload, all);
         upload_destroy(upload);
     }
+    destroy_held(core);
     while ((watcher = TAILQ_FIRST(&core->watchers)) != NULL) {
         TAILQ_REMOVE(&core->watchers, watcher, all);
         free(watcher);
@@ -392,6 +427,7 @@ int64_t fl_aggregator_deadline(const struct fl_aggregator_core *core)
 
 #define SOONER(condition, time) soonest = (condition) && (time) < soonest ? (time) : soonest
     SOONER(member, member->poll_until_ms);
+    SOONER(true, held_deadline(core));
     SOONER(true, watch_deadline(core));
     TAILQ_FOREACH(upload, &core->uploads, all)
         SOONER(upload->state == UPLOAD_EXPECTED, upload->until_ms);

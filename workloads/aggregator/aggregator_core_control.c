@@ -427,6 +427,7 @@ void fl_aggregator_request_gone(struct fl_aggregator_core *core, int64_t now_ms,
             free(watcher);
             return;
         }
+    (void)drop_held(core, request);
 }
 
 void fl_aggregator_stop(struct fl_aggregator_core *core, int64_t now_ms, const char *message)

@@ -197,7 +197,8 @@ void handle_initial_offer(struct fl_aggregator_core *core, uint64_t request, str
         !core->initial.active && *core->initial.made && fl_streq(offer->digest, core->initial.made);
 
     if (is_wanted(core, member, offer)) {
-        take_upload(core, request, member, offer, 0);
+        take_upload(core, request, member, offer,
+                    (int64_t)core->upload_count < core->options.max_uploads);
         return;
     }
     if (member->duty == DUTY_INIT) {

@@ -7,6 +7,7 @@
  * aggregator_core_round.c       the life of a round, duties and their end
  * aggregator_core_attempt.c     one attempt: who is asked, when it is enough
  * aggregator_core_update.c      offers, uploads, folds
+ * aggregator_core_held.c        offers that wait for their answer
  * aggregator_core_commit.c      the commit
  * aggregator_core_evaluation.c  evaluation, metrics
  * aggregator_core_initial.c     the initial model */
@@ -79,6 +80,14 @@ struct watcher {
     TAILQ_ENTRY(watcher) all;
 };
 
+struct held; /* an offer that waits for its answer: aggregator_core_held.c */
+TAILQ_HEAD(held_list, held);
+struct held_stamp {
+    int64_t round, attempt;
+    enum fl_round_phase phase;
+    bool begun, closed, stopped;
+};
+
 struct queued {
     struct fl_aggregator_action action;
     TAILQ_ENTRY(queued) all;
@@ -146,6 +155,9 @@ struct fl_aggregator_core {
     TAILQ_HEAD(, member) polls;
     TAILQ_HEAD(, upload) uploads;
     size_t upload_count;
+    struct held_list held_for_place, held_for_fold;
+    struct held_stamp held_stamp; /* when they were last looked at */
+    uint64_t answered;            /* of them */
     TAILQ_HEAD(, watcher) watchers;
     bool status_changed;         /* perhaps */
     struct fl_bytes *status_was; /* without its version, which is: */
@@ -303,7 +315,7 @@ struct upload *upload_of(const struct fl_aggregator_core *core, const char *memb
 struct upload *find_folding(const struct fl_aggregator_core *core, uint64_t ticket);
 void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard);
 void take_upload(struct fl_aggregator_core *core, uint64_t request, struct member *member,
-                 const struct fl_offer *offer, int64_t retry_ms);
+                 const struct fl_offer *offer, bool place);
 void answer_offer(struct fl_aggregator_core *core, uint64_t request, enum fl_verdict verdict,
                   const char *reason);
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer);
@@ -313,6 +325,16 @@ void discard_uploads_of(struct fl_aggregator_core *core, const char *member);
 bool is_folding(const struct fl_aggregator_core *core, const char *member);
 void expire_uploads(struct fl_aggregator_core *core);
 void upload_destroy(struct upload *upload);
+struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id);
+bool has_place(const struct fl_aggregator_core *core); /* for one more update */
+
+/* held offers: one of them becomes an answer when it can, later on or when its time is up */
+void hold_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer,
+                uint64_t upload);
+bool answer_held(struct fl_aggregator_core *core);
+bool drop_held(struct fl_aggregator_core *core, uint64_t request); /* its connection went away */
+void destroy_held(struct fl_aggregator_core *core);
+int64_t held_deadline(const struct fl_aggregator_core *core);
 
 static inline const char *text_or_null(const char *text)
 {

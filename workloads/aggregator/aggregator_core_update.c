@@ -8,10 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RETRY_BUSY_MS 2000 /* too many uploads at a time */
-#define RETRY_FOLD_MS 500
-#define RETRY_NEXT_MS 3000 /* the round that a late update may count in has not begun */
-
 void upload_destroy(struct upload *upload)
 {
     free(upload->member);
@@ -19,7 +15,7 @@ void upload_destroy(struct upload *upload)
     free(upload);
 }
 
-static struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
+struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
 {
     struct upload *upload;
 
@@ -285,15 +281,20 @@ static bool can_fold_now(const struct fl_aggregator_core *core)
     return core->status.phase == FL_ROUND_TRAINING && core->attempt.begun && !core->attempt.closed;
 }
 
+bool has_place(const struct fl_aggregator_core *core)
+{
+    return can_fold_now(core) && (int64_t)core->upload_count < core->options.max_uploads;
+}
+
 void answer_offer(struct fl_aggregator_core *core, uint64_t request, enum fl_verdict verdict,
                   const char *reason)
 {
     answer(core, request, verdict, 0, reason);
 }
 
-/* `retry_ms`: where its bytes cannot be taken now. */
+/* `place`: its bytes can be taken now. */
 void take_upload(struct fl_aggregator_core *core, uint64_t request, struct member *member,
-                 const struct fl_offer *offer, int64_t retry_ms)
+                 const struct fl_offer *offer, bool place)
 {
     struct upload *upload = upload_of(core, member->id);
 
@@ -305,12 +306,8 @@ void take_upload(struct fl_aggregator_core *core, uint64_t request, struct membe
     }
     if (upload && upload->state == UPLOAD_EXPECTED)
         answer_send(core, request, upload);
-    else if (upload)
-        answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
-    else if (retry_ms > 0)
-        answer(core, request, FL_VERDICT_WAIT, retry_ms, NULL);
-    else if ((int64_t)core->upload_count >= core->options.max_uploads)
-        answer(core, request, FL_VERDICT_WAIT, RETRY_BUSY_MS, NULL);
+    else if (upload || !place)
+        hold_offer(core, request, offer, upload ? upload->id : 0);
     else
         expect(core, request, member, offer);
 }
@@ -318,12 +315,13 @@ void take_upload(struct fl_aggregator_core *core, uint64_t request, struct membe
 static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
                        const struct fl_offer *offer)
 {
-    take_upload(core, request, member, offer, can_fold_now(core) ? 0 : RETRY_NEXT_MS);
+    take_upload(core, request, member, offer, has_place(core));
 }
 
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer)
 {
     struct member *member = find_member(core, offer->learner);
+    const struct upload *upload;
     const char *reason;
     struct fl_error err;
 
@@ -341,8 +339,9 @@ void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struc
         answer(core, request, member->settled, 0, text_or_null(member->settled_reason));
         return;
     }
-    if (upload_of(core, member->id) && upload_of(core, member->id)->state == UPLOAD_FOLDING) {
-        answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
+    upload = upload_of(core, member->id);
+    if (upload && upload->state == UPLOAD_FOLDING) {
+        hold_offer(core, request, offer, upload->id);
         return;
     }
     reason = check_offer(core, member, offer);

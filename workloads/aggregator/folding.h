@@ -8,6 +8,11 @@
 #include "lib/env.h"
 #include "lib/loop.h"
 #include "workloads/aggregator/aggregator_core.h"
+#include "workloads/strategy/strategy.h"
+
+/* What the protocol says of a strategy, as options of it. */
+void fl_strategy_spec_options(const struct fl_strategy_spec *spec, double local_learning_rate,
+                              struct fl_strategy_options *ret_options);
 
 struct fl_folding;
 

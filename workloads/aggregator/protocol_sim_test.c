@@ -90,6 +90,7 @@ struct node {
     struct fl_model *restore;
     struct fl_map *staged;  /* upload id -> struct staged */
     uint64_t parent_ticket; /* of a tier's learner core */
+    uint64_t download;      /* that is under way */
     struct fl_precision_spec precision;
     /* of a learner */
     int64_t examples;
@@ -330,7 +331,7 @@ static void crash(struct world *world, struct node *node)
     fl_map_destroy(node->staged);
     node->staged = fl_map_create(staged_destroy);
     node->up = false;
-    node->parent_ticket = 0;
+    node->parent_ticket = node->download = 0;
     node->life++;
     world->crashes++;
     if (!node->gone && !(node->ended && node->role == ROLE_LEARNER))
@@ -822,6 +823,7 @@ static void do_download(struct world *world, struct node *node,
         push(world, event);
         return;
     }
+    node->download = action->ticket;
     event.life = node->life; /* the asker's, kept for the way back */
     event.from = (int)(node - world->nodes);
     event.ticket = action->ticket;
@@ -928,6 +930,8 @@ static bool do_learner(struct world *world, struct node *node,
         }
         break;
     case FL_LEARNER_CANCEL:
+        if (action->ticket == node->download)
+            node->download = 0;
         if (node->role == ROLE_TIER && action->ticket == node->parent_ticket) {
             node->parent_ticket = 0;
             fl_aggregator_parent_cancel(node->aggregator, world->now);
@@ -937,7 +941,9 @@ static bool do_learner(struct world *world, struct node *node,
         fl_bytes_unref(node->kept);
         node->kept = fl_kept_encode(action->kept);
         break;
-    case FL_LEARNER_RELEASE:
+    case FL_LEARNER_RELEASE: /* a tier's are its aggregator's, too */
+        if (node->role == ROLE_LEARNER)
+            (void)fl_map_remove(node->files, action->digest);
         break;
     case FL_LEARNER_ENDED:
         if (node->role == ROLE_TIER)
@@ -974,6 +980,10 @@ static void drain(struct world *world, struct node *node)
     }
     if (!node->up)
         return;
+    /* The model it works on and its update, not one more a round; a death, and training that was
+     * cancelled just when it was done, leave some behind. */
+    if (node->role == ROLE_LEARNER && fl_map_count(node->files) > 2 * (size_t)(node->life + 1) + 10)
+        fail_world(world, "%s keeps %zu models", node->id, fl_map_count(node->files));
     if (node->aggregator)
         next = fl_aggregator_deadline(node->aggregator);
     at = node->learner ? fl_learner_deadline(node->learner) : DEAD;
@@ -1173,7 +1183,8 @@ static void arrive_download(struct world *world, struct node *node, const struct
     if (!model || !fl_aggregator_serves(node->aggregator, event->digest)) {
         back.failed = true;
         (void)fl_error_set(&back.err, FL_E_UNAVAILABLE, "no such model there");
-    } else if (world->nodes[event->from].life == event->life) {
+    } else if (world->nodes[event->from].life == event->life &&
+               world->nodes[event->from].download == event->ticket) {
         if (!fl_map_get(world->nodes[event->from].files, event->digest))
             fl_map_put(world->nodes[event->from].files, event->digest, fl_model_ref(model));
         fl_aggregator_moved_bytes(node->aggregator, world->now, world->nodes[event->from].id, 0,

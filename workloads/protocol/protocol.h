@@ -18,7 +18,8 @@
  * fl_answer. Where it says Stop, the work is for nothing: what is being done for it is broken off
  *   POST /v1/updates       fl_offer          -> fl_answer. Offers an update. Send: bring its bytes
  *                                            to answer.path (bulk), then offer again. Wait: offer
- *                                            again in retryMs. Counted, Refused: settled
+ *                                            again in retryMs. Counted, Refused: settled. The
+ *                                            answer may take ten seconds, until there is one
  *   POST /v1/evaluations   fl_result         -> fl_answer
  *   POST /v1/leave         fl_leave          -> fl_answer
  *

@@ -17,10 +17,10 @@ enum { FL_STEP_ROOT = 1, FL_STEP_TIER = 2, FL_STEP_LEARNER = 4 };
 #define FL_STEP_SERVER_ (FL_STEP_ROOT | FL_STEP_TIER)
 #define FL_STEP_CALLER_ (FL_STEP_TIER | FL_STEP_LEARNER)
 
-#define FL_STEPS_OF_RECORD_(X, NAME, name)                                                         \
-    X(NAME##_UNWRITTEN, name "-unwritten", FL_STEP_SERVER_, "it is decided")                       \
-    X(NAME##_UNSYNCED, name "-unsynced", FL_STEP_SERVER_, "it is in the journal, perhaps in part") \
-    X(NAME##_WRITTEN, name "-written", FL_STEP_SERVER_, "it is on disk, and nobody was told")
+#define FL_STEPS_OF_RECORD_(X, NAME, name, who)                                                    \
+    X(NAME##_UNWRITTEN, name "-unwritten", who, "it is decided")                                   \
+    X(NAME##_UNSYNCED, name "-unsynced", who, "it is in the journal, perhaps in part")             \
+    X(NAME##_WRITTEN, name "-written", who, "it is on disk, and nobody was told")
 
 #define FL_STEPS(X)                                                                                \
     /* aggregators: requests are understood, and what follows from them is on disk */              \
@@ -39,14 +39,14 @@ enum { FL_STEP_ROOT = 1, FL_STEP_TIER = 2, FL_STEP_LEARNER = 4 };
     X(FINISHING, "finishing", FL_STEP_SERVER_, "the sum is to become a model or a partial sum")    \
     X(FINISHED, "finished", FL_STEP_SERVER_, "that is on disk, and no record says so")             \
     /* the journal's records */                                                                    \
-    FL_STEPS_OF_RECORD_(X, START, "start")                                                         \
-    FL_STEPS_OF_RECORD_(X, SPEC, "spec")                                                           \
-    FL_STEPS_OF_RECORD_(X, ATTEMPT, "attempt")                                                     \
-    FL_STEPS_OF_RECORD_(X, ACCEPT, "accept")                                                       \
-    FL_STEPS_OF_RECORD_(X, COMMIT, "commit")                                                       \
-    FL_STEPS_OF_RECORD_(X, EVALUATE, "evaluate")                                                   \
-    FL_STEPS_OF_RECORD_(X, FAIL, "fail")                                                           \
-    FL_STEPS_OF_RECORD_(X, STOP, "stop")                                                           \
+    FL_STEPS_OF_RECORD_(X, START, "start", FL_STEP_SERVER_)                                        \
+    FL_STEPS_OF_RECORD_(X, SPEC, "spec", FL_STEP_SERVER_)                                          \
+    FL_STEPS_OF_RECORD_(X, ATTEMPT, "attempt", FL_STEP_SERVER_)                                    \
+    FL_STEPS_OF_RECORD_(X, ACCEPT, "accept", FL_STEP_SERVER_)                                      \
+    FL_STEPS_OF_RECORD_(X, COMMIT, "commit", FL_STEP_SERVER_)                                      \
+    FL_STEPS_OF_RECORD_(X, EVALUATE, "evaluate", FL_STEP_ROOT)                                     \
+    FL_STEPS_OF_RECORD_(X, FAIL, "fail", FL_STEP_SERVER_)                                          \
+    FL_STEPS_OF_RECORD_(X, STOP, "stop", FL_STEP_SERVER_)                                          \
     X(SHORTER_UNWRITTEN, "shorter-unwritten", FL_STEP_SERVER_, "the journal is to be shortened")   \
     X(SHORTER_WRITTEN, "shorter-written", FL_STEP_SERVER_, "it is, on disk")                       \
     /* below a parent */                                                                           \
