@@ -16,7 +16,8 @@ static int build(struct fl_predictor *predictor, size_t batch, struct fl_error *
     const struct fl_network_examples examples = {.shape = description->shape,
                                                  .rank = description->rank,
                                                  .classes = description->classes,
-                                                 .batch = batch};
+                                                 .batch = batch,
+                                                 .model = predictor->model};
     int r;
 
     if (!fl_trainer_find(description->trainer))

@@ -40,6 +40,9 @@ struct fl_network_examples {
     unsigned rank;
     int64_t classes;
     size_t batch;
+    /* A stranger's: where it has not as many parameters as the network would, that is INVALID
+     * before anything is allocated. NULL: any. */
+    const struct fl_model *model;
 };
 int fl_network_create_for(const struct fl_network_shape *shape,
                           const struct fl_network_examples *examples,
