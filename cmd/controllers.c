@@ -248,6 +248,8 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
         r = make_projects(controllers, err);
     if (r == 0)
         r = make_servers(controllers, err);
+    if (r == 0) /* they look at all of the above */
+        r = make_projects(controllers, err);
     if (r == 0)
         r = make_sources(controllers, err);
     if (r < 0)
