@@ -1,13 +1,17 @@
 #include "cmd/controllers.h"
 
 #include "cmd/command.h"
+#include "cmd/federation.h"
 #include "cmd/identity.h"
 #include "controller/runtime/manager.h"
 #include "controller/source/seal.h"
 #include "controller/source/source.h"
 #include "lib/str.h"
 #include "lib/thread.h"
+#include "reconcilers/flproject/flproject.h"
 #include "reconcilers/gitsync/gitsync.h"
+#include "reconcilers/modelversion/collect.h"
+#include "reconcilers/modelversion/controller.h"
 #include "reconcilers/orchestrator/orchestrator.h"
 #include "reconcilers/workload/local/local.h"
 #include "reconcilers/workload/workload.h"
@@ -36,6 +40,10 @@ struct fl_controllers {
     struct fl_manager *manager;
     struct fl_workload_controller *workloads;
     struct fl_orchestrator_controller *orchestrator;
+    struct fl_federation_driver *federation;
+    struct fl_flproject_controller *projects;
+    struct fl_modelversion_controller *versions;
+    struct fl_collector *collector;
     struct fl_thread *beginner, *stopper;
     struct fl_lock *lock; /* the rest */
     struct fl_signal *halted;
@@ -134,6 +142,26 @@ static int make_sources(struct fl_controllers *controllers, struct fl_error *err
     return 0;
 }
 
+/* The driver's thread; who is woken was made before the loops begin. */
+static void federation_changed(void *user, const char *ns, const char *project)
+{
+    struct fl_controllers *controllers = user;
+
+    if (controllers->projects)
+        fl_flproject_changed(controllers->projects, ns, project);
+}
+
+static int make_projects(struct fl_controllers *controllers, struct fl_error *err)
+{
+    int r = fl_federation_open(controllers->options->env,
+                               fl_contents_blobs(controllers->options->contents),
+                               federation_changed, controllers, &controllers->federation, err);
+
+    return r < 0 ? r
+                 : fl_flproject_controller_create(controllers->manager, controllers->federation,
+                                                  &controllers->projects, err);
+}
+
 static int make_manager(struct fl_controllers *controllers, struct fl_apiserver *server,
                         struct fl_error *err)
 {
@@ -160,6 +188,11 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
     if (r == 0)
         r = fl_orchestrator_controller_create(controllers->manager, controllers->orchestrators,
                                               &controllers->orchestrator, err);
+    if (r == 0)
+        r = make_projects(controllers, err);
+    if (r == 0)
+        r = fl_modelversion_controller_create(controllers->manager, options->contents,
+                                              &controllers->versions, err);
     if (r == 0)
         r = make_sources(controllers, err);
     if (r < 0)
@@ -323,8 +356,13 @@ static void begin(void *user)
 int fl_controllers_start(struct fl_controllers *controllers, struct fl_apiserver *server,
                          struct fl_error *err)
 {
+    struct fl_collector_options collector = {.env = controllers->options->env,
+                                             .contents = controllers->options->contents};
     int r = make_manager(controllers, server, err);
 
+    collector.client = controllers->client;
+    if (r == 0)
+        r = fl_collector_start(&collector, &controllers->collector, err);
     return r < 0 ? r
                  : fl_thread_start("flops-begin", begin, controllers, &controllers->beginner, err);
 }
@@ -342,6 +380,7 @@ static void stop(void *user)
     struct fl_controllers *controllers = user;
 
     fl_thread_join(FL_TAKE(controllers->beginner));
+    fl_collector_stop(FL_TAKE(controllers->collector));
     if (controllers->manager)
         fl_manager_stop(controllers->manager);
     fl_loop_post(controllers->options->loop, report_stopped, controllers);
@@ -367,11 +406,15 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
 {
     if (!controllers)
         return;
+    fl_collector_stop(controllers->collector);
     if (controllers->source) /* which tells the manager */
         controllers->source->ops->destroy(controllers->source);
+    fl_federation_close(controllers->federation); /* which tells the manager, too */
     fl_manager_destroy(controllers->manager);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
+    fl_flproject_controller_destroy(controllers->projects);
+    fl_modelversion_controller_destroy(controllers->versions);
     fl_gitsyncs_destroy(controllers->syncs);
     fl_apiclient_destroy(controllers->client);
     fl_workload_logs_destroy(controllers->logs);

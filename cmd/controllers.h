@@ -9,6 +9,7 @@
 
 #include "controller/apiserver/apiserver.h"
 #include "controller/apiserver/subresource.h"
+#include "controller/content/content.h"
 
 struct fl_controllers;
 
@@ -16,6 +17,7 @@ struct fl_controllers_options {
     const struct fl_env *env;
     struct fl_loop *loop;
     struct fl_store *store;
+    struct fl_contents *contents;
     const char *data_dir;
     const char *manifests;  /* a folder to watch; NULL */
     const char *git_url;    /* a repository to follow; NULL */

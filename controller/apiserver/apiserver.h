@@ -18,6 +18,7 @@
 
 struct fl_apiserver;
 struct fl_apiserver_subresource; /* controller/apiserver/subresource.h */
+struct fl_apiserver_raw;         /* controller/apiserver/raw.h */
 
 struct fl_apiserver_options {
     const struct fl_env *env;
@@ -35,6 +36,9 @@ struct fl_apiserver_options {
     /* What else is served below objects. */
     const struct fl_apiserver_subresource *subresources;
     size_t subresource_count;
+    /* What else is served at paths of its own. */
+    const struct fl_apiserver_raw *raws;
+    size_t raw_count;
     /* Appends to what /metrics says: lines of the text format, each ended. NULL: nothing. */
     void (*metrics)(void *user, struct fl_buf *text);
     void *metrics_user;

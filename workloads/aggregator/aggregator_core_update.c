@@ -25,7 +25,7 @@ struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
     return NULL;
 }
 
-static struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
+struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
 {
     struct upload *upload;
 
@@ -42,7 +42,7 @@ bool is_folding(const struct fl_aggregator_core *core, const char *member)
     return upload && upload->state == UPLOAD_FOLDING;
 }
 
-static void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
+void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
 {
     if (discard)
         act(core, FL_AGGREGATOR_DISCARD)->upload = upload->id;
@@ -286,8 +286,15 @@ bool has_place(const struct fl_aggregator_core *core)
     return can_fold_now(core) && (int64_t)core->upload_count < core->options.max_uploads;
 }
 
-static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
-                       const struct fl_offer *offer)
+void answer_offer(struct fl_aggregator_core *core, uint64_t request, enum fl_verdict verdict,
+                  const char *reason)
+{
+    answer(core, request, verdict, 0, reason);
+}
+
+/* `place`: its bytes can be taken now. */
+void take_upload(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                 const struct fl_offer *offer, bool place)
 {
     struct upload *upload = upload_of(core, member->id);
 
@@ -299,10 +306,16 @@ static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct
     }
     if (upload && upload->state == UPLOAD_EXPECTED)
         answer_send(core, request, upload);
-    else if (upload || !has_place(core))
+    else if (upload || !place)
         hold_offer(core, request, offer, upload ? upload->id : 0);
     else
         expect(core, request, member, offer);
+}
+
+static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                       const struct fl_offer *offer)
+{
+    take_upload(core, request, member, offer, has_place(core));
 }
 
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer)
@@ -318,6 +331,10 @@ void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struc
         return;
     }
     member->heard_ms = core->now_ms;
+    if (is_initial_offer(core, member, offer)) {
+        handle_initial_offer(core, request, member, offer);
+        return;
+    }
     if (member->settled_round == offer->round && member->settled_attempt == offer->attempt) {
         answer(core, request, member->settled, 0, text_or_null(member->settled_reason));
         return;
@@ -506,7 +523,7 @@ static void note_member(struct fl_aggregator_core *core, struct member *member,
 static void accept(struct fl_aggregator_core *core, const struct upload *upload)
 {
     const struct fl_offer *offer = &upload->offer;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
     struct member *member = find_member(core, upload->member);
     const struct fl_record record = {.kind = FL_RECORD_ACCEPT,
                                      .round = core->spec.round,
@@ -556,15 +573,22 @@ static void reject(struct fl_aggregator_core *core, const struct upload *upload,
     }
 }
 
-void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
-                          const char *reason, const struct fl_error *err)
+struct upload *find_folding(const struct fl_aggregator_core *core, uint64_t ticket)
 {
     struct upload *upload;
 
-    core->now_ms = now_ms;
     TAILQ_FOREACH(upload, &core->uploads, all)
         if (upload->state == UPLOAD_FOLDING && upload->ticket == ticket)
-            break;
+            return upload;
+    return NULL;
+}
+
+void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
+                          const char *reason, const struct fl_error *err)
+{
+    struct upload *upload = find_folding(core, ticket);
+
+    core->now_ms = now_ms;
     if (!upload)
         return; /* of an attempt that is over */
     TAILQ_REMOVE(&core->uploads, upload, all);

@@ -45,6 +45,7 @@ enum event_kind {
     EV_BEGUN,
     EV_FOLDED,
     EV_FINISHED,
+    EV_ADOPTED,
     EV_KILL,
     EV_CONTROL, /* the controller's next step */
 };
@@ -124,6 +125,7 @@ struct world {
     const char *strategy;
     int64_t rounds, inner;
     bool evaluate;
+    bool from_nothing; /* a learner makes the first model */
     /* controller */
     int64_t round, run, failed;
     bool put_done, stop_sent, all_done;
@@ -135,7 +137,7 @@ struct world {
     int64_t max_examples[ROUNDS_MAX + 1][64];
     char bases[ROUNDS_MAX + 1][FL_DIGEST_SIZE];
     int64_t quorum;
-    size_t crashes, commits, lost, refused, replacements;
+    size_t crashes, commits, lost, refused, replacements, adopted;
     char failure[400];
 };
 
@@ -556,6 +558,31 @@ static void do_fold(struct world *world, struct node *node,
     push(world, done);
 }
 
+static void do_adopt(struct world *world, struct node *node,
+                     const struct fl_aggregator_action *action)
+{
+    struct event done =
+        event_for(world, EV_ADOPTED, (int)(node - world->nodes), 1 + below(world, 100));
+    FL_CLEANUP(fl_model_unrefp)
+    struct fl_model *wanted = first_model(world->seed & 0xffff);
+    char key[24], digest[FL_DIGEST_SIZE];
+    struct staged *staged;
+
+    (void)snprintf(key, sizeof(key), "%" PRIu64, action->upload);
+    staged = fl_map_get(node->staged, key);
+    fl_model_digest(wanted, digest);
+    done.ticket = action->ticket;
+    if (!staged || !staged->model || !fl_streq(staged->digest, action->digest))
+        fail_world(world, "%s adopts what is not there", node->id);
+    else if (!fl_streq(digest, action->digest) || action->size != file_size(wanted))
+        fail_world(world, "%s adopts another model than the seed's", node->id);
+    else if (chance(world, 100))
+        done.failed = fl_error_set(&done.err, FL_E_INVALID, "it is none") < 0;
+    else
+        put_file(node, staged->model, done.digest);
+    push(world, done);
+}
+
 static void do_finish(struct world *world, struct node *node,
                       const struct fl_aggregator_action *action)
 {
@@ -622,7 +649,8 @@ static void compare_states(struct world *world, struct node *node,
         new->attempt != old->attempt || new->done != old->done ||
         new->evaluated != old->evaluated || new->failed != old->failed ||
         new->stopped != old->stopped || new->status.phase != old->status.phase ||
-        !fl_streq(new->status.model, old->status.model))
+        !fl_streq(new->status.model, old->status.model) || !fl_streq(new->base, old->base) ||
+        new->base_size != old->base_size)
         fail_world(world, "%s: a replaced journal says something else", node->id);
     else if (!same_lists(old, new))
         fail_world(world, "%s: a replaced journal forgets whom it knew", node->id);
@@ -756,6 +784,9 @@ static bool do_aggregator(struct world *world, struct node *node,
     case FL_AGGREGATOR_FOLD:
         do_fold(world, node, action);
         break;
+    case FL_AGGREGATOR_ADOPT:
+        do_adopt(world, node, action);
+        break;
     case FL_AGGREGATOR_FINISH:
     case FL_AGGREGATOR_PARTIAL:
         do_finish(world, node, action);
@@ -822,13 +853,14 @@ static void do_upload(struct world *world, struct node *node,
 static void do_train(struct world *world, struct node *node, const struct fl_learner_action *action)
 {
     const struct fl_task *task = action->task;
-    struct fl_model *base = fl_map_get(node->files, task->model);
+    bool init = task->kind == FL_TASK_INIT;
+    struct fl_model *base = init ? NULL : fl_map_get(node->files, task->model);
     FL_CLEANUP(fl_model_unrefp) struct fl_model *made = NULL;
     int64_t span = node->nature == 3 ? 20000 + below(world, 60000) : 500 + below(world, 8000);
     struct event done = event_for(world, EV_TRAINED, (int)(node - world->nodes), span);
     struct fl_offer facts;
 
-    if (!base) {
+    if (!base && !init) {
         fail_world(world, "%s trains without a model", node->id);
         return;
     }
@@ -837,8 +869,8 @@ static void do_train(struct world *world, struct node *node, const struct fl_lea
     done.failed = node->nature == 2 && chance(world, 500);
     if (!done.evaluation && !done.failed) {
         fl_message_init(&fl_form_offer, &facts);
-        made = train(base, task->seed);
-        if (node->nature == 1)
+        made = init ? first_model((uint64_t)task->seed) : train(base, task->seed);
+        if (node->nature == 1 && !init)
             fl_tensor_set((struct fl_tensor *)fl_model_find(made, "w"), 0, NAN);
         put_file(node, made, done.digest);
         facts.learner = node->id;
@@ -881,7 +913,10 @@ static bool do_learner(struct world *world, struct node *node,
     case FL_LEARNER_TRAIN:
         if (node->role == ROLE_TIER) {
             node->parent_ticket = action->ticket;
-            fl_aggregator_parent_fit(node->aggregator, world->now, action->task);
+            if (action->task->kind == FL_TASK_INIT)
+                fl_aggregator_parent_init(node->aggregator, world->now, action->task);
+            else
+                fl_aggregator_parent_fit(node->aggregator, world->now, action->task);
         } else {
             do_train(world, node, action);
         }
@@ -962,16 +997,18 @@ static void drain(struct world *world, struct node *node)
 
 /* --- the controller ------------------------------------------------------------------------- */
 
-static struct fl_round_spec spec_of(struct world *world)
+static struct fl_round_order spec_of(struct world *world)
 {
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
 
-    fl_message_init(&fl_form_round_spec, &spec);
+    fl_message_init(&fl_form_round_order, &spec);
     spec.project = "p";
     spec.round = world->round;
     spec.run = world->run;
-    spec.model = world->model;
-    spec.model_size = world->model_size;
+    if (world->round > 1 || !world->from_nothing) {
+        spec.model = world->model;
+        spec.model_size = world->model_size;
+    }
     spec.mode = world->mode;
     spec.seed = (int64_t)(world->seed & 0xffff);
     spec.strategy.name = world->strategy;
@@ -1004,7 +1041,7 @@ static void control(struct world *world, int index, const char *method, const ch
 
 static void control_step(struct world *world, int index)
 {
-    struct fl_round_spec spec = spec_of(world);
+    struct fl_round_order spec = spec_of(world);
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     char target[80];
 
@@ -1022,7 +1059,7 @@ static void control_step(struct world *world, int index)
         control(world, index, "POST", "/v1/stop", body);
     } else if (!world->put_done) {
         (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64, world->round);
-        body = fl_message_encode(&fl_form_round_spec, &spec);
+        body = fl_message_encode(&fl_form_round_order, &spec);
         control(world, index, "PUT", target, body);
     } else {
         (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64 "?after=%" PRId64,
@@ -1045,11 +1082,15 @@ static void tell_children(struct world *world, int index)
     send_request(world, index, ++world->order, "root", "PUT", "/v1/children", body);
 }
 
-static void watched(struct world *world, const struct fl_round_status *status)
+static void watched(struct world *world, const struct fl_round_report *status)
 {
     if (status->round != world->round || status->version < world->control_version)
         return;
     world->control_version = status->version;
+    if (status->run != world->run)
+        fail_world(world, "round %" PRId64 " tells of another run", world->round);
+    if (status->phase == FL_ROUND_COMMITTED && !fl_streq(status->base, world->bases[world->round]))
+        fail_world(world, "round %" PRId64 " tells of another base", world->round);
     if (status->phase == FL_ROUND_COMMITTED) {
         SAY("%8" PRId64 " round %" PRId64 " is committed: %s\n", world->now, world->round,
             status->model);
@@ -1078,7 +1119,7 @@ static void watched(struct world *world, const struct fl_round_status *status)
 static void controlled(struct world *world, int index, const struct event *event)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_error err = {0};
 
     if (event->ticket != world->control_ticket)
@@ -1100,7 +1141,7 @@ static void controlled(struct world *world, int index, const struct event *event
                        event->body->data);
         world->put_done = false;
         world->control_version = 0;
-    } else if (fl_message_decode(arena, &fl_form_round_status, event->body->data, event->body->len,
+    } else if (fl_message_decode(arena, &fl_form_round_report, event->body->data, event->body->len,
                                  &status, &err) < 0) {
         fail_world(world, "status: %s", err.msg);
     } else {
@@ -1291,6 +1332,10 @@ static void handle(struct world *world, struct event *event)
         break;
     case EV_FINISHED:
         finished(world, node, event);
+        break;
+    case EV_ADOPTED:
+        fl_aggregator_adopted(node->aggregator, world->now, event->ticket, err);
+        world->adopted += err == NULL;
         break;
     case EV_CONTROL:
         if (event->ticket == 0 || event->ticket == world->control_ticket)
@@ -1522,11 +1567,12 @@ static void make_plan(struct world *world)
     world->strategy = world->mode == FL_MODE_ASYNC ? "FedBuff" : strategies[below(world, 4)];
     world->quorum = world->tiers ? 1 : 1 + below(world, 2);
     world->evaluate = below(world, 2);
+    world->from_nothing = below(world, 2);
 }
 
 static void build(struct world *world, uint64_t seed)
 {
-    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = first_model(seed);
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = first_model(seed & 0xffff);
     struct node *root;
     int controller;
 
@@ -1535,8 +1581,10 @@ static void build(struct world *world, uint64_t seed)
     world->asked = fl_map_create(free);
     make_plan(world);
     root = add_node(world, ROLE_ROOT, "root", -1);
-    put_file(root, model, world->model);
-    world->model_size = file_size(model);
+    if (!world->from_nothing) {
+        put_file(root, model, world->model);
+        world->model_size = file_size(model);
+    }
     for (int i = 0; i < world->tiers; i++)
         (void)add_node(world, ROLE_TIER, "t", i);
     make_learners(world);
@@ -1603,7 +1651,7 @@ static bool everyone_ended(const struct world *world)
 }
 
 struct totals {
-    size_t crashes, commits, lost, steps, replacements;
+    size_t crashes, commits, lost, steps, replacements, adopted;
 };
 
 /* The failure's text in `out`, empty where all is well. */
@@ -1639,6 +1687,7 @@ static void run_seed(uint64_t seed, char out[400], struct totals *totals)
     totals->lost += world->lost;
     totals->steps += world->steps;
     totals->replacements += world->replacements;
+    totals->adopted += world->adopted;
     memcpy(out, world->failure, sizeof(world->failure));
     destroy(world);
 }
@@ -1656,9 +1705,9 @@ static int run_many(uint64_t first, uint64_t count)
             printf("seed %" PRIu64 ": %s\n", seed, failure);
     }
     printf("%" PRIu64 " seeds, %" PRIu64 " failures; %zu events, %zu crashes, %zu messages lost, "
-           "%zu sums finished, %zu journals replaced; %.1f s\n",
+           "%zu sums finished, %zu journals replaced, %zu first models made; %.1f s\n",
            count, failures, totals.steps, totals.crashes, totals.lost, totals.commits,
-           totals.replacements, (double)(fl_machine_monotonic_us() - begin) / 1e6);
+           totals.replacements, totals.adopted, (double)(fl_machine_monotonic_us() - begin) / 1e6);
     return failures > 0;
 }
 

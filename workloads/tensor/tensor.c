@@ -252,6 +252,12 @@ void fl_model_note(struct fl_model *model, const char *key, const char *value)
     model->notes = notes;
 }
 
+void fl_model_note_all(struct fl_model *model, const struct fl_model *from)
+{
+    for (size_t i = 0; i < from->note_count; i++)
+        fl_model_note(model, from->notes[i].key, from->notes[i].value);
+}
+
 const char *fl_model_get_note(const struct fl_model *model, const char *key)
 {
     for (size_t i = 0; i < model->note_count; i++)

@@ -22,12 +22,12 @@
 #ifndef FL_WORKLOADS_BULK_SERVER_H
 #define FL_WORKLOADS_BULK_SERVER_H
 
+#include "lib/blobs.h"
 #include "lib/env.h"
 #include "lib/error.h"
 #include "lib/http_server.h"
 #include "lib/loop.h"
 #include "lib/tls.h"
-#include "workloads/transfer/blobs.h"
 
 struct fl_bulk_server;
 
