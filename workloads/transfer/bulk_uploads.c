@@ -495,6 +495,12 @@ static bool has_state(const char *part)
     return fl_path_exists(state);
 }
 
+/* Of what an earlier life has left. */
+static bool is_nobodys(const struct fl_bulk_server *server, const char *path)
+{
+    return server->options.fleeting || (fl_str_has_suffix(path, ".part") && !has_state(path));
+}
+
 int fl_bulk_uploads_load(struct fl_bulk_server *server, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
@@ -506,11 +512,9 @@ int fl_bulk_uploads_load(struct fl_bulk_server *server, struct fl_error *err)
         for (size_t i = 0; i < list.count; i++) {
             const char *path = fl_arena_printf(arena, "%s/%s", server->uploads_dir, list.names[i]);
 
-            if (server->options.fleeting)
-                (void)unlink(path);
-            else if (pass == 0 && fl_str_has_suffix(path, ".state"))
+            if (pass == 0 && !server->options.fleeting && fl_str_has_suffix(path, ".state"))
                 load_state(server, path);
-            else if (pass == 1 && fl_str_has_suffix(path, ".part") && !has_state(path))
+            else if (pass == 1 && is_nobodys(server, path))
                 (void)unlink(path);
         }
     return r;
