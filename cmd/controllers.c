@@ -245,8 +245,6 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
         r = fl_modelversion_controller_create(controllers->manager, options->contents,
                                               &controllers->versions, err);
     if (r == 0)
-        r = make_projects(controllers, err);
-    if (r == 0)
         r = make_servers(controllers, err);
     if (r == 0) /* they look at all of the above */
         r = make_projects(controllers, err);
