@@ -36,7 +36,7 @@ enum fl_federation_known {
     FL_FEDERATION_ABSENT,      /* the root answers, and has no such round */
     FL_FEDERATION_PAST,        /* the root has begun a later one, and forgotten it */
     FL_FEDERATION_KNOWN,
-    FL_FEDERATION_UNREACHABLE, /* for so long as `message` says; the driver goes on trying */
+    FL_FEDERATION_UNREACHABLE, /* since when and why `message` says; the driver goes on trying */
 };
 
 struct fl_federation_round {
