@@ -20,7 +20,7 @@ struct fl_models {
 extern const struct fl_api_resource fl_models_resource;
 
 /* < 0: go on, connected; otherwise the exit status. */
-int fl_models_open(struct fl_models *models, const char *help, const struct fl_option *more,
+int fl_models_open(struct fl_models *models, const char *usage, const struct fl_option *more,
                    size_t more_count, int argc, char **argv);
 /* The ModelVersion that a reference means; in the arena. */
 int fl_models_find(struct fl_models *models, const char *reference, json_t **ret_version,

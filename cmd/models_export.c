@@ -8,6 +8,7 @@
 #include "workloads/model/mlflow.h"
 #include "workloads/model/onnx.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -169,7 +170,10 @@ static int write_onnx(struct export *export, struct fl_error *err)
 
     if (r == 0)
         r = fl_onnx_encode(export->model, export->lineage, export->lineage_count, &file, err);
-    return r < 0 ? r : fl_file_write(export->path, file->data, file->len, 0644, err);
+    if (r < 0)
+        return r;
+    assert(file); /* clang's analyser does not follow it there */
+    return fl_file_write(export->path, file->data, file->len, 0644, err);
 }
 
 /* The same model gives the same directory: its time and id are the model's. */
