@@ -48,7 +48,7 @@ struct fl_flproject_input {
     size_t model_count;
     const struct fl_inferenceserver *server; /* the child; NULL: there is none */
     struct fl_flproject_federation federation;
-    /* What to begin with, where spec.training.initialModel names a project. */
+    /* What to begin with, where spec.training.initialModel names a project or an address. */
     const char *initial_model;   /* digest; NULL: there is none */
     const char *initial_problem; /* why there is none */
 };

@@ -149,9 +149,6 @@ static const char *unsupported(const struct fl_flproject_decide *d)
         (spec->privacy.has_secure_aggregation || spec->privacy.has_differential_privacy))
         return "spec.privacy is not kept by this version, and nothing is trained without it: "
                "remove it if the data permit that";
-    if (spec->training.has_initial_model && spec->training.initial_model.uri)
-        return "training.initialModel.uri is not fetched by this version: put the model into the "
-               "content store and name its digest";
     return NULL;
 }
 
