@@ -26,6 +26,7 @@ struct fl_command {
     X(explain)                                                                                     \
     X(events)                                                                                      \
     X(logs)                                                                                        \
+    X(models)                                                                                      \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \
