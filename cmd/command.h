@@ -14,6 +14,7 @@ struct fl_command {
 
 /* All of them, in the order in which help lists them. */
 #define FL_COMMANDS(X)                                                                             \
+    X(demo)                                                                                        \
     X(up)                                                                                          \
     X(kubeconfig)                                                                                  \
     X(apply)                                                                                       \
@@ -31,6 +32,7 @@ struct fl_command {
     X(learner)                                                                                     \
     X(serve)                                                                                       \
     X(router)                                                                                      \
+    X(predict)                                                                                     \
     X(simulate)                                                                                    \
     X(seal)                                                                                        \
     X(version)                                                                                     \

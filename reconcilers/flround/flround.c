@@ -131,6 +131,19 @@ static int past(struct fl_flround_view *view)
                       view->number);
 }
 
+/* What the root says of itself may say enough of a round that nobody has asked for yet: that saves
+ * a question. Should it be wrong, the root refuses an order that it has already in another form. */
+static int guess(struct fl_flround_view *view, struct fl_error *err)
+{
+    struct fl_federation_driver *driver = view->controller->federation;
+    struct fl_federation_status status = {0};
+    int r = driver->ops->status(driver, &view->at, view->rc->arena, &status, err);
+
+    if (r == 0 && status.known == FL_FEDERATION_KNOWN && status.status.round < view->number)
+        view->seen.known = FL_FEDERATION_ABSENT;
+    return r;
+}
+
 static int look_at_root(struct fl_flround_view *view, struct fl_error *err)
 {
     struct fl_federation_driver *driver = view->controller->federation;
@@ -138,6 +151,8 @@ static int look_at_root(struct fl_flround_view *view, struct fl_error *err)
     int r = driver->ops->observe_round(driver, &view->at, view->number, view->rc->arena,
                                        &view->seen, err);
 
+    if (r == 0 && view->seen.known == FL_FEDERATION_UNKNOWN && !view->seen.starting)
+        r = guess(view, err);
     if (r < 0)
         return r;
     switch (view->seen.known) {

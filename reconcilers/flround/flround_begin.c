@@ -6,11 +6,16 @@
 
 #include <inttypes.h>
 
-#define AGAIN_MS 2000 /* what somebody refused, or could not be moved, is tried again */
+#define AGAIN_MS   2000  /* what somebody refused, or could not be moved, is tried again */
+#define MISSING_MS 10000 /* and what was not there */
 
 static int wait_for(struct fl_flround_view *view, const char *what,
                     const struct fl_transfer *transfer)
 {
+    const struct fl_condition *was = fl_condition_find(&view->round->status.conditions, "Selected");
+
+    if (was && fl_streq(was->reason, "BaseModelNotFound") && transfer->done == 0)
+        return fl_not_yet(view->rc, "Selected", was->reason, "%s", was->message); /* looked again */
     if (transfer->all > 0)
         return fl_not_yet(view->rc, "Selected", "Selecting", "%s: %" PRId64 " of %" PRId64 " bytes",
                           what, transfer->done * 10 / transfer->all * transfer->all / 10,
@@ -27,7 +32,7 @@ static bool is_for_good(int code)
 static int transfer_failed(struct fl_flround_view *view, const char *what,
                            const struct fl_transfer *transfer)
 {
-    fl_requeue_after(view->rc, AGAIN_MS);
+    fl_requeue_after(view->rc, is_for_good(transfer->failed) ? MISSING_MS : AGAIN_MS);
     if (is_for_good(transfer->failed))
         return fl_not_yet(view->rc, "Selected", "BaseModelNotFound", "%s: %s", what,
                           transfer->message);

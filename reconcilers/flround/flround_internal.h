@@ -51,7 +51,7 @@ void fl_flround_fill(struct fl_flround_view *view, const struct fl_round_report 
 void fl_flround_forget_pace(struct fl_flround_controller *controller, const char *uid);
 /* What the run is based on, and that it has begun. */
 void fl_flround_note_run(struct fl_flround_view *view, int64_t run);
-/* What was told last is still so: FL_STEP_WAIT, without news. */
+/* Of a round that has begun what was told last is still so: FL_STEP_WAIT, without news. */
 int fl_flround_repeat(struct fl_flround_view *view, const char *reason, const char *message);
 
 #endif

@@ -195,7 +195,7 @@ int fl_flround_repeat(struct fl_flround_view *view, const char *reason, const ch
     const struct fl_condition_list *list = &view->round->status.conditions;
     const struct fl_condition *ready = fl_condition_find(list, "Ready");
 
-    for (size_t i = 0; ready && i < list->count; i++) {
+    for (size_t i = 0; ready && view->round->status.start_time && i < list->count; i++) {
         const struct fl_condition *condition = &list->items[i];
 
         if (condition != ready && condition->status == FL_CONDITION_STATUS_FALSE &&

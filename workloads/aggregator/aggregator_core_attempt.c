@@ -29,6 +29,20 @@ static bool can_be_asked(const struct fl_aggregator_core *core, const struct mem
              member->asked_attempt == core->attempt_number);
 }
 
+int64_t count_learners(const struct fl_aggregator_core *core)
+{
+    void *cursor = NULL, *value;
+    int64_t count = 0;
+
+    while (fl_map_next(core->members, &cursor, NULL, &value)) {
+        const struct member *member = value;
+
+        if (is_available(core, member) && fits_round(core, member))
+            count += member->aggregator ? member->learners : 1;
+    }
+    return count;
+}
+
 size_t count_available(const struct fl_aggregator_core *core)
 {
     void *cursor = NULL, *value;
@@ -57,6 +71,14 @@ static int64_t quorum_of(const struct fl_aggregator_core *core)
     return (int64_t)share_of(part->fraction, (size_t)part->min_available);
 }
 
+/* Learners whose update counts: of a tier all that its sum is made of. */
+static int64_t reported_learners(const struct fl_aggregator_core *core)
+{
+    int64_t below = (int64_t)core->attempt.contributor_count;
+
+    return core->has_tiers && below > core->status.reported ? below : core->status.reported;
+}
+
 static void plan_size(struct fl_aggregator_core *core, size_t available)
 {
     const struct fl_participation_spec *part = &core->spec.participation;
@@ -65,6 +87,8 @@ static void plan_size(struct fl_aggregator_core *core, size_t available)
 
     if (want < (size_t)quorum)
         want = (size_t)quorum;
+    if (core->has_tiers && want > available) /* a quorum of learners, of fewer members */
+        want = available;
     core->attempt.ask = share_of(part->over_selection, want);
     if (core->attempt.ask > available)
         core->attempt.ask = available;
@@ -276,12 +300,12 @@ static void finish_attempt(struct fl_aggregator_core *core)
     int64_t quorum = quorum_of(core);
     char message[200];
 
-    if (core->status.reported < quorum) {
+    if (reported_learners(core) < quorum) {
         (void)snprintf(message, sizeof(message),
                        "%" PRId64 " of %" PRId64 " updates until the deadline: %" PRId64
                        " learners were asked, %" PRId64 " dropped, %" PRId64 " late, %" PRId64
                        " rejected",
-                       core->status.reported, quorum, core->status.selected, core->status.dropped,
+                       reported_learners(core), quorum, core->status.selected, core->status.dropped,
                        core->status.late, core->status.rejected);
         fail_attempt(core, "QuorumNotReached", message, true);
         return;
@@ -325,7 +349,7 @@ void advance_training(struct fl_aggregator_core *core)
         ask_members(core);
     fold_staged(core);
     all_in = attempt->active == 0 && attempt->folding == 0 && reported > 0 &&
-             (int64_t)reported >= quorum_of(core) && core->spec.mode != FL_MODE_ASYNC;
+             reported_learners(core) >= quorum_of(core) && core->spec.mode != FL_MODE_ASYNC;
     if (reported >= attempt->want && attempt->folding == 0 && core->spec.mode != FL_MODE_SEMISYNC)
         close_attempt(core, "EnoughUpdates");
     else if (all_in || past)

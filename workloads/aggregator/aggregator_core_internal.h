@@ -151,6 +151,7 @@ struct fl_aggregator_core {
     uint64_t tickets;
     struct fl_map *members;
     int64_t sum_learners, sum_examples; /* as last told */
+    bool has_tiers;                     /* an aggregator has joined: members are not learners */
     bool members_changed;
     TAILQ_HEAD(, member) polls;
     TAILQ_HEAD(, upload) uploads;
@@ -274,6 +275,8 @@ bool is_kept(const struct fl_aggregator_core *core, const char *digest);
 
 /* attempts */
 size_t count_available(const struct fl_aggregator_core *core);
+/* The learners of those, through all tiers. */
+int64_t count_learners(const struct fl_aggregator_core *core);
 size_t share_of(double share, size_t count);
 void begin_attempt(struct fl_aggregator_core *core, size_t available);
 void advance_training(struct fl_aggregator_core *core);

@@ -293,6 +293,7 @@ void handle_join(struct fl_aggregator_core *core, uint64_t request, const struct
         member = new_member(core, join->learner);
     member->heard_ms = core->now_ms;
     describe(member, join);
+    core->has_tiers |= join->aggregator;
     core->members_changed = core->status_changed = true;
     free(FL_TAKE(member->move_to));
     place = join->orphan_of ? place_orphan(core, join->orphan_of) : NULL;
