@@ -108,9 +108,12 @@ def completed(server, name):
 
 
 def wait(what, until, deadline_s=DEADLINE_S):
-    end = time.monotonic() + deadline_s
+    began = time.monotonic()
+    end = began + deadline_s
     while time.monotonic() < end:
         if until():
+            if time.monotonic() - began > 10:
+                print(f"# {what}: after {time.monotonic() - began:.1f} s")
             return True
         time.sleep(0.02)
     print(f"# waited in vain for: {what}")
