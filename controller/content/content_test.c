@@ -7,7 +7,7 @@
 
 #define BLOBS    FL_CONTENTS_BLOBS
 #define GRACE_MS 60000
-#define MAX      2000000
+#define MAX      5000000
 
 struct fixture {
     struct rig *rig;
@@ -83,7 +83,7 @@ static struct answer ask_with(struct fixture *f, const char *method, const char 
 static void content_comes_and_goes_whole(void **state)
 {
     struct fixture *f = *state;
-    const size_t len = 1500000; /* more than the API takes of an object, and than one read */
+    const size_t len = 4000000; /* more than the API takes of an object, and than one read */
     char *text = fl_alloc(f->rig->arena, len + 1);
     char digest[FL_DIGEST_SIZE];
     struct answer answer;
