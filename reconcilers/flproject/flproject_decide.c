@@ -153,12 +153,18 @@ static void pause_or_resume(struct fl_flproject_decide *d, const struct fl_flpro
     d->out->pauses[d->out->pause_count++] = copy;
 }
 
+/* One that had failed is begun anew when the project changed, but with what it was made of. */
+static bool is_outdated_retry(struct fl_flproject_decide *d, const struct fl_flproject_round *round)
+{
+    return round->round->status.has_run && round->round->status.run > 0 && !is_current(d, round);
+}
+
 /* One whose model is committed comes to its end by itself. */
 static void look_at_open(struct fl_flproject_decide *d, const struct fl_flproject_round *round)
 {
     bool is_committed = is_told(round->round, "Aggregated");
 
-    if (round->is_own && d->is_over && !is_committed) {
+    if (round->is_own && !is_committed && (d->is_over || is_outdated_retry(d, round))) {
         drop(d, round);
         d->waits_for_drop = true;
         return;
