@@ -116,12 +116,26 @@ static void act_above(void *user, const struct fl_learner_action *action)
         program_release(aggregator, action->digest, HELD_BY_UPLINK);
         break;
     case FL_LEARNER_ENDED:
-        fl_aggregator_stop(aggregator->core, program_now_ms(aggregator), action->message);
+        if (aggregator->leaving)
+            aggregator->program.stopped(aggregator->program.user);
+        else
+            fl_aggregator_stop(aggregator->core, program_now_ms(aggregator), action->message);
         break;
     default:
         break; /* the uplink's */
     }
     program_pump(aggregator);
+}
+
+void fl_aggregator_leave(struct fl_aggregator *aggregator, const char *message)
+{
+    aggregator->leaving = true;
+    if (!aggregator->learner) {
+        aggregator->program.stopped(aggregator->program.user);
+        return;
+    }
+    fl_learner_leave(aggregator->learner, program_now_ms(aggregator), message);
+    fl_uplink_pump(aggregator->uplink);
 }
 
 static const struct fl_kept *load_kept(struct fl_aggregator *aggregator, struct fl_arena *arena)
