@@ -203,7 +203,6 @@ static void take(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
     case FL_AGGREGATOR_FOLD:
         fold(aggregator, action);
         break;
-    case FL_AGGREGATOR_RESTORE:
     case FL_AGGREGATOR_BEGIN:
     case FL_AGGREGATOR_FINISH:
     case FL_AGGREGATOR_PARTIAL:

@@ -177,11 +177,9 @@ static void handle_status(struct fl_aggregator_core *core, uint64_t request)
         const struct member *member = value;
 
         status.available += is_available(core, member);
-        status.learners += member->aggregator ? member->learners : 1;
-        status.examples += member->examples;
+        status.learners = add_up(status.learners, member->aggregator ? member->learners : 1);
+        status.examples = add_up(status.examples, member->examples);
     }
-    if (status.examples > FL_PROTOCOL_NUMBER_MAX)
-        status.examples = FL_PROTOCOL_NUMBER_MAX;
     reply(core, request, &fl_form_status, &status);
 }
 

@@ -236,8 +236,11 @@ void fl_learner_trained(struct fl_learner_core *core, int64_t now_ms, uint64_t t
 {
     struct fl_kept kept = {.offer = *facts, .seed = core->task.seed};
 
-    if (!job_ends(core, now_ms, ticket))
+    if (!job_ends(core, now_ms, ticket)) {
+        if (!fl_learner_needs(core, facts->digest)) /* it was cancelled, and done all the same */
+            learner_release(core, facts->digest);
         return;
+    }
     kept.offer.work = core->task.work;
     kept.offer.base = core->task.model;
     kept.offer.download_ms = core->download_ms;
