@@ -88,6 +88,10 @@ static void start_parent_step(struct fl_aggregator_core *core, int64_t round, co
     spec.seed = task->seed;
     spec.local = task->local;
     spec.strategy = task->tier.strategy;
+    if (fl_streq(spec.strategy.name, "FedBuff")) { /* its buffer is the parent's; ours is a part */
+        spec.mode = FL_MODE_ASYNC;
+        spec.staleness.max_rounds = 0;
+    }
     spec.tags = task->tags;
     spec.min_examples = task->min_examples;
     spec.range_bits = task->tier.precision.range_bits;

@@ -254,7 +254,10 @@ static void apply(struct replay *replay, const struct fl_record *record)
         replay->pending_count = 0;
         break;
     case FL_RECORD_ACCEPT:
-        add_pending(replay, record->learner, record->work_round);
+        for (size_t i = 0; i < record->contributors.count; i++)
+            add_pending(replay, record->contributors.items[i], record->work_round);
+        if (record->contributors.count == 0)
+            add_pending(replay, record->learner, record->work_round);
         add_holder(replay, record->learner);
         break;
     case FL_RECORD_COMMIT:

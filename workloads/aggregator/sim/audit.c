@@ -29,18 +29,17 @@ static bool has_text(const struct fl_texts *texts, const char *text)
     return false;
 }
 
-static bool same_lists(const struct fl_journal_state *a, const struct fl_journal_state *b)
+static bool has_lists(const struct fl_journal_state *a, const struct fl_journal_state *b)
 {
-    bool same = a->counted_count == b->counted_count && a->holders.count == b->holders.count &&
-                a->contributors.count == b->contributors.count;
+    bool has = true;
 
-    for (size_t i = 0; same && i < a->counted_count; i++)
-        same = has_counted(b, &a->counted[i]);
-    for (size_t i = 0; same && i < a->holders.count; i++)
-        same = has_text(&b->holders, a->holders.items[i]);
-    for (size_t i = 0; same && i < a->contributors.count; i++)
-        same = has_text(&b->contributors, a->contributors.items[i]);
-    return same;
+    for (size_t i = 0; has && i < b->counted_count; i++)
+        has = has_counted(a, &b->counted[i]);
+    for (size_t i = 0; has && i < b->holders.count; i++)
+        has = has_text(&a->holders, b->holders.items[i]);
+    for (size_t i = 0; has && i < b->contributors.count; i++)
+        has = has_text(&a->contributors, b->contributors.items[i]);
+    return has;
 }
 
 void rig_compare_journals(struct rig_world *world, struct rig_node *node,
@@ -56,7 +55,7 @@ void rig_compare_journals(struct rig_world *world, struct rig_node *node,
         new->stopped != old->stopped || new->status.phase != old->status.phase ||
         !fl_streq(new->status.model, old->status.model))
         rig_fail(world, "%s: a replaced journal says something else", node->id);
-    else if (!same_lists(old, new))
+    else if (!has_lists(old, new) || !has_lists(new, old))
         rig_fail(world, "%s: a replaced journal forgets whom it knew", node->id);
 }
 

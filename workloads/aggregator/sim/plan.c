@@ -44,7 +44,7 @@ static int64_t deadline_for(const struct rig_world *world)
 {
     int64_t ms = 120000;
 
-    for (int level = 1; level < world->depth * world->inner; level++)
+    for (int level = 0; level < world->depth; level++)
         ms = ms * 4 / 3 * world->inner;
     return ms;
 }
@@ -170,7 +170,7 @@ static void make_plan(struct rig_world *world)
     world->learners = (int)(3 + rig_below(world, 8));
     world->inner = world->depth && rig_below(world, 3) == 0 ? 2 : 1;
     world->mode = FL_MODE_SYNC;
-    if (!world->depth && rig_below(world, 3) == 0)
+    if (rig_below(world, 3) == 0)
         world->mode = rig_below(world, 2) ? FL_MODE_SEMISYNC : FL_MODE_ASYNC;
     world->strategy = world->mode == FL_MODE_ASYNC ? "FedBuff" : rules[rig_below(world, 9)];
     world->quorum = world->depth ? 1 : 1 + rig_below(world, 2);
