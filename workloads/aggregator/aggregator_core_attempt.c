@@ -137,16 +137,17 @@ static size_t list_declared(const struct fl_aggregator_core *core, struct declar
  * * it). */
 static int64_t bound_by_share(const struct declared *list, size_t count, double share)
 {
-    double rest = 0, above = 0, bound;
+    double above = 0, bound;
+    __int128 rest = 0;
 
     for (size_t i = 0; i < count; i++)
-        rest += (double)list[i].examples * (double)list[i].learners;
+        rest += (__int128)list[i].examples * list[i].learners;
     for (size_t i = 0; i < count; i++) {
-        bound = share * above < 1 ? share * rest / (1 - share * above) : INFINITY;
+        bound = share * above < 1 ? share * (double)rest / (1 - share * above) : INFINITY;
         if (bound >= (double)list[i].examples)
             return i > 0 && bound > (double)list[i - 1].examples ? list[i - 1].examples
                                                                  : (int64_t)bound;
-        rest -= (double)list[i].examples * (double)list[i].learners;
+        rest -= (__int128)list[i].examples * list[i].learners;
         above += (double)list[i].learners;
     }
     return count > 0 ? list[count - 1].examples : 0;
@@ -394,6 +395,18 @@ static void close_attempt(struct fl_aggregator_core *core, const char *reason)
         finish_attempt(core);
 }
 
+/* Whoever was asked has settled; in mode Async, so have those that are late, and nobody is left to
+ * be asked: a buffer larger than what there is does not fill. */
+static bool nothing_can_come(const struct fl_aggregator_core *core)
+{
+    void *cursor = NULL, *value;
+
+    while (core->spec.mode == FL_MODE_ASYNC && fl_map_next(core->members, &cursor, NULL, &value))
+        if (((struct member *)value)->duty == DUTY_FIT || can_be_asked(core, value))
+            return false;
+    return true;
+}
+
 void advance_training(struct fl_aggregator_core *core)
 {
     struct attempt *attempt = &core->attempt;
@@ -414,7 +427,7 @@ void advance_training(struct fl_aggregator_core *core)
         ask_members(core);
     fold_staged(core);
     all_in = attempt->active == 0 && attempt->folding == 0 && reported > 0 &&
-             (int64_t)reported >= quorum_of(core) && core->spec.mode != FL_MODE_ASYNC;
+             (int64_t)reported >= quorum_of(core) && nothing_can_come(core);
     if (reported >= attempt->want && attempt->folding == 0 && core->spec.mode != FL_MODE_SEMISYNC)
         close_attempt(core, "EnoughUpdates");
     else if (all_in || past)
