@@ -165,7 +165,7 @@ int64_t most_examples(const struct fl_aggregator_core *core)
     list = fl_calloc(fl_map_count(core->members) + 1, sizeof(*list));
     bound =
         bound_by_share(list, list_declared(core, list), core->spec.participation.max_example_share);
-    return bound > 0 ? bound : 1;
+    return bound < 1 ? 1 : bound < FL_PROTOCOL_NUMBER_MAX ? bound : FL_PROTOCOL_NUMBER_MAX;
 }
 
 /* Of all members, as far as they count. */

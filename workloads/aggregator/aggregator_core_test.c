@@ -165,7 +165,7 @@ static void test_no_boast_raises_its_own_bound(void **state)
     (void)state;
     for (size_t i = 0; i < FL_COUNT_OF(cases); i++) {
         struct rig rig;
-        char more[200], name[8];
+        char more[200], name[16];
 
         open_rig(&rig, &options);
         for (int k = 0; k < 4; k++) {

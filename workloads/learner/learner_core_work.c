@@ -10,6 +10,10 @@
 
 void learner_drop_work(struct fl_learner_core *core)
 {
+    if (core->stage == STAGE_DOWNLOAD && core->job) {
+        core->dropped = core->job;
+        memcpy(core->dropped_model, core->model, sizeof(core->dropped_model));
+    }
     learner_cancel(core, &core->job);
     core->stage = STAGE_NONE;
     core->done = core->all = 0;
@@ -207,6 +211,8 @@ static bool job_ends(struct fl_learner_core *core, int64_t now_ms, uint64_t tick
 void fl_learner_downloaded(struct fl_learner_core *core, int64_t now_ms, uint64_t ticket,
                            const struct fl_error *err)
 {
+    if (!err && ticket == core->dropped && !fl_learner_needs(core, core->dropped_model))
+        learner_release(core, core->dropped_model);
     if (!job_ends(core, now_ms, ticket))
         return;
     if (err) {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Longer than all attempts of a round, which may take the same training over. */
-#define HANG_MS ((int64_t)30 * 60 * 1000)
+#define HANG_MS ((int64_t)12 * 60 * 1000)
 
 struct fl_model *rig_train(const struct fl_model *base, int64_t seed)
 {
@@ -137,6 +137,8 @@ static void do_train(struct rig_world *world, struct rig_node *node,
     struct rig_event done = rig_event_for(world, RIG_TRAINED, rig_index(world, node), span);
     struct fl_model *base;
 
+    if (node->hanging)
+        rig_fail(world, "%s is to train while it hangs", node->id);
     if (!node->swept)
         rig_sweep(node, is_needed);
     base = base_for(world, node, action->task);
