@@ -15,7 +15,7 @@
 
 struct group {
     struct fl_candidate all[MANY];
-    char names[MANY][8];
+    char names[MANY][16];
     struct fl_candidate *order[MANY];
 };
 
