@@ -19,6 +19,7 @@ static const char help[] =
     "      --folder DIR        where it keeps its journal and models; killed and started again\n"
     "                          over the same folder, it goes on\n"
     "      --listen ADDR:PORT  where to serve (default 127.0.0.1:7070; port 0: any free one)\n"
+    "      --port-env NAME     take the port from this variable of the environment\n"
     "      --name ID           its own, stable (default \"root\")\n"
     "      --project NAME      serve this one only\n"
     "      --parent URL        the aggregator above\n"
@@ -30,18 +31,23 @@ static const char help[] =
     "      --silence D         who is not heard of for so long is dropped (default 90s)\n"
     "      --keep-models N     committed models that are kept (default 2)\n"
     "      --uploads N         updates on their way at a time (default 16)\n"
+    "      --chunk-bytes N     updates come in pieces of so many bytes (default 4194304; at least\n"
+    "                          1024)\n"
+    "      --journal-bytes N   the journal is shortened when it is longer (default 1048576)\n"
     "      --log-level LEVEL   debug, info (the default), warn or error\n"
     "\nWithout a token or --client-ca it listens on loopback only.\n"
-    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong usage.\n";
+    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong "
+    "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
-    const char *folder, *listen, *name, *project, *parent, *token_file, *tls_cert, *tls_key,
-        *client_ca, *level, *address, *token;
+    const char *folder, *listen, *port_env, *name, *project, *parent, *token_file, *tls_cert,
+        *tls_key, *client_ca, *level, *address, *token, *die_at;
     struct fl_node_flags flags;
-    int64_t poll_ms, silence_ms, keep_models, uploads;
+    int64_t poll_ms, silence_ms, keep_models, uploads, chunk_bytes, journal_bytes;
     uint16_t port;
 
     struct fl_arena *arena;
+    struct fl_node_death death;
     struct fl_env env;
     struct fl_loop *loop;
     struct fl_tls *tls;
@@ -63,6 +69,11 @@ static int check(struct command *command)
         return fl_command_usage("aggregator", "--folder is missing");
     if (!fl_node_parse_listen(command->arena, command->listen, &command->address, &command->port))
         return fl_command_usage("aggregator", "--listen %s: must be ADDRESS:PORT", command->listen);
+    if (command->port_env && !fl_node_port_from(command->port_env, &command->port))
+        return fl_command_usage("aggregator", "--port-env %s: holds no port", command->port_env);
+    if (command->chunk_bytes && (command->chunk_bytes < 1024 || command->chunk_bytes > 1 << 30))
+        return fl_command_usage("aggregator", "--chunk-bytes %lld: must be 1024 to 1073741824",
+                                (long long)command->chunk_bytes);
     if (!command->tls_cert != !command->tls_key)
         return fl_command_usage("aggregator", "--tls-cert and --tls-key belong together");
     if (command->client_ca && !command->tls_cert)
@@ -81,6 +92,7 @@ static int parse(struct command *command, int argc, char **argv)
         FL_NODE_OPTIONS(command->flags),
         {"folder", 0, FL_OPTION_TEXT, &command->folder},
         {"listen", 0, FL_OPTION_TEXT, &command->listen},
+        {"port-env", 0, FL_OPTION_TEXT, &command->port_env},
         {"name", 0, FL_OPTION_TEXT, &command->name},
         {"project", 0, FL_OPTION_TEXT, &command->project},
         {"parent", 0, FL_OPTION_TEXT, &command->parent},
@@ -92,7 +104,10 @@ static int parse(struct command *command, int argc, char **argv)
         {"silence", 0, FL_OPTION_DURATION, &command->silence_ms},
         {"keep-models", 0, FL_OPTION_INT, &command->keep_models},
         {"uploads", 0, FL_OPTION_INT, &command->uploads},
+        {"chunk-bytes", 0, FL_OPTION_INT, &command->chunk_bytes},
+        {"journal-bytes", 0, FL_OPTION_INT, &command->journal_bytes},
         {"log-level", 0, FL_OPTION_TEXT, &command->level},
+        {"die-at", 0, FL_OPTION_TEXT, &command->die_at},
     };
     const struct fl_options options = {"aggregator", help, items, FL_COUNT_OF(items)};
     struct fl_words words = {0};
@@ -129,7 +144,9 @@ static int open_aggregator(struct command *command, struct fl_error *err)
                                                            .poll_ms = command->poll_ms,
                                                            .silence_ms = command->silence_ms,
                                                            .keep_models = command->keep_models,
-                                                           .max_uploads = command->uploads},
+                                                           .max_uploads = command->uploads,
+                                                           .chunk_bytes = command->chunk_bytes,
+                                                           .journal_bytes = command->journal_bytes},
                                                   .parent = command->parent,
                                                   .parent_http = fl_node_http(&command->flags),
                                                   .folder = command->folder,
@@ -179,6 +196,10 @@ static int run(int argc, char **argv)
         return fl_command_usage("aggregator", "--log-level %s: there is no such level",
                                 command.level);
     command.env = fl_env_real(fl_log_create(STDERR_FILENO, level, false));
+    status = fl_node_parse_death("aggregator", command.arena, command.die_at, &command.death,
+                                 &command.env);
+    if (status >= 0)
+        return status;
     if (start(&command, &err) < 0)
         return fl_command_fail("aggregator", &err);
     (void)printf("aggregator %s is ready: %s://%s%s%s:%u\n", command.name,

@@ -28,6 +28,9 @@ struct fl_command {
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \
+    X(serve)                                                                                       \
+    X(router)                                                                                      \
+    X(simulate)                                                                                    \
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(trainer)                                                                                     \

@@ -9,6 +9,7 @@
 
 #include "controller/apiserver/apiserver.h"
 #include "controller/apiserver/subresource.h"
+#include "controller/content/content.h"
 
 struct fl_controllers;
 
@@ -16,7 +17,11 @@ struct fl_controllers_options {
     const struct fl_env *env;
     struct fl_loop *loop;
     struct fl_store *store;
+    struct fl_contents *contents;
     const char *data_dir;
+    const char *url;                     /* of the API server; set before the start */
+    const char *ca_file;                 /* by which services check it */
+    const unsigned char *capability_key; /* of tokens for content */
     const char *manifests;  /* a folder to watch; NULL */
     const char *git_url;    /* a repository to follow; NULL */
     const char *git_branch; /* NULL: its default one */

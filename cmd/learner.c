@@ -1,6 +1,7 @@
 /* `flops learner`: trains for an aggregator on this node's data. */
 #include "workloads/learner/learner.h"
 #include "cmd/command.h"
+#include "cmd/learner_data.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
 #include "lib/log.h"
@@ -8,7 +9,9 @@
 #include "lib/str.h"
 #include "workloads/data/store.h"
 #include "workloads/tensor/kernels.h"
+#include "workloads/trainer/holdout.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -16,13 +19,18 @@
 #define LEAVE_MS 5000 /* after it, it goes without a goodbye */
 
 static const char help[] =
-    "Usage: flops learner --aggregator URL --name ID --data TAG --trainer NAME [options]\n\n"
+    "Usage: flops learner --aggregator URL --trainer NAME --name ID | --first N [options]\n\n"
     "Trains for an aggregator on a data set of this node (see `flops data`). It calls, nobody "
     "calls\n"
     "it; it waits for its aggregator as long as it runs.\n\n"
     "      --aggregator URL    where its tasks come from\n"
     "      --name ID           its own, stable: no two learners of a training have the same\n"
-    "      --data TAG          a data set of this node, or a part of one\n"
+    "      --first N           its number in the training is N and that of its instance\n"
+    "                          ($FLOPS_INSTANCE); its name then is learner-NUMBER\n"
+    "      --data TAG          a data set of this node, or a part of one (default: the node's\n"
+    "                          only one). With --first, of one that is divided, the part by "
+    "number\n"
+    "      --holdout SHARE     of its examples kept from training, for evaluation (default 0)\n"
     "      --trainer NAME      SoftmaxRegression, MLP or CNN\n"
     "      --options JSON      as FLProject.spec.source.builtin.options\n"
     "      --project NAME      train for this one only\n"
@@ -33,15 +41,20 @@ static const char help[] =
     "      --ca FILE, --cert FILE, --key FILE   whom to trust, and as whom to call\n"
     "      --lost D            an aggregator that is silent for so long is gone (default 60s)\n"
     "      --log-level LEVEL   debug, info (the default), warn or error\n"
-    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong usage.\n";
+    "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong "
+    "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
-    const char *aggregator, *name, *data, *trainer_name, *options, *project, *data_dir, *folder,
-        *level;
+    const char *aggregator, *name, *data, *holdout, *trainer_name, *options, *project, *data_dir,
+        *folder, *level, *die_at;
     struct fl_node_flags flags;
-    int64_t lost_ms;
+    struct fl_words tags;
+    int64_t lost_ms, first;
+    double share;
+    size_t examples; /* it trains on */
 
     struct fl_arena *arena;
+    struct fl_node_death death;
     struct fl_env env;
     struct fl_loop *loop;
     struct fl_timer *leaving;
@@ -68,9 +81,11 @@ static int check(struct command *command)
         const char *option, *value;
     } required[] = {{"--aggregator", command->aggregator},
                     {"--name", command->name},
-                    {"--data", command->data},
                     {"--trainer", command->trainer_name}};
 
+    if (!fl_learner_read_share(command->holdout, &command->share))
+        return fl_command_usage("learner", "--holdout %s: must be from 0 to below 1",
+                                command->holdout);
     for (size_t i = 0; i < FL_COUNT_OF(required); i++)
         if (!required[i].value)
             return fl_command_usage("learner", "%s is missing", required[i].option);
@@ -90,7 +105,9 @@ static int parse(struct command *command, int argc, char **argv)
         FL_NODE_OPTIONS(command->flags),
         {"aggregator", 0, FL_OPTION_TEXT, &command->aggregator},
         {"name", 0, FL_OPTION_TEXT, &command->name},
-        {"data", 0, FL_OPTION_TEXT, &command->data},
+        {"first", 0, FL_OPTION_INT, &command->first},
+        {"data", 0, FL_OPTION_LIST, &command->tags},
+        {"holdout", 0, FL_OPTION_TEXT, &command->holdout},
         {"trainer", 0, FL_OPTION_TEXT, &command->trainer_name},
         {"options", 0, FL_OPTION_TEXT, &command->options},
         {"project", 0, FL_OPTION_TEXT, &command->project},
@@ -98,6 +115,7 @@ static int parse(struct command *command, int argc, char **argv)
         {"folder", 0, FL_OPTION_TEXT, &command->folder},
         {"lost", 0, FL_OPTION_DURATION, &command->lost_ms},
         {"log-level", 0, FL_OPTION_TEXT, &command->level},
+        {"die-at", 0, FL_OPTION_TEXT, &command->die_at},
     };
     const struct fl_options options = {"learner", help, items, FL_COUNT_OF(items)};
     struct fl_words words = {0};
@@ -107,6 +125,9 @@ static int parse(struct command *command, int argc, char **argv)
         return status;
     if (words.count > 0)
         return fl_command_usage("learner", "unexpected argument \"%s\"", words.items[0]);
+    if (command->first >= 0 && !command->name)
+        command->name =
+            fl_arena_printf(command->arena, "learner-%" PRId64, fl_learner_number(command->first));
     return check(command);
 }
 
@@ -128,8 +149,12 @@ static int open_trainer(struct command *command, struct fl_error *err)
         return fl_error_wrap(err, "--options");
     r = fl_kernels_init(err);
     if (r == 0)
-        r = fl_data_store_open(&store, command->data, NULL, &command->dataset, err);
-    return r < 0 ? r : ops->create(options, command->dataset, &command->trainer, err);
+        r = fl_learner_open_data(&store, command->arena, &command->tags,
+                                 command->first < 0 ? -1 : fl_learner_number(command->first),
+                                 &command->data, &command->dataset, err);
+    return r < 0 ? r
+                 : fl_trainer_create_holdout(ops, options, command->dataset, command->share,
+                                             &command->trainer, &command->examples, err);
 }
 
 static void ended(void *user, const char *message)
@@ -161,7 +186,7 @@ static int open_node(struct command *command, struct fl_error *err)
     options.join.learner = options.join.name = command->name;
     options.join.project = command->project;
     options.join.platform = machine.platform;
-    options.join.examples = (int64_t)command->dataset->count;
+    options.join.examples = (int64_t)command->examples;
     options.join.tags.items = tags;
     options.join.tags.count = strcmp(tags[0], tags[1]) == 0 ? 1 : 2;
     return fl_learner_node_create(&options, &command->node, err);
@@ -200,7 +225,7 @@ static int start(struct command *command, struct fl_error *err)
 static int run(int argc, char **argv)
 {
     FL_CLEANUP(command_finish)
-    struct command command = {.level = "info", .arena = fl_arena_create()};
+    struct command command = {.level = "info", .first = -1, .arena = fl_arena_create()};
     enum fl_log_level level;
     struct fl_error err = {0};
     int status = parse(&command, argc, argv);
@@ -210,9 +235,13 @@ static int run(int argc, char **argv)
     if (!fl_log_level_from_name(command.level, &level))
         return fl_command_usage("learner", "--log-level %s: there is no such level", command.level);
     command.env = fl_env_real(fl_log_create(STDERR_FILENO, level, false));
+    status =
+        fl_node_parse_death("learner", command.arena, command.die_at, &command.death, &command.env);
+    if (status >= 0)
+        return status;
     if (start(&command, &err) < 0)
         return fl_command_fail("learner", &err);
-    (void)printf("learner %s is ready: %zu examples\n", command.name, command.dataset->count);
+    (void)printf("learner %s is ready: %zu examples\n", command.name, command.examples);
     (void)fflush(stdout);
     fl_loop_run(command.loop);
     return 0;

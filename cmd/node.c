@@ -1,8 +1,13 @@
 #include "cmd/node.h"
 
+#include "cmd/command.h"
 #include "lib/file.h"
 #include "lib/str.h"
+#include "workloads/steps/steps.h"
 
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #define SECRET_MAX ((size_t)4096)
@@ -28,6 +33,17 @@ bool fl_node_parse_listen(struct fl_arena *arena, const char *text, const char *
 bool fl_node_is_loopback(const char *address)
 {
     return fl_str_has_prefix(address, "127.") || strcmp(address, "::1") == 0;
+}
+
+bool fl_node_port_from(const char *variable, uint16_t *ret_port)
+{
+    const char *text = getenv(variable);
+    uint64_t port;
+
+    if (!text || !fl_str_to_uint64(text, 65535, &port) || port == 0)
+        return false;
+    *ret_port = (uint16_t)port;
+    return true;
 }
 
 void fl_node_raise_file_limit(void)
@@ -62,4 +78,51 @@ struct fl_http_client_options fl_node_http(const struct fl_node_flags *flags)
                                            .cert_file = flags->cert,
                                            .key_file = flags->key,
                                            .user_agent = "flops"};
+}
+
+static void die_at_step(void *user, const char *step)
+{
+    struct fl_node_death *death = user;
+
+    if (strcmp(step, death->step) == 0 && atomic_fetch_sub(&death->left, 1) == 1)
+        (void)raise(SIGKILL);
+}
+
+static int list_steps(void)
+{
+    for (size_t i = 0; i < FL_STEP_COUNT; i++)
+        (void)printf("%-18s %c%c%c  %s\n", fl_steps[i].name,
+                     fl_steps[i].who & FL_STEP_ROOT ? 'R' : '-',
+                     fl_steps[i].who & FL_STEP_TIER ? 'T' : '-',
+                     fl_steps[i].who & FL_STEP_LEARNER ? 'L' : '-', fl_steps[i].what);
+    return 0;
+}
+
+static bool is_step(const char *name)
+{
+    for (size_t i = 0; i < FL_STEP_COUNT; i++)
+        if (strcmp(fl_steps[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+int fl_node_parse_death(const char *command, struct fl_arena *arena, const char *text,
+                        struct fl_node_death *death, struct fl_env *env)
+{
+    const char *colon = text ? strrchr(text, ':') : NULL;
+    uint64_t times = 1;
+
+    if (!text)
+        return -1;
+    if (strcmp(text, "list") == 0)
+        return list_steps();
+    if (colon && (!fl_str_to_uint64(colon + 1, INT32_MAX, &times) || times == 0))
+        return fl_command_usage(command, "--die-at %s: must be STEP:N", text);
+    death->step = colon ? fl_arena_strndup(arena, text, (size_t)(colon - text)) : text;
+    if (!is_step(death->step))
+        return fl_command_usage(command, "--die-at %s: there is no such step", text);
+    atomic_store(&death->left, (long)times);
+    env->reached = die_at_step;
+    env->reached_user = death;
+    return -1;
 }

@@ -4,6 +4,8 @@
 #include "cmd/controllers.h"
 #include "cmd/credentials.h"
 #include "controller/apiserver/apiserver.h"
+#include "controller/apiserver/capability.h"
+#include "controller/content/content.h"
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/loop.h"
@@ -29,6 +31,7 @@ static const char help[] =
     "  --tls-cert FILE      serve with this certificate (PEM), with --tls-key, instead of one of\n"
     "  --tls-key FILE       the CA in the data directory\n"
     "  --store DRIVER       sqlite (default) or memory (nothing survives)\n"
+    "  --content-max-bytes N  bound of the content store (models; default: the disk's)\n"
     "  --manifests DIR      apply what is in this folder, and keep it applied\n"
     "  --git URL            apply what is in this repository, and keep it applied; with\n"
     "  --git-branch NAME    its default branch, and\n"
@@ -44,6 +47,7 @@ struct up_options {
     const char *sans[FL_SANS_MAX];
     size_t san_count;
     uint16_t port;
+    int64_t content_max_bytes; /* 0: no bound */
     bool no_audit, no_controllers, json;
     enum fl_log_level level;
 };
@@ -54,6 +58,9 @@ struct up {
     struct fl_env env;
     struct fl_loop *loop;
     struct fl_store *store;
+    struct fl_contents *contents;
+    unsigned char capability_key[FL_CAPABILITY_KEY_SIZE];
+    struct fl_apiserver_raw raw;
     struct fl_tls *tls;
     struct fl_apiserver *server;
     struct fl_credentials credentials;
@@ -88,6 +95,7 @@ enum {
     OPT_CERT,
     OPT_KEY,
     OPT_STORE,
+    OPT_CONTENT_MAX,
     OPT_MANIFESTS,
     OPT_GIT,
     OPT_GIT_BRANCH,
@@ -105,6 +113,7 @@ static const struct option long_options[] = {
     {"tls-cert", required_argument, NULL, OPT_CERT},
     {"tls-key", required_argument, NULL, OPT_KEY},
     {"store", required_argument, NULL, OPT_STORE},
+    {"content-max-bytes", required_argument, NULL, OPT_CONTENT_MAX},
     {"manifests", required_argument, NULL, OPT_MANIFESTS},
     {"git", required_argument, NULL, OPT_GIT},
     {"git-branch", required_argument, NULL, OPT_GIT_BRANCH},
@@ -143,6 +152,10 @@ static int take_option(struct up *up, int option)
     case OPT_STORE:
         options->store = optarg;
         return 0;
+    case OPT_CONTENT_MAX:
+        return fl_str_to_int64(optarg, 1, INT64_MAX, &options->content_max_bytes)
+                   ? 0
+                   : fl_command_usage("up", "--content-max-bytes %s: must be a number", optarg);
     case OPT_MANIFESTS:
         options->manifests = optarg;
         return 0;
@@ -280,7 +293,10 @@ static int make_controllers(struct up *up, struct fl_error *err)
         .env = &up->env,
         .loop = up->loop,
         .store = up->store,
+        .contents = up->contents,
         .data_dir = up->options.data_dir,
+        .capability_key = up->capability_key,
+        .ca_file = up->options.tls_cert ? up->options.tls_cert : up->credentials.ca_cert,
         .manifests = up->options.manifests,
         .git_url = up->options.git_url,
         .git_branch = up->options.git_branch,
@@ -302,7 +318,24 @@ static int open_store(struct up *up, struct fl_error *err)
     };
     int r = fl_store_open(&options, &up->store, err);
 
+    (void)crypto_generichash(up->capability_key, sizeof(up->capability_key),
+                             up->credentials.seal_key, sizeof(up->credentials.seal_key),
+                             (const unsigned char *)"flops capability", strlen("flops capability"));
     sodium_memzero(up->credentials.seal_key, sizeof(up->credentials.seal_key));
+    return r;
+}
+
+static int open_contents(struct up *up, struct fl_error *err)
+{
+    const struct fl_contents_options options = {
+        .env = &up->env,
+        .path = fl_arena_printf(up->arena, "%s/content", up->options.data_dir),
+        .max_bytes = up->options.content_max_bytes,
+    };
+    int r = fl_contents_open(&options, &up->contents, err);
+
+    if (r == 0)
+        up->raw = fl_contents_raw(up->contents);
     return r;
 }
 
@@ -328,12 +361,15 @@ static int start_server(struct up *up, struct fl_error *err)
         .address = up->options.address,
         .port = up->options.port,
         .token_file = up->credentials.token_file,
+        .capability_key = up->capability_key,
         .audit_file = up->options.no_audit
                           ? NULL
                           : fl_arena_printf(up->arena, "%s/audit.log", up->options.data_dir),
         .version = fl_version(),
         .definitions = definitions,
         .definition_count = FL_EMBEDDED_CRD_COUNT,
+        .raws = &up->raw,
+        .raw_count = 1,
     };
 
     if (up->controllers) {
@@ -384,6 +420,8 @@ static int start(struct up *up, struct fl_error *err)
     if (r == 0)
         r = open_store(up, err);
     if (r == 0)
+        r = open_contents(up, err);
+    if (r == 0)
         r = open_tls(up, err);
     if (r == 0 && !options->no_controllers)
         r = make_controllers(up, err);
@@ -395,8 +433,10 @@ static int start(struct up *up, struct fl_error *err)
         r = fl_loop_on_signal(up->loop, SIGTERM, on_stop_signal, up, err);
     if (r == 0)
         r = fl_loop_on_signal(up->loop, SIGINT, on_stop_signal, up, err);
-    if (r == 0 && up->controllers)
+    if (r == 0 && up->controllers) {
+        up->controllers_options.url = server_url(up);
         r = fl_controllers_start(up->controllers, up->server, err);
+    }
     return r;
 }
 
@@ -409,6 +449,7 @@ static void stop(struct up *up)
     if (up->loop && up->server)
         fl_loop_run_for(up->loop, 1);
     fl_controllers_destroy(up->controllers);
+    fl_contents_close(up->contents);
     fl_store_close(up->store);
     if (up->loop && up->server)
         fl_loop_run_for(up->loop, 1);

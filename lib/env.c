@@ -46,7 +46,10 @@ struct fl_env fl_env_real(struct fl_log *log)
 {
     if (sodium_init() < 0)
         abort();
-    return (struct fl_env){real_realtime_us, real_monotonic_ms, real_random, NULL, log};
+    return (struct fl_env){.realtime_us = real_realtime_us,
+                           .monotonic_ms = real_monotonic_ms,
+                           .random = real_random,
+                           .log = log};
 }
 
 static int64_t fake_realtime_us(void *user)
@@ -78,7 +81,11 @@ static void fake_random(void *user, void *out, size_t len)
 void fl_fake_env_init(struct fl_fake_env *fake, uint64_t seed, struct fl_log *log)
 {
     *fake = (struct fl_fake_env){
-        .env = {fake_realtime_us, fake_monotonic_ms, fake_random, fake, log},
+        .env = {.realtime_us = fake_realtime_us,
+                .monotonic_ms = fake_monotonic_ms,
+                .random = fake_random,
+                .user = fake,
+                .log = log},
         .realtime_us = INT64_C(1767323045) * 1000000, /* 2026-01-02T03:04:05Z */
         .monotonic_ms = 1000,
         .state = seed,

@@ -19,6 +19,10 @@ struct fl_env {
     void (*random)(void *user, void *out, size_t len);
     void *user;
     struct fl_log *log;
+    /* Told of a step of the work that has a name, by any thread, where a test wants something to
+     * happen just there; NULL otherwise. */
+    void (*reached)(void *reached_user, const char *step);
+    void *reached_user;
 };
 
 /* The machine's clocks and libsodium's random generator. `log` is lent. */
@@ -41,6 +45,12 @@ static inline int64_t fl_realtime_us(const struct fl_env *env)
 static inline int64_t fl_monotonic_ms(const struct fl_env *env)
 {
     return env->monotonic_ms(env->user);
+}
+
+static inline void fl_reached(const struct fl_env *env, const char *step)
+{
+    if (env->reached)
+        env->reached(env->reached_user, step);
 }
 
 /* The machine's own monotonic clock, for a thread that really waits (condition variables) and times

@@ -1,11 +1,10 @@
 #define FL_ALLOW_BANNED
-#include "lib/http_client.h"
+#include "lib/http_client_internal.h"
 
 #include "lib/buf.h"
 #include "lib/str.h"
 
 #include <assert.h>
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,16 +14,6 @@
 #define HEADERS_MAX_BYTES  ((size_t)256 * 1024)
 #define DEFAULT_TIMEOUT_MS 60000
 #define TRANSFER_BYTES     512L * 1024 /* libcurl's buffers, while bulk is moved */
-
-struct fl_http_client {
-    char *base_url, *ca_file, *cert_file, *key_file, *authorization, *user_agent;
-    char *ca_pem, *cert_pem, *key_pem;
-    bool insecure, loopback;
-    long connect_timeout_ms;
-    size_t max_response_bytes;
-    CURL *calls;    /* kept, with its connections */
-    CURLSH *shared; /* TLS sessions, for streams too */
-};
 
 /* One exchange. */
 struct exchange {
@@ -82,7 +71,7 @@ static bool is_loopback(const char *url)
     return false;
 }
 
-static bool has_control(const char *text)
+bool fl_http_has_control(const char *text)
 {
     for (; text && *text; text++)
         if ((unsigned char)*text < ' ' || *text == 0x7F)
@@ -97,7 +86,7 @@ int fl_http_client_create(const struct fl_http_client_options *options,
 
     assert(options->base_url);
 
-    if (has_control(options->bearer_token))
+    if (fl_http_has_control(options->bearer_token))
         return fl_error_set(err, FL_E_BAD_REQUEST, "the token has control characters");
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return fl_error_set(err, FL_E_INTERNAL, "libcurl does not start");
@@ -267,7 +256,7 @@ static void add_named_header(struct exchange *exchange, const char *name, const 
     add_header(exchange, text);
 }
 
-#define SET(easy, option, value) (void)curl_easy_setopt(easy, option, value)
+#define SET FL_CURL_SET
 
 static void set_blob(CURL *easy, CURLoption option, char *pem)
 {
@@ -296,7 +285,7 @@ static void set_up_certificates(const struct fl_http_client *client, CURL *easy)
         SET(easy, CURLOPT_SSLKEY, client->key_file);
 }
 
-static void set_up_connection(const struct fl_http_client *client, CURL *easy)
+void fl_http_client_set_up(const struct fl_http_client *client, CURL *easy)
 {
     SET(easy, CURLOPT_NOSIGNAL, 1L);
     SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -314,18 +303,18 @@ static void set_up_connection(const struct fl_http_client *client, CURL *easy)
     }
 }
 
-static void set_up_method(CURL *easy, const struct fl_http_call *call)
+void fl_http_curl_method(CURL *easy, const char *method, const void *body, size_t body_len)
 {
     SET(easy, CURLOPT_HTTPGET, 1L);
-    if (strcmp(call->method, "HEAD") == 0) {
+    if (strcmp(method, "HEAD") == 0) {
         SET(easy, CURLOPT_NOBODY, 1L);
         return;
     }
-    if (call->body || strcmp(call->method, "POST") == 0 || strcmp(call->method, "PUT") == 0) {
-        SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_len);
-        SET(easy, CURLOPT_POSTFIELDS, call->body ? call->body : "");
+    if (body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0) {
+        SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_len);
+        SET(easy, CURLOPT_POSTFIELDS, body ? body : "");
     }
-    SET(easy, CURLOPT_CUSTOMREQUEST, call->method);
+    SET(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
 static void set_up_headers(const struct fl_http_client *client, struct exchange *exchange,
@@ -348,14 +337,15 @@ static int set_up(const struct fl_http_client *client, struct exchange *exchange
 {
     FL_CLEANUP(fl_freep) char *url = fl_asprintf("%s%s", client->base_url, call->target);
 
-    if (has_control(call->target) || has_control(call->content_type) || has_control(call->accept))
+    if (fl_http_has_control(call->target) || fl_http_has_control(call->content_type) ||
+        fl_http_has_control(call->accept))
         return fl_error_set(err, FL_E_BAD_REQUEST, "control character in a request");
     fl_buf_init(&exchange->body, client->max_response_bytes);
     fl_buf_init(&exchange->answer_headers, HEADERS_MAX_BYTES);
     exchange->easy = easy;
     curl_easy_reset(easy);
-    set_up_connection(client, easy);
-    set_up_method(easy, call);
+    fl_http_client_set_up(client, easy);
+    fl_http_curl_method(easy, call->method, call->body, call->body_len);
     set_up_headers(client, exchange, call);
     SET(easy, CURLOPT_URL, url);
     SET(easy, CURLOPT_PATH_AS_IS, 1L);
@@ -367,7 +357,7 @@ static int set_up(const struct fl_http_client *client, struct exchange *exchange
     return 0;
 }
 
-static int code_for(CURLcode result)
+int fl_http_curl_code(CURLcode result)
 {
     switch (result) {
     case CURLE_OPERATION_TIMEDOUT:
@@ -391,11 +381,11 @@ static int exchange_error(const struct fl_http_client *client, const struct exch
     if (exchange->too_quiet)
         return fl_error_set(err, FL_E_TIMEOUT, "%s: nothing came for %lld ms", client->base_url,
                             (long long)exchange->quiet_ms);
-    return fl_error_set(err, code_for(result), "%s: %s", client->base_url,
+    return fl_error_set(err, fl_http_curl_code(result), "%s: %s", client->base_url,
                         *text ? text : curl_easy_strerror(result));
 }
 
-static int status_of(CURL *easy)
+int fl_http_curl_status(CURL *easy)
 {
     long status = 0;
 
@@ -420,7 +410,7 @@ int fl_http_call(struct fl_http_client *client, const struct fl_http_call *call,
     result = curl_easy_perform(client->calls);
     if (result != CURLE_OK)
         return exchange_error(client, &exchange, result, err);
-    *ret_status = status_of(client->calls);
+    *ret_status = fl_http_curl_status(client->calls);
     if (ret_body)
         *ret_body = fl_buf_to_bytes(&exchange.body);
     if (ret_headers)
@@ -467,7 +457,7 @@ int fl_http_stream(struct fl_http_client *client, const struct fl_http_call *cal
     result = curl_easy_perform(easy);
     if (exchange.line_result == 0 && result != CURLE_OK)
         return exchange_error(client, &exchange, result, err);
-    *ret_status = status_of(easy);
+    *ret_status = fl_http_curl_status(easy);
     if (*ret_status == 200)
         give_last_line(&exchange);
     if (exchange.line_result < 0 && err)
@@ -518,7 +508,7 @@ static size_t on_transfer(char *data, size_t size, size_t count, void *user)
 {
     struct exchange *exchange = user;
     const struct fl_http_transfer *transfer = exchange->transfer;
-    const int status = status_of(exchange->easy);
+    const int status = fl_http_curl_status(exchange->easy);
 
     if (!begin_once(exchange, status))
         return 0;
@@ -553,7 +543,7 @@ static int set_up_transfer(struct exchange *exchange, const struct fl_http_trans
     CURL *easy = exchange->easy;
 
     for (size_t i = 0; i < transfer->header_count; i++) {
-        if (has_control(transfer->headers[i]))
+        if (fl_http_has_control(transfer->headers[i]))
             return fl_error_set(err, FL_E_BAD_REQUEST, "control character in a request");
         add_header(exchange, transfer->headers[i]);
     }
@@ -575,7 +565,7 @@ static int transfer_result(const struct fl_http_client *client, struct exchange 
     if (exchange->line_result >= 0 && result != CURLE_OK)
         return exchange_error(client, exchange, result, err);
     if (exchange->line_result >= 0)
-        (void)begin_once(exchange, status_of(exchange->easy)); /* there was no body */
+        (void)begin_once(exchange, fl_http_curl_status(exchange->easy)); /* there was no body */
     if (exchange->line_result < 0 && err)
         *err = exchange->line_error;
     return exchange->line_result < 0 ? exchange->line_result : 0;
@@ -606,7 +596,7 @@ int fl_http_transfer(struct fl_http_client *client, const struct fl_http_transfe
     r = transfer_result(client, &exchange, curl_easy_perform(client->calls), err);
     if (r < 0)
         return r;
-    *ret_status = status_of(client->calls);
+    *ret_status = fl_http_curl_status(client->calls);
     if (ret_body)
         *ret_body = fl_buf_to_bytes(&exchange.body);
     if (ret_headers)

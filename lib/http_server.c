@@ -603,6 +603,21 @@ const char *fl_http_header_beginning(const struct fl_http_request *request, cons
     return NULL;
 }
 
+const struct fl_http_pair *fl_http_headers(const struct fl_http_request *request, size_t *ret_count)
+{
+    const size_t count = request->head.field_count;
+    struct fl_http_pair *pairs = fl_new_array(request->arena, struct fl_http_pair, count);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct fl_http_field *field = &request->head.fields[i];
+
+        pairs[i].name = fl_arena_strndup(request->arena, field->name, field->name_len);
+        pairs[i].value = field->value;
+    }
+    *ret_count = count;
+    return pairs;
+}
+
 const char *fl_http_body(const struct fl_http_request *request, size_t *ret_len)
 {
     if (ret_len)

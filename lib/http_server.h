@@ -135,6 +135,9 @@ const char *fl_http_query(const struct fl_http_request *request);  /* raw, "" if
 const char *fl_http_header(const struct fl_http_request *request, const char *name);
 /* The name, as sent, of a header that begins so (case-insensitive); NULL if none does. */
 const char *fl_http_header_beginning(const struct fl_http_request *request, const char *prefix);
+/* All of them as sent, repeated ones too; in the request's arena. */
+const struct fl_http_pair *fl_http_headers(const struct fl_http_request *request,
+                                           size_t *ret_count);
 const char *fl_http_body(const struct fl_http_request *request, size_t *ret_len); /* NUL behind */
 const char *fl_http_peer_address(const struct fl_http_request *request);          /* "127.0.0.1" */
 const struct fl_tls_peer *fl_http_peer(const struct fl_http_request *request);    /* never NULL */

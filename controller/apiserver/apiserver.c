@@ -165,6 +165,8 @@ static int start_parts(struct fl_apiserver *server, const struct fl_apiserver_op
     r = fl_catalog_load_builtins(server->catalog, err);
     if (r == 0)
         r = fl_auth_create(server->env, server->store, options->token_file, &server->auth, err);
+    if (r == 0 && options->capability_key)
+        fl_auth_take_capabilities(server->auth, options->capability_key);
     if (r == 0)
         r = fl_auth_bootstrap(server->auth, err);
     if (r == 0 && options->audit_file)
@@ -194,6 +196,7 @@ static int open_port(struct fl_apiserver *server, const struct fl_apiserver_opti
         .address = options->address,
         .port = options->port,
         .handler = fl_request_handle,
+        .begin = fl_request_begin,
         .error_body = fl_request_error_body,
         .user = server,
     };
@@ -222,10 +225,13 @@ int fl_apiserver_create(const struct fl_apiserver_options *options,
     server->version = fl_strdup(options->version);
     server->subresources = options->subresources;
     server->subresource_count = options->subresource_count;
+    server->raws = options->raws;
+    server->raw_count = options->raw_count;
     server->more_metrics = options->metrics;
     server->more_metrics_user = options->metrics_user;
     TAILQ_INIT(&server->watchers);
     TAILQ_INIT(&server->streams);
+    TAILQ_INIT(&server->raw_requests);
     server->chores = fl_timer_create(server->loop, do_chores, server);
     server->chores_ms = fl_monotonic_ms(server->env);
     r = start_parts(server, options, err);

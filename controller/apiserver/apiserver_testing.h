@@ -52,6 +52,8 @@ struct rig {
     size_t queued_bytes, writes_in_flight;               /* when last counted */
     const struct fl_apiserver_subresource *subresources; /* before it is opened */
     size_t subresource_count;
+    const struct fl_apiserver_raw *raws;
+    size_t raw_count;
     void (*metrics)(void *user, struct fl_buf *text);
     char folder[64], tokens[96], audit[96], database[96];
 };
@@ -232,6 +234,8 @@ static inline void rig_open(struct rig *rig)
         .definition_count = FL_COUNT_OF(rig_definitions),
         .subresources = rig->subresources,
         .subresource_count = rig->subresource_count,
+        .raws = rig->raws,
+        .raw_count = rig->raw_count,
         .metrics = rig->metrics,
         .metrics_user = rig,
     };

@@ -9,6 +9,7 @@
 #include "controller/apiserver/apiserver.h"
 #include "controller/apiserver/audit.h"
 #include "controller/apiserver/auth.h"
+#include "controller/apiserver/raw.h"
 #include "controller/apiserver/subresource.h"
 #include "lib/map.h"
 #include "lib/str.h"
@@ -83,6 +84,9 @@ struct fl_apiserver {
     TAILQ_HEAD(fl_streams, fl_api_stream) streams; /* of subresources */
     const struct fl_apiserver_subresource *subresources;
     size_t subresource_count;
+    TAILQ_HEAD(fl_raw_requests, fl_raw_request) raw_requests; /* begun, and not answered */
+    const struct fl_apiserver_raw *raws;
+    size_t raw_count;
     void (*more_metrics)(void *user, struct fl_buf *text); /* may be NULL */
     void *more_metrics_user;
     struct fl_timer *chores; /* what time alone brings, and controllers' next run */
@@ -146,6 +150,8 @@ void fl_apiserver_run_later(struct fl_apiserver *server);
 
 /* request.c: from bytes to a request that is understood, known and allowed. */
 void fl_request_handle(void *user, struct fl_http_request *http);
+/* Its header is complete, and a body is to come. */
+void fl_request_begin(void *user, struct fl_http_request *http);
 void fl_request_error_body(void *server, int status, const char *detail, struct fl_buf *body,
                            const char **ret_content_type);
 const char *fl_request_param(const struct fl_request *request, const char *name); /* or NULL */

@@ -1,5 +1,6 @@
 /* From bytes to a request that is understood, known and allowed. */
 #include "controller/apiserver/internal.h"
+#include "controller/apiserver/raw_internal.h"
 
 #include "api/protobuf.h"
 #include "lib/yaml.h"
@@ -508,14 +509,39 @@ static int refuse_strangers(struct fl_request *request, const char *path, struct
     return err->code;
 }
 
-void fl_request_handle(void *user, struct fl_http_request *http)
+static bool has_body(const struct fl_http_request *http)
 {
-    struct fl_request *request = request_create(user, http);
+    return strcmp(fl_http_method(http), "PUT") == 0 || strcmp(fl_http_method(http), "POST") == 0;
+}
+
+void fl_request_begin(void *user, struct fl_http_request *http)
+{
     const char *path = fl_http_path(http);
+    const struct fl_apiserver_raw *owner = fl_raw_find(user, path);
+    struct fl_request *request;
     struct fl_error err = {0};
     bool is_resource = false;
     int r;
 
+    if (!owner || !owner->begin || !has_body(http))
+        return;
+    request = request_create(user, http);
+    r = understand(request, &is_resource, &err);
+    r = r == 0 ? check_access(request, path, &err) : refuse_strangers(request, path, &err);
+    fl_raw_begin(request, owner, r < 0 ? &err : NULL);
+}
+
+void fl_request_handle(void *user, struct fl_http_request *http)
+{
+    const char *path = fl_http_path(http);
+    struct fl_request *request;
+    struct fl_error err = {0};
+    bool is_resource = false;
+    int r;
+
+    if (fl_raw_resume(user, http))
+        return;
+    request = request_create(user, http);
     r = understand(request, &is_resource, &err);
     r = r == 0 ? check_access(request, path, &err) : refuse_strangers(request, path, &err);
     if (r < 0) {
@@ -523,7 +549,7 @@ void fl_request_handle(void *user, struct fl_http_request *http)
         return;
     }
     if (!is_resource) {
-        if (!fl_handle_document(request, path))
+        if (!fl_handle_raw(request, path) && !fl_handle_document(request, path))
             respond_not_found(request);
         return;
     }

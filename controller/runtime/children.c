@@ -132,6 +132,12 @@ static json_t *labels_with_role(const json_t *labels, const char *role)
     return all;
 }
 
+json_t *fl_child_metadata(struct fl_reconcile *rc, const char *name, const char *role)
+{
+    return json_pack("{s:s, s:s*, s:o, s:o}", "name", name, "namespace", rc->pass->ns, "labels",
+                     labels_with_role(NULL, role), "ownerReferences", owner_reference(rc));
+}
+
 /* What is applied of a typed child: what we want, and nothing that the server says. */
 static json_t *configuration(struct fl_reconcile *rc, const struct fl_kind_type *type,
                              const char *role, const void *object)

@@ -157,4 +157,7 @@ bool fl_manager_wait_for_work(struct fl_manager *manager);
  * says is there, and what the manager owns is what it says. May be wrong in saying no. */
 bool fl_is_applied(const json_t *live, const json_t *applied, const char *manager);
 
+/* children.c: of an untyped child. */
+json_t *fl_child_metadata(struct fl_reconcile *rc, const char *name, const char *role);
+
 #endif

@@ -144,6 +144,14 @@ char *fl_child_name(struct fl_arena *arena, const char *owner_name, const char *
  * *ret_object (may be NULL): as the server has it. */
 int fl_apply_child(struct fl_reconcile *rc, const struct fl_kind_type *type, const char *role,
                    void *object, void **ret_object, struct fl_error *err);
+/* A Secret of the reconciled object's own, of type Opaque: each key with the value given, or, where
+ * that is NULL, with one that is made by chance once and then stays (64 hex digits). Values are in
+ * the entries afterwards. INVALID where another's Secret has the name. */
+struct fl_secret_entry {
+    const char *key, *value;
+};
+int fl_ensure_secret(struct fl_reconcile *rc, const char *role, struct fl_secret_entry *entries,
+                     size_t count, const char **ret_name, struct fl_error *err);
 /* All children of a type that the cache knows, decoded, by name. */
 struct fl_child_list {
     void **items; /* the typed objects */

@@ -37,11 +37,12 @@ def cpu_ms(pid):
     return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
-def metrics(server):
-    session = server.metrics_session()
-    session.request("GET", "/metrics")
-    text = session.getresponse().read().decode()
-    session.close()
+def metrics(server, session=None):
+    own = session or server.metrics_session()
+    own.request("GET", "/metrics")
+    text = own.getresponse().read().decode()
+    if not session:
+        own.close()
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
             if line and not line.startswith("#")}
 
@@ -85,7 +86,7 @@ def machine_start_ms():
 def start_ms(cluster, machine):
     """From the request to the program's own clock, and to the status that says so."""
     running, shown = [], []
-    session = cluster.server.session()
+    session = cluster.server.session(DEADLINE_S)
     for i in range(STARTS):
         name = f"start-{i}"
         workload = machine.workload(name, "/bin/date +%s%N; exec sleep 1000")
@@ -147,7 +148,7 @@ def idle_percent(server):
 
 
 def create_many(cluster, machine):
-    session = cluster.server.session()
+    session = cluster.server.session(DEADLINE_S)
     begin = time.monotonic()
     for i in range(COUNT):
         workload = machine.workload(f"many-{i}", "exec sleep 1000", suspend=True)
@@ -162,7 +163,7 @@ def observed(item, generation):
 
 def when_all_observed(server, last, generation):
     """The moment from which on every status is current. Listing all is costly, so the last one is asked first."""
-    session = server.session()
+    session = server.session(DEADLINE_S)
 
     def look():
         if not observed(server.call("GET", f"{WORKLOADS}/{last}", session=session)[1], generation):
@@ -189,7 +190,7 @@ def edit(cluster, name, instances, session):
 
 def edit_many(cluster, count, instances, pace_s=0):
     """Many Workloads change, one every `pace_s` at most; all are reconciled and their status written."""
-    before, session, begin = metrics(cluster.server), cluster.server.session(), time.monotonic()
+    before, session, begin = metrics(cluster.server), cluster.server.session(DEADLINE_S), time.monotonic()
     for i in range(count):
         time.sleep(max(0, begin + i * pace_s - time.monotonic()))
         generation = edit(cluster, f"many-{i}", instances, session)
@@ -200,7 +201,7 @@ def edit_many(cluster, count, instances, pace_s=0):
 
 def edit_ms(cluster):
     """From one edit to the status that speaks of it, when there is nothing else to do."""
-    session, took = cluster.server.session(), []
+    session, took = cluster.server.session(DEADLINE_S), []
     for i in range(STARTS):
         begin = time.monotonic()
         generation = edit(cluster, f"many-{i}", 4, session)
@@ -216,7 +217,8 @@ def restart_all(server):
     server.kill()
     begin = time.monotonic()
     server.start()
-    must(wait_for(lambda: passes({}, metrics(server)) >= COUNT, DEADLINE_S), "all were reconciled")
+    session = server.metrics_session()  # one: a handshake a look would be felt
+    must(wait_for(lambda: passes({}, metrics(server, session)) >= COUNT, DEADLINE_S), "all were reconciled")
     return time.monotonic() - begin, metrics(server)
 
 
@@ -282,6 +284,9 @@ def measure_kube(table):
         server.start()
         measure_many(table, "kube", Cluster(server), Machine())
         say_errors("kube", server)
+    except Exception:
+        print(server.last_words(), file=sys.stderr)
+        raise
     finally:
         server.remove()
 

@@ -64,6 +64,10 @@ class Kube(Server):
     def metrics_session(self):
         return http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=30)
 
+    def last_words(self):
+        names = [name for name in ("err", "kube-apiserver.log", "etcd.log") if os.path.exists(self._path(name))]
+        return "\n".join(f"--- {name}\n{open(self._path(name), errors='replace').read()[-2000:]}" for name in names)
+
     def remove(self):
         if self.process and self.process.poll() is None:
             self.kill()

@@ -8,3 +8,17 @@ benches: $(BENCHES) ## build the bench programs (BUILD=release for figures that 
 .SECONDEXPANSION:
 $(O)/%_bench: $(O)/%_bench.o $$(archives_from_$$(call layer_of,$$*))
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Many learners in one process, for hack/bench/data.py.
+CROWD := $(O)/hack/bench/crowd/crowd
+
+$(CROWD): $(call objects,hack/bench/crowd) $(archives_from_workloads)
+	@echo "  LINK    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Too much for `make bench`: some ten minutes, and Flower is fetched from PyPI.
+.PHONY: bench-data
+bench-data: ## the data plane: speed and memory, with Flower as yardstick in the same run (CASES=)
+	@$(MAKE) --no-print-directory BUILD=release all build/release/hack/bench/crowd/crowd \
+	  build/release/workloads/aggregator/folding_bench
+	@python3 hack/bench/data.py $(CASES)

@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "lib/process.h"
 #include "lib/str.h"
+#include "workloads/aggregator/journal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,6 +19,11 @@
 int64_t program_now_ms(const struct fl_aggregator *aggregator)
 {
     return fl_monotonic_ms(aggregator->program.env);
+}
+
+void program_step(const struct fl_aggregator *aggregator, enum fl_step step)
+{
+    fl_step(aggregator->program.env, step);
 }
 
 const char *program_id_text(uint64_t id, char text[ID_SIZE])
@@ -36,9 +42,15 @@ static void folded(void *user, const struct fl_fold_result *result)
     if (result->kind == FL_AGGREGATOR_BEGIN) {
         fl_aggregator_begun(aggregator->core, now, result->ticket, result->err);
     } else if (result->kind == FL_AGGREGATOR_FOLD) {
+        program_step(aggregator, FL_STEP_FOLDED);
         program_discard(aggregator, result->upload);
         fl_aggregator_folded(aggregator->core, now, result->ticket, result->reason, result->err);
+    } else if (result->kind == FL_AGGREGATOR_ADOPT) {
+        if (!result->err)
+            program_hold(aggregator, result->finished.model, HELD_BY_CORE);
+        fl_aggregator_adopted(aggregator->core, now, result->ticket, result->err);
     } else {
+        program_step(aggregator, FL_STEP_FINISHED);
         if (!result->err) {
             program_hold(aggregator, result->finished.model, HELD_BY_CORE);
             program_hold(aggregator, result->finished.state, HELD_BY_CORE);
@@ -54,6 +66,7 @@ static void fold(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
     struct fl_bulk_upload upload = {.path = ""};
     char text[ID_SIZE];
 
+    program_step(aggregator, FL_STEP_FOLDING);
     (void)fl_bulk_server_find(aggregator->bulk, program_id_text(action->upload, text), &upload,
                               NULL);
     fl_folding_do(aggregator->folding, action, upload.path);
@@ -110,6 +123,7 @@ static void journal_synced(void *user)
     if (!aggregator->closed && aggregator->failed.code) {
         journal_failed(aggregator); /* syncing stays: no further action */
     } else if (!aggregator->closed) {
+        program_step(aggregator, aggregator->written);
         aggregator->syncing = false;
         program_pump(aggregator);
     }
@@ -143,18 +157,42 @@ static void make_durable(struct fl_aggregator *aggregator, fl_loop_fn *work)
     journal_failed(aggregator); /* syncing stays: no further action */
 }
 
-static void write_journal(struct fl_aggregator *aggregator, const struct fl_bytes *lines)
+/* Of a record: that of which it is not written yet; the two after it follow. */
+static enum fl_step step_of_record(int kind)
 {
-    int r = append(aggregator->journal, lines->data, lines->len);
+    static const enum fl_step steps[] = {[FL_RECORD_START] = FL_STEP_START_UNWRITTEN,
+                                         [FL_RECORD_SPEC] = FL_STEP_SPEC_UNWRITTEN,
+                                         [FL_RECORD_ATTEMPT] = FL_STEP_ATTEMPT_UNWRITTEN,
+                                         [FL_RECORD_ACCEPT] = FL_STEP_ACCEPT_UNWRITTEN,
+                                         [FL_RECORD_COMMIT] = FL_STEP_COMMIT_UNWRITTEN,
+                                         [FL_RECORD_EVALUATE] = FL_STEP_EVALUATE_UNWRITTEN,
+                                         [FL_RECORD_FAIL] = FL_STEP_FAIL_UNWRITTEN,
+                                         [FL_RECORD_STOP] = FL_STEP_STOP_UNWRITTEN};
 
+    return steps[kind];
+}
+
+static void write_journal(struct fl_aggregator *aggregator,
+                          const struct fl_aggregator_action *action)
+{
+    const struct fl_bytes *line = action->body;
+    const enum fl_step step = step_of_record(action->record);
+    int r;
+
+    program_step(aggregator, step);
+    r = append(aggregator->journal, line->data, line->len);
     if (r < 0)
         (void)fl_error_errno(&aggregator->failed, -r, "append to the journal");
+    program_step(aggregator, step + 1);
+    aggregator->written = step + 2;
     make_durable(aggregator, sync_journal);
 }
 
 static void replace_journal(struct fl_aggregator *aggregator, struct fl_bytes *text)
 {
+    program_step(aggregator, FL_STEP_SHORTER_UNWRITTEN);
     aggregator->replacement = fl_bytes_ref(text);
+    aggregator->written = FL_STEP_SHORTER_WRITTEN;
     make_durable(aggregator, replace_file);
 }
 
@@ -186,7 +224,7 @@ static void take(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
         program_reply(aggregator, action);
         break;
     case FL_AGGREGATOR_JOURNAL:
-        write_journal(aggregator, action->body);
+        write_journal(aggregator, action);
         break;
     case FL_AGGREGATOR_JOURNAL_REPLACE:
         replace_journal(aggregator, action->body);
@@ -201,11 +239,15 @@ static void take(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
         program_discard(aggregator, action->upload);
         break;
     case FL_AGGREGATOR_FOLD:
+    case FL_AGGREGATOR_ADOPT:
         fold(aggregator, action);
         break;
-    case FL_AGGREGATOR_BEGIN:
     case FL_AGGREGATOR_FINISH:
     case FL_AGGREGATOR_PARTIAL:
+        program_step(aggregator, FL_STEP_FINISHING);
+        fl_folding_do(aggregator->folding, action, NULL);
+        break;
+    case FL_AGGREGATOR_BEGIN:
     case FL_AGGREGATOR_ABANDON:
         fl_folding_do(aggregator->folding, action, NULL);
         break;

@@ -58,6 +58,8 @@ void program_parent_result(struct fl_aggregator *aggregator, const struct fl_par
 
     if (!aggregator->learner)
         return;
+    if (result->ok)
+        program_step(aggregator, result->evaluation ? FL_STEP_SCORE_READY : FL_STEP_SUM_READY);
     if (!result->ok) {
         (void)fl_error_set(&err, FL_E_UNAVAILABLE, "%s", fl_str_or(result->message, "it failed"));
         fl_learner_failed(aggregator->learner, now, aggregator->parent_ticket,
@@ -76,16 +78,21 @@ static void keep(struct fl_aggregator *aggregator, const struct fl_kept *kept)
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = fl_kept_encode(kept);
     struct fl_error err = {0};
 
+    program_step(aggregator, FL_STEP_KEEPING);
     if (fl_file_write(aggregator->kept_path, text->data, text->len, 0600, &err) < 0)
         fl_log_warn(aggregator->program.env->log, "a partial sum would be lost in a restart",
                     FL_STR("error", err.msg));
+    program_step(aggregator, FL_STEP_KEPT);
 }
 
 static void parent_task(struct fl_aggregator *aggregator, const struct fl_learner_action *action)
 {
+    program_step(aggregator, FL_STEP_ORDERED);
     aggregator->parent_ticket = action->ticket;
     program_hold(aggregator, action->task->model, HELD_BY_CORE | HELD_BY_UPLINK);
-    if (action->kind == FL_LEARNER_TRAIN)
+    if (action->task->kind == FL_TASK_INIT)
+        fl_aggregator_parent_init(aggregator->core, program_now_ms(aggregator), action->task);
+    else if (action->kind == FL_LEARNER_TRAIN)
         fl_aggregator_parent_fit(aggregator->core, program_now_ms(aggregator), action->task);
     else
         fl_aggregator_parent_evaluate(aggregator->core, program_now_ms(aggregator), action->task);

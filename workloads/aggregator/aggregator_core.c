@@ -34,9 +34,39 @@ static void queued_destroy(struct queued *queued)
     free(queued);
 }
 
+/* What else is to be written goes with the first of it, so that one sync of a disk serves all that
+ * has happened during the last. That is early for the actions between them, which does no harm: a
+ * record tells what was decided, not what was carried out. */
+static void gather_journal(struct fl_aggregator_core *core, struct fl_aggregator_action *first)
+{
+    struct queued *queued = TAILQ_FIRST(&core->actions);
+    struct fl_buf lines;
+
+    fl_buf_init(&lines, 0);
+    fl_buf_append(&lines, first->body->data, first->body->len);
+    while (queued && queued->action.kind != FL_AGGREGATOR_JOURNAL_REPLACE &&
+           queued->action.kind != FL_AGGREGATOR_CUT) {
+        struct queued *next = TAILQ_NEXT(queued, all);
+
+        if (queued->action.kind == FL_AGGREGATOR_JOURNAL) {
+            fl_buf_append(&lines, queued->action.body->data, queued->action.body->len);
+            TAILQ_REMOVE(&core->actions, queued, all);
+            queued_destroy(queued);
+        }
+        queued = next;
+    }
+    if (lines.len > first->body->len) {
+        fl_bytes_unref(first->body);
+        first->body = fl_buf_to_bytes(&lines);
+    }
+    fl_buf_finish(&lines);
+}
+
 const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core *core)
 {
     queued_destroy(FL_TAKE(core->lent));
+    if (TAILQ_EMPTY(&core->actions) && answer_held(core))
+        advance(core);
     flush_watchers(core);
     core->lent = TAILQ_FIRST(&core->actions);
     if (!core->lent) {
@@ -44,6 +74,8 @@ const struct fl_aggregator_action *fl_aggregator_next(struct fl_aggregator_core 
         return NULL;
     }
     TAILQ_REMOVE(&core->actions, core->lent, all);
+    if (core->lent->action.kind == FL_AGGREGATOR_JOURNAL)
+        gather_journal(core, &core->lent->action);
     return &core->lent->action;
 }
 
@@ -69,12 +101,14 @@ void reply_error(struct fl_aggregator_core *core, uint64_t request, const struct
 
 void journal(struct fl_aggregator_core *core, const struct fl_record *record)
 {
+    struct fl_aggregator_action *action = act(core, FL_AGGREGATOR_JOURNAL);
     struct fl_buf line;
 
     fl_buf_init(&line, 0);
     fl_journal_write(&line, record);
     core->journal_len += line.len;
-    act(core, FL_AGGREGATOR_JOURNAL)->body = fl_buf_to_bytes(&line);
+    action->record = (int)record->kind;
+    action->body = fl_buf_to_bytes(&line);
     fl_buf_finish(&line);
 }
 
@@ -140,6 +174,12 @@ static void fill_state(struct fl_arena *arena, const struct fl_aggregator_core *
     if (!core->has_round)
         return;
     state->spec = core->spec;
+    if (core->made_base) {
+        state->base = core->spec.model;
+        state->base_size = core->spec.model_size;
+        state->spec.model = NULL;
+        state->spec.model_size = 0;
+    }
     state->tier = core->tier;
     state->origin = core->origin;
     state->work = core->work;
@@ -167,6 +207,7 @@ void shorten_journal(struct fl_aggregator_core *core)
 void touch(struct fl_aggregator_core *core)
 {
     core->status.version = ++core->version;
+    core->status_changed = true;
 }
 
 /* --- a life --------------------------------------------------------------------------------- */
@@ -222,16 +263,19 @@ static void recover_commit(struct fl_aggregator_core *core, const struct fl_jour
 static void recover_round(struct fl_aggregator_core *core, const struct fl_journal_state *state)
 {
     bool committed = state->done;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
-    keep_model(core, state->spec.model);
+    if (state->spec.model || state->base)
+        keep_model(core, state->spec.model ? state->spec.model : state->base);
     install_round(core, &state->spec, &state->tier, state->origin, state->work, state->attempt);
+    if (state->base)
+        set_base(core, state->base, state->base_size);
     for (size_t i = 0; i < state->holders.count; i++)
         fl_map_put(core->holders, state->holders.items[i], core);
     core->wait_until_ms = core->now_ms + core->spec.participation.available_within_ms;
     status->phase = FL_ROUND_WAITING;
     if (committed || state->failed) {
-        fl_message_copy(core->round_arena, &fl_form_round_status, &state->status, status);
+        fl_message_copy(core->round_arena, &fl_form_round_report, &state->status, status);
         status->project = core->project;
         if (status->excluded.count > 0)
             memcpy(core->excluded, status->excluded.items,
@@ -286,6 +330,8 @@ int fl_aggregator_create(const struct fl_aggregator_options *options, int64_t no
     core->action_arena = fl_arena_create();
     TAILQ_INIT(&core->polls);
     TAILQ_INIT(&core->uploads);
+    TAILQ_INIT(&core->held_for_place);
+    TAILQ_INIT(&core->held_for_fold);
     TAILQ_INIT(&core->watchers);
     TAILQ_INIT(&core->actions);
     fl_oort_init(&core->oort);
@@ -310,6 +356,7 @@ static void destroy_queues(struct fl_aggregator_core *core)
         TAILQ_REMOVE(&core->uploads, upload, all);
         upload_destroy(upload);
     }
+    destroy_held(core);
     while ((watcher = TAILQ_FIRST(&core->watchers)) != NULL) {
         TAILQ_REMOVE(&core->watchers, watcher, all);
         free(watcher);
@@ -331,6 +378,7 @@ void fl_aggregator_destroy(struct fl_aggregator_core *core)
     fl_map_destroy(core->train_metrics);
     fl_map_destroy(core->evaluation_metrics);
     fl_bytes_unref(core->spec_text);
+    fl_bytes_unref(core->status_was);
     fl_arena_destroy(core->round_arena);
     fl_arena_destroy(core->committed_arena);
     fl_arena_destroy(core->action_arena);
@@ -375,12 +423,12 @@ int64_t fl_aggregator_deadline(const struct fl_aggregator_core *core)
 {
     int64_t soonest = round_deadline(core);
     const struct member *member = TAILQ_FIRST(&core->polls);
-    const struct watcher *watcher = TAILQ_FIRST(&core->watchers);
     const struct upload *upload;
 
 #define SOONER(condition, time) soonest = (condition) && (time) < soonest ? (time) : soonest
     SOONER(member, member->poll_until_ms);
-    SOONER(watcher, watcher->until_ms);
+    SOONER(true, held_deadline(core));
+    SOONER(true, watch_deadline(core));
     TAILQ_FOREACH(upload, &core->uploads, all)
         SOONER(upload->state == UPLOAD_EXPECTED, upload->until_ms);
     SOONER(core->stopped && !core->stop_told, core->stop_until_ms);

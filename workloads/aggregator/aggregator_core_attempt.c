@@ -190,7 +190,7 @@ static int64_t all_examples(const struct fl_aggregator_core *core, int64_t most)
  * can be summed, for what can: who boasts does not fit, and costs nobody else the round. */
 static int plan_sums(struct fl_aggregator_core *core, struct fl_error *err)
 {
-    const struct fl_round_spec *spec = &core->spec;
+    const struct fl_round_order *spec = &core->spec;
     struct attempt *attempt = &core->attempt;
     struct fl_exact_precision precision;
     int64_t weight = 1, all;
@@ -218,7 +218,7 @@ static int plan_sums(struct fl_aggregator_core *core, struct fl_error *err)
 
 static void reset_counts(struct fl_aggregator_core *core)
 {
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     status->selected = status->reported = status->late = status->dropped = status->rejected = 0;
     status->excluded.count = 0;
@@ -234,7 +234,7 @@ static void reset_counts(struct fl_aggregator_core *core)
 void fail_attempt(struct fl_aggregator_core *core, const char *reason, const char *message,
                   bool again)
 {
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     core->attempt.closed = true;
     discard_uploads(core, true);

@@ -23,7 +23,7 @@ static int64_t median(int64_t *values, size_t count)
 
 static void fill_status(struct fl_aggregator_core *core, const struct fl_finished *finished)
 {
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
     struct attempt *attempt = &core->attempt;
 
     status->model = fl_arena_strdup(core->round_arena, finished->model);

@@ -126,7 +126,7 @@ static void ask_to_evaluate(struct fl_aggregator_core *core)
 void finish_evaluation(struct fl_aggregator_core *core)
 {
     struct fl_record record = {.kind = FL_RECORD_EVALUATE, .round = core->evaluation.round};
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     end_duties(core, DUTY_EVALUATE, false, NULL);
     if (core->evaluation.for_parent) {

@@ -72,14 +72,14 @@ void tell_parent_evaluation(struct fl_aggregator_core *core)
 }
 
 /* A parent may ask for what is no round of ours. */
-static int check_spec(const struct fl_round_spec *spec, struct fl_error *err)
+static int check_spec(const struct fl_round_order *spec, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     FL_CLEANUP(fl_bytes_unrefp)
-    struct fl_bytes *text = fl_message_encode(&fl_form_round_spec, spec);
-    struct fl_round_spec read;
+    struct fl_bytes *text = fl_message_encode(&fl_form_round_order, spec);
+    struct fl_round_order read;
 
-    return fl_message_decode(arena, &fl_form_round_spec, text->data, text->len, &read, err);
+    return fl_message_decode(arena, &fl_form_round_order, text->data, text->len, &read, err);
 }
 
 /* Our own rounds for one of the parent's: numbered on, so that round r of the parent is rounds
@@ -89,10 +89,10 @@ static void start_parent_step(struct fl_aggregator_core *core, int64_t round, co
 {
     const struct fl_task *task = core->parent_task;
     bool again = core->has_round && core->spec.round == round;
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
     struct fl_error err = {0};
 
-    fl_message_init(&fl_form_round_spec, &spec);
+    fl_message_init(&fl_form_round_order, &spec);
     spec.project = task->project;
     spec.round = round;
     spec.model = model;
@@ -154,6 +154,22 @@ static void set_parent_task(struct fl_aggregator_core *core, const struct fl_tas
     core->parent_task = copy;
 }
 
+void tell_parent_initial(struct fl_aggregator_core *core, const char *digest, int64_t size,
+                         const char *reason, const char *message)
+{
+    struct fl_aggregator_action *action = act(core, FL_AGGREGATOR_PARENT_RESULT);
+    struct fl_parent_result *result = &action->parent;
+
+    fl_message_init(&fl_form_offer, &result->offer);
+    result->ok = reason == NULL;
+    result->work = act_text(core, core->initial.work);
+    result->reason = act_text(core, reason);
+    result->message = act_text(core, message);
+    result->offer.digest = act_text(core, digest);
+    result->offer.size = size;
+    result->offer.examples = 1; /* of nobody's data */
+}
+
 void fl_aggregator_parent_fit(struct fl_aggregator_core *core, int64_t now_ms,
                               const struct fl_task *task)
 {
@@ -161,6 +177,7 @@ void fl_aggregator_parent_fit(struct fl_aggregator_core *core, int64_t now_ms,
     assert(task->kind == FL_TASK_FIT && task->tier.present);
     set_parent_task(core, task);
     drop_evaluation(core);
+    drop_initial(core);
     if (core->has_round && !fl_streq(core->work, task->work))
         abort_round(core, "the parent has gone on");
     next_parent_step(core);
@@ -172,6 +189,7 @@ void fl_aggregator_parent_evaluate(struct fl_aggregator_core *core, int64_t now_
 {
     core->now_ms = now_ms;
     abort_round(core, "the parent has gone on");
+    drop_initial(core);
     set_parent_task(core, task);
     start_evaluation(core, task->model, task->model_size, task->round,
                      (task->deadline_ms * 3 + 3) / 4, true);
@@ -183,6 +201,7 @@ void fl_aggregator_parent_cancel(struct fl_aggregator_core *core, int64_t now_ms
     core->now_ms = now_ms;
     core->parent_task = NULL;
     drop_evaluation(core);
+    drop_initial(core);
     abort_round(core, "the parent has cancelled it");
     advance(core);
 }

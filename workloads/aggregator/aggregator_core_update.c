@@ -9,9 +9,6 @@
 #include <string.h>
 
 #define NAMES_MAX_BYTES (FL_PROTOCOL_BODY_MAX - (size_t)256 * 1024)
-#define RETRY_BUSY_MS   2000 /* too many uploads at a time */
-#define RETRY_FOLD_MS   500
-#define RETRY_NEXT_MS   3000 /* the round that a late update may count in has not begun */
 
 void upload_destroy(struct upload *upload)
 {
@@ -20,7 +17,7 @@ void upload_destroy(struct upload *upload)
     free(upload);
 }
 
-static struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
+struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
 {
     struct upload *upload;
 
@@ -30,7 +27,7 @@ static struct upload *find_upload(const struct fl_aggregator_core *core, uint64_
     return NULL;
 }
 
-static struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
+struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
 {
     struct upload *upload;
 
@@ -47,7 +44,7 @@ bool is_folding(const struct fl_aggregator_core *core, const char *member)
     return upload && upload->state == UPLOAD_FOLDING;
 }
 
-static void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
+void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
 {
     if (discard)
         act(core, FL_AGGREGATOR_DISCARD)->upload = upload->id;
@@ -314,8 +311,20 @@ static bool can_fold_now(const struct fl_aggregator_core *core)
     return core->status.phase == FL_ROUND_TRAINING && core->attempt.begun && !core->attempt.closed;
 }
 
-static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
-                       const struct fl_offer *offer)
+bool has_place(const struct fl_aggregator_core *core)
+{
+    return can_fold_now(core) && (int64_t)core->upload_count < core->options.max_uploads;
+}
+
+void answer_offer(struct fl_aggregator_core *core, uint64_t request, enum fl_verdict verdict,
+                  const char *reason)
+{
+    answer(core, request, verdict, 0, reason);
+}
+
+/* `place`: its bytes can be taken now. */
+void take_upload(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                 const struct fl_offer *offer, bool place)
 {
     struct upload *upload = upload_of(core, member->id);
 
@@ -327,19 +336,22 @@ static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct
     }
     if (upload && upload->state == UPLOAD_EXPECTED)
         answer_send(core, request, upload);
-    else if (upload)
-        answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
-    else if (!can_fold_now(core))
-        answer(core, request, FL_VERDICT_WAIT, RETRY_NEXT_MS, NULL);
-    else if ((int64_t)core->upload_count >= core->options.max_uploads)
-        answer(core, request, FL_VERDICT_WAIT, RETRY_BUSY_MS, NULL);
+    else if (upload || !place)
+        hold_offer(core, request, offer, upload ? upload->id : 0);
     else
         expect(core, request, member, offer);
+}
+
+static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                       const struct fl_offer *offer)
+{
+    take_upload(core, request, member, offer, has_place(core));
 }
 
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer)
 {
     struct member *member = find_member(core, offer->learner);
+    const struct upload *upload;
     const char *reason;
     struct fl_error err;
 
@@ -349,12 +361,17 @@ void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struc
         return;
     }
     member->heard_ms = core->now_ms;
+    if (is_initial_offer(core, member, offer)) {
+        handle_initial_offer(core, request, member, offer);
+        return;
+    }
     if (member->settled_round == offer->round && member->settled_attempt == offer->attempt) {
         answer(core, request, member->settled, 0, text_or_null(member->settled_reason));
         return;
     }
-    if (upload_of(core, member->id) && upload_of(core, member->id)->state == UPLOAD_FOLDING) {
-        answer(core, request, FL_VERDICT_WAIT, RETRY_FOLD_MS, NULL);
+    upload = upload_of(core, member->id);
+    if (upload && upload->state == UPLOAD_FOLDING) {
+        hold_offer(core, request, offer, upload->id);
         return;
     }
     reason = check_offer(core, member, offer);
@@ -555,7 +572,7 @@ static int64_t counted_examples(const struct fl_aggregator_core *core, const str
 static void accept(struct fl_aggregator_core *core, const struct upload *upload)
 {
     const struct fl_offer *offer = &upload->offer;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
     struct member *member = find_member(core, upload->member);
     int64_t examples = counted_examples(core, offer);
     const struct fl_record record = {.kind = FL_RECORD_ACCEPT,
@@ -600,15 +617,22 @@ static void reject(struct fl_aggregator_core *core, const struct upload *upload,
     end_duty_of(core, member, &upload->offer);
 }
 
-void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
-                          const char *reason, const struct fl_error *err)
+struct upload *find_folding(const struct fl_aggregator_core *core, uint64_t ticket)
 {
     struct upload *upload;
 
-    core->now_ms = now_ms;
     TAILQ_FOREACH(upload, &core->uploads, all)
         if (upload->state == UPLOAD_FOLDING && upload->ticket == ticket)
-            break;
+            return upload;
+    return NULL;
+}
+
+void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
+                          const char *reason, const struct fl_error *err)
+{
+    struct upload *upload = find_folding(core, ticket);
+
+    core->now_ms = now_ms;
     if (!upload)
         return; /* of an attempt that is over */
     TAILQ_REMOVE(&core->uploads, upload, all);

@@ -10,6 +10,7 @@
 #include "workloads/aggregator/aggregator.h"
 #include "workloads/aggregator/folding.h"
 #include "workloads/learner/uplink.h"
+#include "workloads/steps/steps.h"
 #include "workloads/transfer/bulk_server.h"
 
 #define ID_SIZE 24
@@ -27,6 +28,7 @@ struct asked { /* a control request without an answer yet */
     struct fl_aggregator *aggregator;
     uint64_t id;
     struct fl_http_request *http;
+    enum fl_step unanswered;
 };
 
 struct fl_aggregator {
@@ -35,7 +37,8 @@ struct fl_aggregator {
     char *uploads_dir, *spill_dir, *kept_path, *journal_path;
     int journal;
     struct fl_bytes *replacement; /* of the journal, being written by a worker */
-    bool syncing; /* the journal, on a worker: no action is taken until it is done */
+    bool syncing;         /* the journal, on a worker: no action is taken until it is done */
+    enum fl_step written; /* then */
     bool pumping, closed;
     int refs;               /* posted or offloaded, and not yet back */
     struct fl_error failed; /* of the journal: the end */
@@ -58,6 +61,7 @@ struct fl_aggregator {
 
 /* aggregator.c */
 int64_t program_now_ms(const struct fl_aggregator *aggregator);
+void program_step(const struct fl_aggregator *aggregator, enum fl_step step);
 const char *program_id_text(uint64_t id, char text[ID_SIZE]);
 void program_pump(struct fl_aggregator *aggregator);
 

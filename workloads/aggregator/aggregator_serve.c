@@ -77,7 +77,8 @@ static void take_request(struct fl_aggregator *aggregator, struct fl_http_reques
         .control_plane = is_controller(aggregator, fl_http_header(http, "Authorization"), peer)};
     char text[ID_SIZE];
 
-    *asked = (struct asked){aggregator, request.request, http};
+    *asked = (struct asked){aggregator, request.request, http,
+                            fl_steps_of_request(request.target).unanswered};
     request.body = fl_http_body(http, &request.body_len);
     if (peer->verified && !request.control_plane)
         request.peer = peer->common_name;
@@ -123,6 +124,7 @@ void program_reply(struct fl_aggregator *aggregator, const struct fl_aggregator_
 
     if (!asked)
         return; /* it went away meanwhile */
+    program_step(aggregator, asked->unanswered);
     http = FL_TAKE(asked->http);
     free(asked);
     fl_http_on_gone(http, NULL, NULL);
@@ -180,6 +182,7 @@ static int complete(void *user, const struct fl_bulk_upload *upload, struct fl_e
 
     if (!expected)
         return fl_error_set(err, FL_E_EXPIRED, "this update is not expected any more");
+    program_step(aggregator, FL_STEP_UPDATE_ARRIVED);
     fl_aggregator_uploaded(aggregator->core, program_now_ms(aggregator), expected->id, NULL);
     program_pump(aggregator);
     return 0;
@@ -191,6 +194,7 @@ static void moved(void *user, const char *key, const char *model, int64_t bytes)
     const struct expected *expected = key ? fl_map_get(aggregator->expected, key) : NULL;
 
     (void)model;
+    program_step(aggregator, key ? FL_STEP_UPDATE_ARRIVING : FL_STEP_MODEL_ASKED);
     if (expected || !key)
         fl_aggregator_moved_bytes(aggregator->core, program_now_ms(aggregator),
                                   expected ? expected->learner : "", expected ? expected->id : 0,
@@ -220,6 +224,7 @@ int program_open_bulk(struct fl_aggregator *aggregator, struct fl_error *err)
     const struct fl_bulk_server_options options = {.env = aggregator->program.env,
                                                    .loop = aggregator->program.loop,
                                                    .blobs = aggregator->blobs,
+                                                   .fleeting = true, /* their offers come again */
                                                    .uploads_dir = aggregator->uploads_dir,
                                                    .max_upload_bytes =
                                                        aggregator->program.core.max_update_bytes,

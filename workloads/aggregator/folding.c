@@ -16,7 +16,7 @@ struct job {
     struct fl_arena *arena;
     enum fl_aggregator_action_kind kind;
     uint64_t ticket, upload;
-    const char *path;
+    const char *path, *digest;
     struct fl_aggregator_begin begin;
     struct fl_strategy_spec strategy;
     struct fl_aggregator_fold fold;
@@ -91,27 +91,23 @@ static void forget_strategy(struct fl_folding *folding)
     fl_model_unref(FL_TAKE(folding->base));
 }
 
-static struct fl_strategy_options options_of(const struct job *job)
+void fl_strategy_spec_options(const struct fl_strategy_spec *spec, double local_learning_rate,
+                              struct fl_strategy_options *ret_options)
 {
-    const struct fl_strategy_spec *spec = &job->strategy;
-    struct fl_strategy_options options;
-
-    fl_strategy_options_init(&options, spec->name);
-    options.server_learning_rate = spec->server_learning_rate;
-    options.server_momentum = spec->server_momentum;
-    options.beta1 = spec->beta1;
-    options.beta2 = spec->beta2;
-    options.tau = spec->tau;
-    options.q = spec->q;
-    options.trim_fraction = spec->trim_fraction;
-    options.norm_bound = spec->norm_bound;
-    options.byzantine_learners = spec->byzantine_learners;
-    options.select_updates = spec->select_updates;
-    options.max_iterations = spec->max_iterations;
-    options.buffer_size = spec->buffer_size;
-    options.local_learning_rate = job->begin.local_learning_rate;
-    options.spill_dir = job->folding->options.spill_dir;
-    return options;
+    fl_strategy_options_init(ret_options, spec->name);
+    ret_options->server_learning_rate = spec->server_learning_rate;
+    ret_options->server_momentum = spec->server_momentum;
+    ret_options->beta1 = spec->beta1;
+    ret_options->beta2 = spec->beta2;
+    ret_options->tau = spec->tau;
+    ret_options->q = spec->q;
+    ret_options->trim_fraction = spec->trim_fraction;
+    ret_options->norm_bound = spec->norm_bound;
+    ret_options->byzantine_learners = spec->byzantine_learners;
+    ret_options->select_updates = spec->select_updates;
+    ret_options->max_iterations = spec->max_iterations;
+    ret_options->buffer_size = spec->buffer_size;
+    ret_options->local_learning_rate = local_learning_rate;
 }
 
 static bool same_number(double a, double b)
@@ -156,9 +152,11 @@ static int restore_state(struct job *job)
 static int make_strategy(struct job *job)
 {
     struct fl_folding *folding = job->folding;
-    const struct fl_strategy_options options = options_of(job);
+    struct fl_strategy_options options;
     int r;
 
+    fl_strategy_spec_options(&job->strategy, job->begin.local_learning_rate, &options);
+    options.spill_dir = folding->options.spill_dir;
     forget_strategy(folding);
     r = fl_strategy_create(&options, &folding->strategy, &job->err);
     if (r < 0)
@@ -281,6 +279,17 @@ static int finish(struct job *job)
     return r;
 }
 
+static int adopt(struct job *job)
+{
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+    int r = fl_safetensors_open(job->path, NULL, &model, &job->err);
+
+    (void)snprintf(job->made, sizeof(job->made), "%s", fl_str_or(job->digest, ""));
+    return r < 0 ? r
+                 : fl_blobs_adopt(job->folding->options.blobs, job->path, job->made, false,
+                                  &job->err);
+}
+
 static int abandon(struct job *job)
 {
     if (job->folding->strategy)
@@ -297,6 +306,9 @@ static void carry_out(struct job *job)
         break;
     case FL_AGGREGATOR_FOLD:
         job->result = fold(job);
+        break;
+    case FL_AGGREGATOR_ADOPT:
+        job->result = adopt(job);
         break;
     case FL_AGGREGATOR_ABANDON:
         job->result = abandon(job);
@@ -380,6 +392,7 @@ void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action
     job->kind = action->kind;
     job->ticket = action->ticket;
     job->upload = action->upload;
+    job->digest = copy(arena, action->digest);
     job->path = copy(arena, fl_str_or(path, ""));
     job->begin = action->begin;
     job->begin.base = copy(arena, action->begin.base);

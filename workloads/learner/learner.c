@@ -5,6 +5,7 @@
 #include "lib/str.h"
 #include "lib/thread.h"
 #include "workloads/learner/uplink.h"
+#include "workloads/steps/steps.h"
 #include "workloads/tensor/safetensors.h"
 
 #include <assert.h>
@@ -53,6 +54,11 @@ struct fl_learner_node {
 static int64_t now_ms(const struct fl_learner_node *node)
 {
     return fl_monotonic_ms(node->options.env);
+}
+
+static void step(const struct fl_learner_node *node, enum fl_step step)
+{
+    fl_step(node->options.env, step);
 }
 
 static void lesson_destroy(struct lesson *lesson)
@@ -140,6 +146,7 @@ static void note_progress(void *user, int64_t done, int64_t all)
     struct lesson *lesson = user;
     const int64_t now = now_ms(lesson->node);
 
+    step(lesson->node, FL_STEP_HALF_TRAINED);
     if (now - lesson->told_ms < PROGRESS_MS)
         return;
     lesson->told_ms = now;
@@ -203,10 +210,13 @@ static int fit(struct lesson *lesson, const struct fl_model *base)
                                            .progress = note_progress,
                                            .user = lesson};
     struct fl_fit_result result = {0};
-    int r = trainer->ops->fit(trainer, base, &options, &result, &lesson->err);
+    int r;
 
+    step(lesson->node, FL_STEP_TRAINING);
+    r = trainer->ops->fit(trainer, base, &options, &result, &lesson->err);
     if (r < 0)
         return r;
+    step(lesson->node, FL_STEP_TRAINED);
     lesson->offer.examples = result.examples;
     lesson->offer.steps = result.steps;
     lesson->offer.loss_before = result.loss_before;
@@ -215,7 +225,19 @@ static int fit(struct lesson *lesson, const struct fl_model *base)
     r = put_model(lesson, result.model);
     fl_model_unref(result.model);
     json_decref(result.metrics);
+    if (r == 0)
+        step(lesson->node, FL_STEP_UPDATE_MADE);
     return r;
+}
+
+static int init(struct lesson *lesson)
+{
+    struct fl_trainer *trainer = lesson->node->options.trainer;
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+    int r = trainer->ops->init(trainer, (uint64_t)lesson->task.seed, &model, &lesson->err);
+
+    lesson->offer.examples = 1; /* of nobody's data */
+    return r < 0 ? r : put_model(lesson, model);
 }
 
 static int evaluate(struct lesson *lesson, const struct fl_model *model)
@@ -223,10 +245,13 @@ static int evaluate(struct lesson *lesson, const struct fl_model *model)
     struct fl_trainer *trainer = lesson->node->options.trainer;
     struct fl_metrics *metrics = &lesson->evaluation.metrics;
     struct fl_evaluation result = {.accuracy = (double)NAN};
-    int r = trainer->ops->evaluate(trainer, model, &result, &lesson->err);
+    int r;
 
+    step(lesson->node, FL_STEP_EVALUATING);
+    r = trainer->ops->evaluate(trainer, model, &result, &lesson->err);
     if (r < 0)
         return r;
+    step(lesson->node, FL_STEP_EVALUATED);
     lesson->evaluation.examples = result.examples;
     lesson->evaluation.loss = result.loss;
     take_metrics(lesson, result.metrics, metrics);
@@ -234,6 +259,13 @@ static int evaluate(struct lesson *lesson, const struct fl_model *model)
         metrics->items[metrics->count++] = (struct fl_metric){"accuracy", result.accuracy};
     json_decref(result.metrics);
     return 0;
+}
+
+static int follow_task(struct lesson *lesson, const struct fl_model *model)
+{
+    if (lesson->task.kind == FL_TASK_INIT)
+        return init(lesson);
+    return lesson->evaluate ? evaluate(lesson, model) : fit(lesson, model);
 }
 
 static void learn(struct lesson *lesson)
@@ -247,11 +279,11 @@ static void learn(struct lesson *lesson)
         options->renew ? options->renew(options->user, &options->trainer, &lesson->err) : 0;
     if (lesson->result < 0)
         return;
-    lesson->result = open_model(lesson, &model);
+    lesson->result = lesson->task.kind == FL_TASK_INIT ? 0 : open_model(lesson, &model);
     lesson->reason = "NoModel";
     if (lesson->result < 0)
         return;
-    lesson->result = lesson->evaluate ? evaluate(lesson, model) : fit(lesson, model);
+    lesson->result = follow_task(lesson, model);
     lesson->reason = options->why ? options->why(options->trainer) : NULL;
     if (!lesson->reason || !*lesson->reason)
         lesson->reason = lesson->evaluate ? "EvaluationFailed" : "TrainingFailed";
@@ -371,9 +403,11 @@ static void keep(struct fl_learner_node *node, const struct fl_kept *kept)
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = fl_kept_encode(kept);
     struct fl_error err = {0};
 
+    step(node, FL_STEP_KEEPING);
     if (fl_file_write(node->kept_path, text->data, text->len, 0600, &err) < 0)
         fl_log_warn(node->options.env->log, "the update would be lost in a restart",
                     FL_STR("error", err.msg));
+    step(node, FL_STEP_KEPT);
 }
 
 static void act(void *user, const struct fl_learner_action *action)
@@ -393,6 +427,7 @@ static void act(void *user, const struct fl_learner_action *action)
         keep(node, action->kept);
         break;
     case FL_LEARNER_RELEASE:
+        step(node, FL_STEP_RELEASING);
         if (fl_blobs_remove(node->blobs, action->digest, &err) < 0)
             fl_log_warn(node->options.env->log, "a model stays", FL_STR("error", err.msg));
         break;

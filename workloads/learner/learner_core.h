@@ -97,7 +97,7 @@ enum fl_learner_action_kind {
     FL_LEARNER_DOWNLOAD, /* ticket, address, digest, size -> downloaded (at once where it is here)
                           */
     FL_LEARNER_UPLOAD, /* ticket, address, target (the path of the offer's answer), digest, size */
-    FL_LEARNER_TRAIN,  /* ticket, task -> trained, failed */
+    FL_LEARNER_TRAIN,  /* ticket, task (Fit, or Init) -> trained, failed */
     FL_LEARNER_EVALUATE, /* ticket, task -> evaluated, failed */
     FL_LEARNER_CANCEL,   /* ticket: of any of the above */
     FL_LEARNER_KEEP,     /* kept: remember for the next life, before going on */
@@ -111,6 +111,7 @@ struct fl_learner_action {
     struct fl_bytes *body;
     const char *digest, *message;
     int64_t size, timeout_ms;
+    int64_t chunk_bytes; /* UPLOAD: at most, in one piece */
     const struct fl_task *task;
     const struct fl_kept *kept;
 };

@@ -133,6 +133,7 @@ static void answered_join(struct fl_learner_core *core, struct fl_arena *arena, 
         learner_set_text(&core->parent, joined.parent);
     core->poll_ms = joined.poll_ms;
     core->progress_ms = joined.progress_ms;
+    core->chunk_bytes = joined.chunk_bytes;
 }
 
 static void answered_offer(struct fl_learner_core *core, const struct fl_answer *answer)

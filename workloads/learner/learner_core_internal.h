@@ -47,7 +47,7 @@ struct fl_learner_core {
     bool joined, declare, leaving, ended;
     char *leave_message;
     int64_t heard_ms; /* of the aggregator */
-    int64_t poll_ms, progress_ms;
+    int64_t poll_ms, progress_ms, chunk_bytes;
 
     /* Requests */
     uint64_t poll, call;

@@ -61,11 +61,12 @@ void learner_start_upload(struct fl_learner_core *core, const char *path)
     action->target = learner_act_text(core, path);
     action->digest = learner_act_text(core, core->kept.offer.digest);
     action->size = core->kept.offer.size;
+    action->chunk_bytes = core->chunk_bytes;
 }
 
 void learner_start_trainer(struct fl_learner_core *core)
 {
-    if (core->task.kind == FL_TASK_FIT)
+    if (core->task.kind != FL_TASK_EVALUATE)
         start_job(core, STAGE_TRAIN, FL_LEARNER_TRAIN, 0)->task = &core->task;
     else
         start_job(core, STAGE_EVALUATE, FL_LEARNER_EVALUATE, 0)->task = &core->task;
@@ -117,8 +118,8 @@ static void adopt(struct fl_learner_core *core, const struct fl_task *task)
 
 static bool same_work(const struct fl_task *a, const struct fl_task *b)
 {
-    return a->kind == FL_TASK_FIT && b->kind == FL_TASK_FIT && fl_streq(a->work, b->work) &&
-           a->seed == b->seed;
+    return (a->kind == FL_TASK_FIT || a->kind == FL_TASK_INIT) && a->kind == b->kind &&
+           fl_streq(a->work, b->work) && a->seed == b->seed;
 }
 
 static void begin_fit(struct fl_learner_core *core)
@@ -138,6 +139,19 @@ static void begin_fit(struct fl_learner_core *core)
     } else {
         learner_forget_kept(core);
         learner_start_download(core);
+    }
+}
+
+static void begin_init(struct fl_learner_core *core)
+{
+    const struct fl_task *task = &core->task;
+
+    if (core->has_kept && fl_streq(core->kept.offer.work, task->work) &&
+        core->kept.seed == task->seed) {
+        learner_offer_at(core, core->now_ms);
+    } else {
+        learner_forget_kept(core);
+        learner_start_trainer(core);
     }
 }
 
@@ -169,6 +183,9 @@ void learner_take_task(struct fl_learner_core *core, const struct fl_task *task)
     switch (task->kind) {
     case FL_TASK_FIT:
         begin_fit(core);
+        break;
+    case FL_TASK_INIT:
+        begin_init(core);
         break;
     case FL_TASK_EVALUATE:
         learner_start_download(core);

@@ -3,6 +3,7 @@
 #include "lib/process.h"
 #include "lib/str.h"
 #include "lib/thread.h"
+#include "workloads/steps/steps.h"
 #include "workloads/transfer/bulk_client.h"
 
 #include <assert.h>
@@ -26,7 +27,7 @@ struct errand {
     struct fl_arena *arena;
     const char *address, *method, *target, *digest;
     struct fl_bytes *body;
-    int64_t size, timeout_ms;
+    int64_t size, timeout_ms, chunk_bytes;
     bool cancelled; /* with the lane's lock */
 
     int result, http_status;
@@ -210,6 +211,8 @@ static bool call_goes_on(void *user, int64_t sent, int64_t received)
 
 static int call(struct lane *lane, struct errand *errand)
 {
+    const struct fl_env *env = lane->uplink->options.env;
+    const struct fl_request_steps steps = fl_steps_of_request(errand->target);
     static const char *const headers[] = {"Content-Type: application/json",
                                           "Accept: application/json"};
     const struct fl_http_transfer transfer = {.method = errand->method,
@@ -222,9 +225,14 @@ static int call(struct lane *lane, struct errand *errand)
                                               .user = errand,
                                               .quiet_ms = errand->timeout_ms,
                                               .total_ms = errand->timeout_ms};
+    int r;
 
-    return fl_http_transfer(lane->http, &transfer, &errand->http_status, &errand->answer, NULL,
-                            &errand->err);
+    fl_step(env, steps.asking);
+    r = fl_http_transfer(lane->http, &transfer, &errand->http_status, &errand->answer, NULL,
+                         &errand->err);
+    if (r == 0)
+        fl_step(env, steps.answered);
+    return r;
 }
 
 static void note_progress(void *user, int64_t done, int64_t all)
@@ -233,6 +241,8 @@ static void note_progress(void *user, int64_t done, int64_t all)
     struct lane *lane = errand->lane;
     const int64_t now = now_ms(lane->uplink);
 
+    if (errand->kind == FL_LEARNER_UPLOAD && done > 0 && done < all)
+        fl_step(lane->uplink->options.env, FL_STEP_HALF_UPLOADED);
     if (now - lane->told_ms < PROGRESS_MS)
         return;
     lane->told_ms = now;
@@ -246,22 +256,33 @@ static int download(struct lane *lane, struct errand *errand)
     const int64_t max = options->max_model_bytes ? options->max_model_bytes : MODEL_MAX;
     const struct fl_bulk_fetch fetch = {
         .digest = errand->digest, .max_bytes = max, .progress = note_progress, .user = errand};
+    int r;
 
-    return fl_bulk_fetch(lane->bulk, &fetch, options->blobs, &errand->err);
+    fl_step(options->env, FL_STEP_DOWNLOADING);
+    r = fl_bulk_fetch(lane->bulk, &fetch, options->blobs, &errand->err);
+    if (r == 0)
+        fl_step(options->env, FL_STEP_DOWNLOADED);
+    return r;
 }
 
 static int upload(struct lane *lane, struct errand *errand)
 {
+    const struct fl_uplink_options *options = &lane->uplink->options;
     FL_CLEANUP(fl_fd_closep) int fd = -1;
     struct fl_bulk_send send = {.target = errand->target,
                                 .digest = errand->digest,
+                                .chunk_bytes = errand->chunk_bytes,
                                 .progress = note_progress,
                                 .user = errand};
-    int r =
-        fl_blobs_get(lane->uplink->options.blobs, errand->digest, &fd, &send.size, &errand->err);
+    int r = fl_blobs_get(options->blobs, errand->digest, &fd, &send.size, &errand->err);
 
     send.fd = fd;
-    return r < 0 ? r : fl_bulk_send(lane->bulk, &send, &errand->err);
+    fl_step(options->env, FL_STEP_UPLOADING);
+    if (r == 0)
+        r = fl_bulk_send(lane->bulk, &send, &errand->err);
+    if (r == 0)
+        fl_step(options->env, FL_STEP_UPLOADED);
+    return r;
 }
 
 static void carry_out(struct lane *lane, struct errand *errand)
@@ -334,6 +355,7 @@ static void lane_take(struct lane *lane, const struct fl_learner_action *action)
     errand->body = action->body ? fl_bytes_ref(action->body) : NULL;
     errand->size = action->size;
     errand->timeout_ms = action->timeout_ms;
+    errand->chunk_bytes = action->chunk_bytes;
     FL_LOCKED(lane->lock);
     STAILQ_INSERT_TAIL(&lane->errands, errand, link);
     fl_signal_one(lane->wake);

@@ -8,11 +8,11 @@
 #ifndef FL_WORKLOADS_UPLINK_H
 #define FL_WORKLOADS_UPLINK_H
 
+#include "lib/blobs.h"
 #include "lib/env.h"
 #include "lib/http_client.h"
 #include "lib/loop.h"
 #include "workloads/learner/learner_core.h"
-#include "workloads/transfer/blobs.h"
 
 struct fl_uplink;
 

@@ -41,7 +41,7 @@ static const struct {
      "{\"all\":2,\"attempt\":1,\"done\":1,\"gaveUp\":true,\"learner\":\"l\",\"message\":\"m\","
      "\"project\":\"p\",\"reason\":\"R\",\"round\":1,\"stage\":\"Training\"}"},
     {&fl_form_offer,
-     "{\"attempt\":1,\"base\":" D ",\"digest\":" D
+     "{\"attempt\":1,\"digest\":" D
      ",\"examples\":1,\"learner\":\"l\",\"project\":\"p\",\"round\":1,\"size\":1,\"work\":\"w\"}",
      "{\"attempt\":1,\"base\":" D ",\"contributors\":[\"a\",\"b\"],\"digest\":" D
      ",\"downloadMs\":1,\"examples\":1,\"learner\":\"l\",\"loss\":0.5,\"lossBefore\":1.5,"
@@ -55,7 +55,7 @@ static const struct {
      "{\"message\":\"m\",\"path\":\"/v1/uploads/1\",\"reason\":\"R\",\"retryMs\":5,\"verdict\":"
      "\"Refused\"}"},
     {&fl_form_tier, "{}", "{\"quorum\":2,\"strategy\":{\"name\":\"FedAdam\"}}"},
-    {&fl_form_round_spec,
+    {&fl_form_round_order,
      "{\"model\":" D
      ",\"modelSize\":1,\"project\":\"p\",\"round\":1,\"strategy\":{\"name\":\"FedAvg\"}}",
      "{\"evaluation\":{\"deadlineMs\":1,\"enabled\":true,\"fraction\":0.5},\"maxWeight\":9,"
@@ -69,7 +69,7 @@ static const struct {
      "\"maxRounds\":"
      "2,\"weighting\":\"Exponential\"},\"strategy\":{\"beta1\":0.5,\"bufferSize\":5,\"name\":"
      "\"FedBuff\"},\"tags\":[\"a\",\"b\"],\"tierDeadlineMs\":8}"},
-    {&fl_form_round_status, "{}",
+    {&fl_form_round_report, "{}",
      "{\"attempt\":1,\"bytesUp\":5,\"evaluation\":{\"loss\":0.5},\"excluded\":[{\"learner\":\"l\","
      "\"message\":\"m\",\"outcome\":\"Late\",\"reason\":\"Deadline\"}],\"model\":" D
      ",\"phase\":\"Committed\",\"project\":\"p\",\"reported\":2,\"round\":1,\"version\":7}"},
@@ -86,8 +86,8 @@ union any {
     struct fl_joined joined;
     struct fl_task task;
     struct fl_offer offer;
-    struct fl_round_spec spec;
-    struct fl_round_status status;
+    struct fl_round_order spec;
+    struct fl_round_report status;
     struct fl_status all;
 };
 
@@ -189,6 +189,7 @@ static void test_bounds_are_told_with_their_place(void **state)
          "join.labels.a: ", FL_E_INVALID},
         {&fl_form_task, "{\"kind\":\"Sleep\"}", "task.kind: there is no such word", FL_E_INVALID},
         {&fl_form_task, "{\"kind\":\"Fit\"}", "work needs", FL_E_INVALID},
+        {&fl_form_task, "{\"kind\":\"Init\"}", "Init needs", FL_E_INVALID},
         {&fl_form_task, "{\"kind\":\"Move\"}", "Move needs an address", FL_E_INVALID},
         {&fl_form_task, "{\"kind\":\"Wait\",\"local\":{\"epochs\":0}}", "task.local.epochs: 0",
          FL_E_INVALID},
@@ -196,15 +197,15 @@ static void test_bounds_are_told_with_their_place(void **state)
          FL_E_BAD_REQUEST},
         {&fl_form_task, "{\"kind\":\"Wait\",\"model\":\"sha256:1\"}", "task.model: is no digest",
          FL_E_INVALID},
-        {&fl_form_round_spec,
+        {&fl_form_round_order,
          "{\"model\":" D ",\"modelSize\":1,\"project\":\"p\",\"round\":1,\"strategy\":{\"name\":"
          "\"FedBuff\"}}",
          "FedBuff belongs to mode Async", FL_E_INVALID},
-        {&fl_form_round_spec,
+        {&fl_form_round_order,
          "{\"model\":" D ",\"modelSize\":1,\"project\":\"p\",\"round\":1,\"strategy\":{\"name\":"
          "\"FedAvg\"},\"participation\":{\"quorum\":2}}",
          "quorum: is above minAvailable", FL_E_INVALID},
-        {&fl_form_round_status, "{\"excluded\":[{\"learner\":\"l\",\"outcome\":\"Lost\"}]}",
+        {&fl_form_round_report, "{\"excluded\":[{\"learner\":\"l\",\"outcome\":\"Lost\"}]}",
          "excluded[0].outcome: ", FL_E_INVALID},
         {&fl_form_result,
          "{\"learner\":\"l\",\"model\":" D
@@ -289,7 +290,8 @@ static void test_routes(void **state)
         {"PUT", "/v1/rounds/x", FL_E_NOT_FOUND, 0, 0, 0, NULL},
         {"PUT", "/v1/children", 0, FL_ROUTE_CHILDREN, 0, 0, NULL},
         {"POST", "/v1/stop", 0, FL_ROUTE_STOP, 0, 0, NULL},
-        {"GET", "/v1/status", 0, FL_ROUTE_STATUS, 0, 0, NULL},
+        {"GET", "/v1/status", 0, FL_ROUTE_STATUS, 0, -1, NULL},
+        {"GET", "/v1/status?after=4", 0, FL_ROUTE_STATUS, 0, 4, NULL},
         {"GET", "/v1/models/sha256:1", FL_E_NOT_FOUND, 0, 0, 0, NULL}, /* bulk */
         {"GET", "/", FL_E_NOT_FOUND, 0, 0, 0, NULL},
     };

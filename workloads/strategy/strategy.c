@@ -289,6 +289,8 @@ int fl_strategy_finish(struct fl_strategy *strategy, struct fl_model **ret_model
                                          : strategy->rule->reduce(strategy, out, err);
     if (r == 0)
         r = fl_model_check_finite(out, err);
+    if (r == 0)
+        fl_model_note_all(out, strategy->base);
     if (r < 0) {
         fl_model_unref(FL_TAKE(strategy->next_state));
         return r;

@@ -68,8 +68,8 @@ int fl_strategy_partial(struct fl_strategy *strategy, struct fl_model **ret_part
 int fl_strategy_add_partial(struct fl_strategy *strategy, const struct fl_model *partial,
                             struct fl_error *err);
 size_t fl_strategy_update_count(const struct fl_strategy *strategy);
-/* The next global model; the server's own state (momenta) moves on. INVALID below min_updates: then
- * the round may go on. */
+/* The next global model, with the base's notes; the server's own state (momenta) moves on. INVALID
+ * below min_updates: then the round may go on. */
 int fl_strategy_finish(struct fl_strategy *strategy, struct fl_model **ret_model,
                        struct fl_error *err);
 void fl_strategy_abandon(struct fl_strategy *strategy); /* the round, not the state */

@@ -87,6 +87,7 @@ int fl_model_like(const struct fl_model *model, bool copy, struct fl_model **ret
                   struct fl_error *err);
 /* Notes, as long as one owns the model alone. */
 void fl_model_note(struct fl_model *model, const char *key, const char *value);
+void fl_model_note_all(struct fl_model *model, const struct fl_model *from);
 const char *fl_model_get_note(const struct fl_model *model, const char *key);          /* or NULL */
 const struct fl_tensor *fl_model_find(const struct fl_model *model, const char *name); /* or NULL */
 /* Same names, types and shapes. INVALID says the first that differs: what a peer sent is named. */

@@ -193,6 +193,17 @@ double fl_softmax_loss(size_t rows, size_t classes, float scale, const int32_t *
     return loss;
 }
 
+void fl_softmax(size_t rows, size_t classes, float *logits)
+{
+    for (size_t r = 0; r < rows; r++, logits += classes) {
+        float max = logits[largest(classes, logits)];
+        double total = sum_of_powers(classes, max, logits);
+
+        for (size_t i = 0; i < classes; i++)
+            logits[i] = (float)((double)expf(logits[i] - max) / total);
+    }
+}
+
 /* Windows */
 
 static size_t padded_width(const struct fl_window *window)

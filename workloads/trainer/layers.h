@@ -30,6 +30,9 @@ void fl_sum_images(size_t count, size_t channels, size_t area, const float *x, f
 double fl_softmax_loss(size_t rows, size_t classes, float scale, const int32_t *labels,
                        float *logits, size_t *hits);
 
+/* Logits become probabilities, each row by itself; stable in the same way. */
+void fl_softmax(size_t rows, size_t classes, float *logits);
+
 /* A square filter slid over an image with same padding: (kernel - 1) / 2 zeros before, the rest
  * behind. */
 struct fl_window {

@@ -2,6 +2,7 @@
 
 #include "lib/str.h"
 #include "workloads/data/random.h"
+#include "workloads/model/description.h"
 #include "workloads/tensor/kernels.h"
 
 #include <assert.h>
@@ -13,6 +14,7 @@
 struct native {
     struct fl_trainer base;
     const struct fl_dataset *data; /* lent */
+    struct fl_network_shape shape;
     struct fl_network *network;
     uint32_t *order; /* of the examples, in an epoch */
     float *velocity; /* or the gradient; made when first needed */
@@ -40,19 +42,36 @@ static int create(const struct fl_trainer_ops *ops, const json_t *options,
                   struct fl_error *err)
 {
     FL_CLEANUP(destroy_native) struct native *native = fl_calloc(1, sizeof(*native));
-    struct fl_network_shape shape;
     int r;
 
     native->base.ops = ops;
     native->data = data;
-    r = fl_native_shape(ops->name, options, &shape, err);
+    r = fl_native_shape(ops->name, options, &native->shape, err);
     if (r == 0)
-        r = fl_network_create(&shape, data, &native->network, err);
+        r = fl_network_create(&native->shape, data, &native->network, err);
     if (r < 0)
         return r;
     native->order = fl_calloc(data->count, sizeof(*native->order));
     *ret_trainer = &FL_TAKE(native)->base;
     return 0;
+}
+
+/* So that it can be used, wherever it goes, without what it was trained with. */
+static void describe(const struct native *native, struct fl_model *model)
+{
+    const struct fl_dataset *data = native->data;
+    FL_JSON options = fl_native_options(&native->shape);
+    struct fl_description description = {.trainer = native->base.ops->name,
+                                         .options = options,
+                                         .input_name = "input",
+                                         .output_name = "probabilities",
+                                         .input_dtype = FL_DTYPE_F32,
+                                         .rank = data->rank,
+                                         .classes = data->classes,
+                                         .class_names = data->class_names};
+
+    memcpy(description.shape, data->shape, sizeof(description.shape));
+    fl_description_write(&description, model);
 }
 
 static int init(struct fl_trainer *self, uint64_t seed, struct fl_model **ret_model,
@@ -65,6 +84,7 @@ static int init(struct fl_trainer *self, uint64_t seed, struct fl_model **ret_mo
     if (r < 0)
         return r;
     fl_network_init(native->network, seed, model);
+    describe(native, model);
     *ret_model = model;
     return 0;
 }

@@ -13,6 +13,9 @@
 /* From spec.source.builtin.options (NULL: none) of the trainer that is named. */
 int fl_native_shape(const char *trainer, const json_t *options, struct fl_network_shape *ret_shape,
                     struct fl_error *err);
+/* The other way: all options with their values, of a shape that came from that trainer's. The
+ * caller's. */
+json_t *fl_native_options(const struct fl_network_shape *shape);
 /* What trainers may be asked: INVALID names the option that is out of its range. */
 int fl_fit_options_check(const struct fl_fit_options *options, struct fl_error *err);
 

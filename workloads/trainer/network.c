@@ -32,6 +32,7 @@ struct fl_network {
     struct layer layers[LAYERS_MAX];
     size_t count, width, classes, slice, loaded;
     size_t channels; /* of an image that is stored pixel by pixel; 1: nothing to reorder */
+    bool predicts;   /* only: there is no space for gradients */
     struct fl_model *form;
     float *input;
     int32_t *labels;
@@ -103,7 +104,8 @@ static void add_layers(struct fl_network *network, const struct fl_network_shape
 }
 
 /* Sizes are each below 2^40 or so: options bound what they name, the data lies in memory. */
-static int check_size(const struct fl_network *network, struct fl_error *err)
+static int check_size(const struct fl_network *network, const struct fl_model *model,
+                      struct fl_error *err)
 {
     double parameters = 0;
 
@@ -113,6 +115,10 @@ static int check_size(const struct fl_network *network, struct fl_error *err)
         return fl_error_set(err, FL_E_INVALID,
                             "the model would have %.0f parameters, more than %zu", parameters,
                             PARAMETERS_MAX);
+    if (model && (double)model->parameters != parameters)
+        return fl_error_set(err, FL_E_INVALID,
+                            "the model has %zu parameters where there would be %.0f",
+                            model->parameters, parameters);
     return 0;
 }
 
@@ -209,8 +215,10 @@ static void share_out(struct fl_network *network, struct space *space)
         cols = max_of(cols, fl_window_cols_size(&layer->window));
         raw = max_of(raw, layer->units * area_of(&layer->window));
     }
-    network->delta = give(space, n * widest, sizeof(float));
-    network->delta_below = give(space, n * widest, sizeof(float));
+    if (!network->predicts) {
+        network->delta = give(space, n * widest, sizeof(float));
+        network->delta_below = give(space, n * widest, sizeof(float));
+    }
     network->cols = give(space, cols, sizeof(float));
     network->raw = give(space, raw, sizeof(float));
 }
@@ -236,57 +244,48 @@ static int make_space(struct fl_network *network, struct fl_error *err)
         return fl_error_set(err, FL_E_INVALID,
                             "training this model would need %zu bytes beside it, more than %zu",
                             space.used, SPACE_MAX);
-    if (posix_memalign(&network->memory, ALIGN, space.used) != 0)
+    network->memory = calloc(1, space.used + ALIGN); /* what is not used costs nothing */
+    if (!network->memory)
         return fl_error_set(err, FL_E_UNAVAILABLE, "no memory for %zu bytes to train in",
                             space.used);
-    memset(network->memory, 0, space.used);
-    space = (struct space){.base = network->memory};
+    space = (struct space){.base = (unsigned char *)network->memory +
+                                   (ALIGN - (uintptr_t)network->memory % ALIGN) % ALIGN};
     share_out(network, &space);
-    return 0;
-}
-
-static int check_data(const struct fl_network_shape *shape, const struct fl_dataset *data,
-                      struct fl_error *err)
-{
-    if (data->classes < 2 || !data->labels)
-        return fl_error_set(err, FL_E_INVALID, "the data has no labels to learn");
-    if (data->count == 0 || data->width == 0)
-        return fl_error_set(err, FL_E_INVALID, "the data is empty");
-    if (shape->filters_count > 0 && data->rank != 2 && data->rank != 3)
-        return fl_error_set(err, FL_E_INVALID,
-                            "a CNN needs images; the examples have %u dimensions", data->rank);
     return 0;
 }
 
 /* height x width, or height x width x channels */
 static struct fl_window image_of(const struct fl_network_shape *shape,
-                                 const struct fl_dataset *data)
+                                 const struct fl_network_examples *examples)
 {
-    return (struct fl_window){.channels = data->rank == 3 ? (size_t)data->shape[2] : 1,
-                              .height = (size_t)data->shape[0],
-                              .width = (size_t)data->shape[1],
+    return (struct fl_window){.channels = examples->rank == 3 ? (size_t)examples->shape[2] : 1,
+                              .height = (size_t)examples->shape[0],
+                              .width = (size_t)examples->shape[1],
                               .kernel = shape->kernel};
 }
 
-int fl_network_create(const struct fl_network_shape *shape, const struct fl_dataset *data,
-                      struct fl_network **ret_network, struct fl_error *err)
+static int make(const struct fl_network_shape *shape, const struct fl_network_examples *examples,
+                bool predicts, struct fl_network **ret_network, struct fl_error *err)
 {
-    FL_CLEANUP(fl_network_destroyp) struct fl_network *network = NULL;
-    struct fl_window image = {0};
+    FL_CLEANUP(fl_network_destroyp)
+    struct fl_network *network = fl_calloc(1, sizeof(*network));
+    struct fl_window image = {.channels = 1};
     int r;
 
-    r = check_data(shape, data, err);
-    if (r < 0)
-        return r;
-    network = fl_calloc(1, sizeof(*network));
-    network->width = data->width;
-    network->classes = (size_t)data->classes;
+    if (shape->filters_count > 0 && examples->rank != 2 && examples->rank != 3)
+        return fl_error_set(err, FL_E_INVALID,
+                            "a CNN needs images; the examples have %u dimensions", examples->rank);
     if (shape->filters_count > 0)
-        image = image_of(shape, data);
-    network->channels = shape->filters_count > 0 ? image.channels : 1;
+        image = image_of(shape, examples);
+    network->predicts = predicts;
+    network->channels = image.channels;
+    network->classes = (size_t)examples->classes;
+    network->width = 1;
+    for (unsigned i = 0; i < examples->rank; i++)
+        network->width *= (size_t)examples->shape[i];
     add_layers(network, shape, image);
-    network->slice = slice_for(network, data->count);
-    r = check_size(network, err);
+    network->slice = slice_for(network, examples->batch > 0 ? examples->batch : SLICE_MAX);
+    r = check_size(network, examples->model, err);
     if (r == 0)
         r = make_form(network, err);
     if (r == 0)
@@ -295,6 +294,26 @@ int fl_network_create(const struct fl_network_shape *shape, const struct fl_data
         return r;
     *ret_network = FL_TAKE(network);
     return 0;
+}
+
+int fl_network_create(const struct fl_network_shape *shape, const struct fl_dataset *data,
+                      struct fl_network **ret_network, struct fl_error *err)
+{
+    const struct fl_network_examples examples = {
+        .shape = data->shape, .rank = data->rank, .classes = data->classes, .batch = data->count};
+
+    if (data->classes < 2 || !data->labels)
+        return fl_error_set(err, FL_E_INVALID, "the data has no labels to learn");
+    if (data->count == 0 || data->width == 0)
+        return fl_error_set(err, FL_E_INVALID, "the data is empty");
+    return make(shape, &examples, false, ret_network, err);
+}
+
+int fl_network_create_for(const struct fl_network_shape *shape,
+                          const struct fl_network_examples *examples,
+                          struct fl_network **ret_network, struct fl_error *err)
+{
+    return make(shape, examples, true, ret_network, err);
 }
 
 void fl_network_destroy(struct fl_network *network)
@@ -409,11 +428,8 @@ static void conv_forward(const struct fl_network *network, const struct layer *l
     }
 }
 
-double fl_network_forward(struct fl_network *network, const struct fl_model *model, float scale,
-                          size_t *hits)
+static void compute(struct fl_network *network, const struct fl_model *model)
 {
-    const struct layer *last = &network->layers[network->count - 1];
-
     for (size_t i = 0; i < network->count; i++) {
         const struct layer *layer = &network->layers[i];
 
@@ -422,8 +438,41 @@ double fl_network_forward(struct fl_network *network, const struct fl_model *mod
         else
             dense_forward(layer, model, network->loaded, input_of(network, i));
     }
-    return fl_softmax_loss(network->loaded, network->classes, scale, network->labels, last->out,
-                           hits);
+}
+
+static float *logits_of(const struct fl_network *network)
+{
+    return network->layers[network->count - 1].out;
+}
+
+double fl_network_forward(struct fl_network *network, const struct fl_model *model, float scale,
+                          size_t *hits)
+{
+    compute(network, model);
+    return fl_softmax_loss(network->loaded, network->classes, scale, network->labels,
+                           logits_of(network), hits);
+}
+
+static void predict_slice(struct fl_network *network, const struct fl_model *model,
+                          enum fl_network_answer answer, const float *examples, float *answers)
+{
+    for (size_t i = 0; i < network->loaded; i++)
+        load_example(network, examples + i * network->width, network->input + i * network->width);
+    compute(network, model);
+    if (answer == FL_PROBABILITIES)
+        fl_softmax(network->loaded, network->classes, logits_of(network));
+    memcpy(answers, logits_of(network), network->loaded * network->classes * sizeof(float));
+}
+
+void fl_network_predict(struct fl_network *network, const struct fl_model *model,
+                        enum fl_network_answer answer, const float *examples, size_t count,
+                        float *ret_answers)
+{
+    for (size_t at = 0; at < count; at += network->loaded) {
+        network->loaded = count - at < network->slice ? count - at : network->slice;
+        predict_slice(network, model, answer, examples + at * network->width,
+                      ret_answers + at * network->classes);
+    }
 }
 
 /* Backward. `delta` is the gradient by the layer's output before its activation. */

@@ -32,6 +32,21 @@ struct fl_network;
  * parameters than memory should hold. */
 int fl_network_create(const struct fl_network_shape *shape, const struct fl_dataset *data,
                       struct fl_network **ret_network, struct fl_error *err);
+/* The same without a data set, for predicting only: examples of a form that is given, at most
+ * `batch` (0: some) computed at once, in less space than training needs. It must not be asked to
+ * load, go forward or backward. */
+struct fl_network_examples {
+    const int64_t *shape;
+    unsigned rank;
+    int64_t classes;
+    size_t batch;
+    /* A stranger's: where it has not as many parameters as the network would, that is INVALID
+     * before anything is allocated. NULL: any. */
+    const struct fl_model *model;
+};
+int fl_network_create_for(const struct fl_network_shape *shape,
+                          const struct fl_network_examples *examples,
+                          struct fl_network **ret_network, struct fl_error *err);
 void fl_network_destroy(struct fl_network *network);
 FL_DEFINE_CLEANUP(struct fl_network, fl_network_destroy)
 
@@ -49,6 +64,13 @@ void fl_network_load(struct fl_network *network, const struct fl_dataset *data,
  * fl_network_backward needs, for the gradient of scale * (that sum). */
 double fl_network_forward(struct fl_network *network, const struct fl_model *model, float scale,
                           size_t *hits);
+
+/* What the model says of `count` examples that lie one behind the other as data sets have them:
+ * `classes` logits each, or probabilities. */
+enum fl_network_answer { FL_LOGITS, FL_PROBABILITIES };
+void fl_network_predict(struct fl_network *network, const struct fl_model *model,
+                        enum fl_network_answer answer, const float *examples, size_t count,
+                        float *ret_answers);
 
 /* target = beta * target + alpha * gradient, in a block laid out as the model's. The target may be
  * the model's own block: each layer is done with its weights before they change. So plain gradient

@@ -214,12 +214,57 @@ static void fast_is_plain(void **state)
     fixture_finish(&f);
 }
 
+/* Without a data set, in other slices, the network says what it says in training: the loss follows
+ * from the probabilities, and they from the logits. */
+static void predictions_are_what_training_sees(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(shapes); i++) {
+        FL_CLEANUP(fl_network_destroyp) struct fl_network *network = NULL;
+        struct fixture f = {0};
+        float logits[7 * 4], probabilities[7 * 4];
+        double loss = 0;
+
+        fixture_make(&f, i);
+        assert_int_equal(
+            fl_network_create_for(&shapes[i].shape,
+                                  &(struct fl_network_examples){.shape = f.data.shape,
+                                                                .rank = f.data.rank,
+                                                                .classes = f.data.classes,
+                                                                .batch = 2},
+                                  &network, NULL),
+            0);
+        assert_int_equal(fl_model_check_like(fl_network_form(network), f.model, NULL), 0);
+        fl_network_predict(network, f.model, FL_LOGITS, f.data.features, f.data.count, logits);
+        fl_network_predict(network, f.model, FL_PROBABILITIES, f.data.features, f.data.count,
+                           probabilities);
+        for (size_t n = 0; n < f.data.count; n++) {
+            const float *row = logits + n * (size_t)f.data.classes;
+            double total = 0, sum = 0;
+
+            for (int64_t c = 0; c < f.data.classes; c++)
+                total += exp((double)row[c]);
+            for (int64_t c = 0; c < f.data.classes; c++) {
+                double p = (double)probabilities[n * (size_t)f.data.classes + (size_t)c];
+
+                assert_true(fabs(p - exp((double)row[c]) / total) < 1e-6);
+                sum += p;
+            }
+            assert_true(fabs(sum - 1) < 1e-6);
+            loss -= log(exp((double)row[f.data.labels[n]]) / total);
+        }
+        assert_true(fabs(loss - loss_of(&f)) < 1e-5 * (1 + loss));
+        fixture_finish(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(sinks),
         cmocka_unit_test(fast_is_plain),
+        cmocka_unit_test(predictions_are_what_training_sees),
     };
 
     return cmocka_run_group_tests(tests, without_blas, NULL);

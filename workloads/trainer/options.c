@@ -54,17 +54,17 @@ static int read_sizes(const json_t *value, const char *name, const struct size_l
     return 0;
 }
 
+static const struct {
+    const char *name;
+    enum fl_activation activation;
+} activations[] = {{"ReLU", FL_RELU}, {"Tanh", FL_TANH}, {"Sigmoid", FL_SIGMOID}};
+
 static int read_activation(const json_t *value, enum fl_activation *ret_activation,
                            struct fl_error *err)
 {
-    static const struct {
-        const char *name;
-        enum fl_activation activation;
-    } names[] = {{"ReLU", FL_RELU}, {"Tanh", FL_TANH}, {"Sigmoid", FL_SIGMOID}};
-
-    for (size_t i = 0; i < FL_COUNT_OF(names); i++) {
-        if (fl_streq(json_string_value(value), names[i].name)) {
-            *ret_activation = names[i].activation;
+    for (size_t i = 0; i < FL_COUNT_OF(activations); i++) {
+        if (fl_streq(json_string_value(value), activations[i].name)) {
+            *ret_activation = activations[i].activation;
             return 0;
         }
     }
@@ -125,6 +125,33 @@ int fl_native_shape(const char *trainer, const json_t *options, struct fl_networ
     }
     *ret_shape = shape;
     return 0;
+}
+
+static json_t *write_sizes(const size_t *sizes, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        (void)json_array_append_new(list, json_integer((json_int_t)sizes[i]));
+    return list;
+}
+
+json_t *fl_native_options(const struct fl_network_shape *shape)
+{
+    json_t *options = json_object();
+
+    for (size_t i = 0; i < FL_COUNT_OF(activations); i++)
+        if (shape->activation == activations[i].activation)
+            (void)json_object_set_new(options, "activation", json_string(activations[i].name));
+    if (shape->hidden_count > 0)
+        (void)json_object_set_new(options, "hiddenUnits",
+                                  write_sizes(shape->hidden, shape->hidden_count));
+    if (shape->filters_count > 0) {
+        (void)json_object_set_new(options, "filters",
+                                  write_sizes(shape->filters, shape->filters_count));
+        (void)json_object_set_new(options, "kernelSize", json_integer((json_int_t)shape->kernel));
+    }
+    return options;
 }
 
 static int check_number(const char *name, double value, double low, double below,

@@ -396,7 +396,10 @@ static int load_chunk(struct sending *sending, const void **ret_data, size_t *re
     struct fl_bulk_client *client = sending->job.client;
     const struct fl_bulk_send *send = sending->send;
     const int64_t left = send->size - sending->job.done;
-    size_t len = (size_t)(left < client->chunk_bytes ? left : client->chunk_bytes), used = 0;
+    const int64_t most = send->chunk_bytes > 0 && send->chunk_bytes < client->chunk_bytes
+                             ? send->chunk_bytes
+                             : client->chunk_bytes;
+    size_t len = (size_t)(left < most ? left : most), used = 0;
 
     *ret_len = len;
     if (send->data) {

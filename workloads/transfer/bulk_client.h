@@ -7,10 +7,10 @@
 #ifndef FL_WORKLOADS_BULK_CLIENT_H
 #define FL_WORKLOADS_BULK_CLIENT_H
 
+#include "lib/blobs.h"
 #include "lib/env.h"
 #include "lib/error.h"
 #include "lib/http_client.h"
-#include "workloads/transfer/blobs.h"
 
 struct fl_bulk_client;
 
@@ -55,6 +55,7 @@ struct fl_bulk_send {
     int fd;             /* read from its beginning */
     int64_t size;
     const char *digest;
+    int64_t chunk_bytes; /* where smaller than the client's; 0: that */
     int64_t deadline_ms; /* from now; 0: none */
     fl_bulk_progress_fn *progress;
     void *user;

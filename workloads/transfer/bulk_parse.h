@@ -1,4 +1,4 @@
-/* What bulk transfer reads of strangers' bytes: ranges, digests of chunks, parameters of uploads,
+/* What bulk transfer reads of strangers' bytes: digests of chunks, parameters of uploads,
  * and its own state files. Pure functions; any thread. */
 #ifndef FL_WORKLOADS_BULK_PARSE_H
 #define FL_WORKLOADS_BULK_PARSE_H
@@ -9,19 +9,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/* The part of `size` bytes that a Range header asks for. */
-enum fl_bulk_range { FL_BULK_WHOLE, FL_BULK_PART, FL_BULK_UNSATISFIABLE };
-struct fl_bulk_part {
-    uint64_t offset, len;
-};
-/* What is malformed, of another unit or asks for several parts is as if it were not there (RFC
- * 9110, 14.2). `header` may be NULL. */
-enum fl_bulk_range fl_bulk_range_parse(const char *header, uint64_t size,
-                                       struct fl_bulk_part *ret_part);
-
-/* Whether a list of entity tags (If-None-Match) names this one, or is "*". NULL: no. */
-bool fl_bulk_etag_matches(const char *header, const char *etag);
 
 /* Content-Digest (RFC 9530): of what it names, the strongest that is known here. */
 enum fl_bulk_check_kind { FL_BULK_CHECK_NONE, FL_BULK_CHECK_CRC32C, FL_BULK_CHECK_SHA256 };

@@ -1,5 +1,6 @@
 /* What bulk transfer reads of strangers. The first byte says which parser; what is accepted must be
  * within its bounds, and a state must read back as it was written. */
+#include "lib/http_range.h"
 #include "workloads/transfer/bulk_parse.h"
 
 #include "lib/str.h"
@@ -10,12 +11,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void ranges(const char *text)
 {
-    struct fl_bulk_part part = {0, 0};
+    struct fl_http_part part = {0, 0};
 
-    if (fl_bulk_range_parse(text, 1000, &part) == FL_BULK_PART &&
+    if (fl_http_range_parse(text, 1000, &part) == FL_HTTP_PART &&
         (part.len == 0 || part.offset >= 1000 || part.len > 1000 - part.offset))
         __builtin_trap();
-    (void)fl_bulk_etag_matches(text, "\"x\"");
+    (void)fl_http_etag_matches(text, "\"x\"");
 }
 
 static void puts_and_keys(const char *text)

@@ -12,70 +12,10 @@
 
 #include <cmocka.h>
 
-static void test_ranges(void **state)
-{
-    static const struct {
-        const char *header;
-        uint64_t size;
-        enum fl_bulk_range range;
-        uint64_t offset, len;
-    } cases[] = {
-        {NULL, 10, FL_BULK_WHOLE, 0, 0},
-        {"", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=0-", 10, FL_BULK_PART, 0, 10},
-        {"bytes=0-0", 10, FL_BULK_PART, 0, 1},
-        {"Bytes= 3-5 ", 10, FL_BULK_PART, 3, 3},
-        {"bytes=3-99999", 10, FL_BULK_PART, 3, 7},
-        {"bytes=9-", 10, FL_BULK_PART, 9, 1},
-        {"bytes=-3", 10, FL_BULK_PART, 7, 3},
-        {"bytes=-30", 10, FL_BULK_PART, 0, 10},
-        {"bytes=10-", 10, FL_BULK_UNSATISFIABLE, 0, 0},
-        {"bytes=-0", 10, FL_BULK_UNSATISFIABLE, 0, 0},
-        {"bytes=0-", 0, FL_BULK_UNSATISFIABLE, 0, 0},
-        {"bytes=-1", 0, FL_BULK_UNSATISFIABLE, 0, 0},
-        {"bytes=5-3", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=1-2,4-5", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=a-", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=-", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=--1", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=1", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=+1-2", 10, FL_BULK_WHOLE, 0, 0},
-        {"lines=1-2", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=99999999999999999999-", 10, FL_BULK_WHOLE, 0, 0},
-        {"bytes=9223372036854775807-9223372036854775807", 10, FL_BULK_UNSATISFIABLE, 0, 0},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < FL_COUNT_OF(cases); i++) {
-        struct fl_bulk_part part = {0, 0};
-        enum fl_bulk_range range = fl_bulk_range_parse(cases[i].header, cases[i].size, &part);
-
-        if (range != cases[i].range || part.offset != cases[i].offset || part.len != cases[i].len)
-            fail_msg("\"%s\": %d, %" PRIu64 "+%" PRIu64, cases[i].header, range, part.offset,
-                     part.len);
-    }
-}
-
-static void test_etags(void **state)
-{
-    static const struct {
-        const char *header;
-        bool matches;
-    } cases[] = {{NULL, false},       {"", false},        {"\"a\"", true},
-                 {"W/\"a\"", true},   {"*", true},        {"\"b\", \"a\"", true},
-                 {"\"b\" , *", true}, {"\"ab\"", false},  {"\"a", false},
-                 {",,,", false},      {" \"a\"\t", true}, {"\"b\",W/\"c\"", false}};
-
-    (void)state;
-    for (size_t i = 0; i < FL_COUNT_OF(cases); i++)
-        if (fl_bulk_etag_matches(cases[i].header, "\"a\"") != cases[i].matches)
-            fail_msg("%s", cases[i].header);
-}
-
 /* RFC 3720, B.4, and the usual check value. */
 static void test_crc32c(void **state)
 {
-    unsigned char zeros[32] = {0}, ones[32], rising[32], long_one[1000];
+    unsigned char zeros[32] = {0}, ones[32], rising[32], long_one[10000];
     char text[FL_BULK_CHECK_TEXT_SIZE];
 
     (void)state;
@@ -88,7 +28,7 @@ static void test_crc32c(void **state)
     assert_int_equal(fl_crc32c(0, rising, 32), 0x46DD794E);
     for (size_t i = 0; i < sizeof(long_one); i++)
         long_one[i] = (unsigned char)(i * 37 + i / 3);
-    for (size_t cut = 0; cut <= sizeof(long_one); cut += 7) {
+    for (size_t cut = 0; cut <= sizeof(long_one); cut += 77) {
         uint32_t crc =
             fl_crc32c(fl_crc32c(0, long_one, cut), long_one + cut, sizeof(long_one) - cut);
 
@@ -202,9 +142,10 @@ static void test_states_survive(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranges),     cmocka_unit_test(test_etags),
-        cmocka_unit_test(test_crc32c),     cmocka_unit_test(test_checks),
-        cmocka_unit_test(test_parameters), cmocka_unit_test(test_states_survive),
+        cmocka_unit_test(test_crc32c),
+        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_states_survive),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

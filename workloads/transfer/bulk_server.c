@@ -1,6 +1,7 @@
 #include "workloads/transfer/bulk_server.h"
 
 #include "lib/file.h"
+#include "lib/http_range.h"
 #include "lib/process.h"
 #include "lib/str.h"
 #include "workloads/transfer/bulk_server_internal.h"
@@ -105,42 +106,6 @@ static int ask_owner(struct fl_bulk_server *server, struct fl_http_request *requ
 
 /* --- models --- */
 
-static enum fl_bulk_range range_of(const struct fl_http_request *request, const char *etag,
-                                   uint64_t size, struct fl_bulk_part *ret_part)
-{
-    const char *if_range = fl_http_header(request, "If-Range");
-
-    if (if_range && strcmp(if_range, etag) != 0)
-        return FL_BULK_WHOLE;
-    return fl_bulk_range_parse(fl_http_header(request, "Range"), size, ret_part);
-}
-
-/* Takes the descriptor. */
-static void send_model(struct fl_http_request *request, const char *etag, int fd, uint64_t size)
-{
-    struct fl_bulk_part part = {0, size};
-    enum fl_bulk_range range = range_of(request, etag, size, &part);
-    char text[80];
-
-    fl_http_set_header(request, "ETag", etag);
-    fl_http_set_header(request, "Accept-Ranges", "bytes");
-    fl_http_set_header(request, "Cache-Control", "immutable, max-age=31536000");
-    if (range == FL_BULK_PART) {
-        (void)snprintf(text, sizeof(text), "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part.offset,
-                       part.offset + part.len - 1, size);
-        fl_http_set_header(request, "Content-Range", text);
-    } else if (range == FL_BULK_UNSATISFIABLE) {
-        (void)snprintf(text, sizeof(text), "bytes */%" PRIu64, size);
-        fl_http_set_header(request, "Content-Range", text);
-        part = (struct fl_bulk_part){0, 0};
-    }
-    fl_http_respond_file(request,
-                         range == FL_BULK_PART    ? 206
-                         : range == FL_BULK_WHOLE ? 200
-                                                  : 416,
-                         "application/octet-stream", fd, part.offset, part.len);
-}
-
 static int open_model(struct fl_bulk_server *server, struct fl_http_request *request,
                       const char **ret_digest, int *ret_fd, int64_t *ret_size, struct fl_error *err)
 {
@@ -170,14 +135,11 @@ static void get_model(struct fl_bulk_server *server, struct fl_http_request *req
         return;
     }
     etag = fl_arena_printf(fl_http_arena(request), "\"%s\"", digest);
-    if (fl_bulk_etag_matches(fl_http_header(request, "If-None-Match"), etag)) {
-        fl_http_set_header(request, "ETag", etag);
-        fl_http_respond(request, 304, NULL, "", 0);
-        return;
-    }
-    if (server->options.moved && strcmp(fl_http_method(request), "GET") == 0)
+    if (server->options.moved && strcmp(fl_http_method(request), "GET") == 0 &&
+        !fl_http_etag_matches(fl_http_header(request, "If-None-Match"), etag))
         server->options.moved(server->options.user, NULL, digest, size);
-    send_model(request, etag, fd, (uint64_t)size);
+    fl_http_set_header(request, "Cache-Control", "immutable, max-age=31536000");
+    fl_http_respond_ranges(request, etag, "application/octet-stream", fd, (uint64_t)size);
     fd = -1;
 }
 

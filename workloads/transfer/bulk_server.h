@@ -22,12 +22,12 @@
 #ifndef FL_WORKLOADS_BULK_SERVER_H
 #define FL_WORKLOADS_BULK_SERVER_H
 
+#include "lib/blobs.h"
 #include "lib/env.h"
 #include "lib/error.h"
 #include "lib/http_server.h"
 #include "lib/loop.h"
 #include "lib/tls.h"
-#include "workloads/transfer/blobs.h"
 
 struct fl_bulk_server;
 
@@ -74,8 +74,9 @@ struct fl_bulk_server_options {
     int64_t max_chunk_bytes;  /* 0: 64 MiB */
     size_t max_uploads;       /* here at a time; 0: 1024 */
     int64_t idle_ms;          /* an unfinished upload without a chunk expires; 0: 10 min */
-    bool durable;             /* an upload is synced to the disk before it counts as complete */
-    fl_bulk_allow_fn *allow;  /* NULL: anybody anything */
+    bool fleeting; /* uploads end with this life: their folder is emptied, no state is kept */
+    bool durable;  /* an upload is synced to the disk before it counts as complete */
+    fl_bulk_allow_fn *allow;       /* NULL: anybody anything */
     fl_bulk_complete_fn *complete; /* of uploads; models go into the blobs by themselves */
     fl_bulk_moved_fn *moved;       /* may be NULL, as `complete` */
     void *user;

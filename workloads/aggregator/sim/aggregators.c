@@ -2,6 +2,7 @@
 #include "workloads/aggregator/sim/rig.h"
 
 #include "lib/str.h"
+#include "workloads/tensor/safetensors.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -87,8 +88,11 @@ static void die_writing(struct rig_world *world, struct rig_node *node,
     const struct fl_bytes *body = action->body;
 
     if (action->kind == FL_AGGREGATOR_JOURNAL && rig_chance(world, 500)) {
+        size_t torn = (size_t)rig_below(world, (int64_t)body->len);
+
         node->journal_synced = node->journal.len;
-        fl_buf_append(&node->journal, body->data, (size_t)rig_below(world, (int64_t)body->len));
+        fl_buf_append(&node->journal, body->data, torn);
+        to_ledger(world, node, body->data, torn); /* its whole lines are there */
     } else if (action->kind == FL_AGGREGATOR_JOURNAL && rig_chance(world, 500)) {
         write_journal(world, node, body);
     } else if (action->kind == FL_AGGREGATOR_JOURNAL_REPLACE && rig_chance(world, 500)) {
@@ -169,10 +173,22 @@ static void use_strategy(struct rig_world *world, struct rig_node *node,
         rig_fail(world, "%s: %s", node->id, err.msg);
 }
 
+/* Records that wait together are written together: others may follow it already. */
+static json_t *last_attempt(const struct rig_node *node)
+{
+    for (size_t i = json_array_size(node->ledger); i-- > 0;)
+        if (!fl_streq(fl_json_str(json_array_get(node->ledger, i), "kind"), "Attempt"))
+            continue;
+        else if (!json_object_get(json_array_get(node->ledger, i), "begin"))
+            return json_array_get(node->ledger, i);
+        else
+            break;
+    return NULL;
+}
+
 static void note_begin(struct rig_node *node, const struct fl_aggregator_begin *begin)
 {
-    json_t *attempt =
-        json_array_get(node->ledger, json_array_size(node->ledger) - 1); /* it is the last */
+    json_t *attempt = last_attempt(node);
     json_t *facts = json_object();
 
     json_object_set_new(facts, "rangeBits", json_integer(begin->precision.range_bits));
@@ -225,7 +241,7 @@ static void do_begin(struct rig_world *world, struct rig_node *node,
 {
     struct rig_event done =
         rig_event_for(world, RIG_BEGUN, rig_index(world, node), 1 + rig_below(world, 50));
-    const json_t *attempt = json_array_get(node->ledger, json_array_size(node->ledger) - 1);
+    const json_t *attempt = last_attempt(node);
     struct fl_model *base = base_of(world, node, &action->begin, fl_json_int(attempt, "round", 0));
 
     done.ticket = action->ticket;
@@ -305,6 +321,28 @@ static void do_finish(struct rig_world *world, struct rig_node *node,
 
 /* --- the rest --- */
 
+static void do_adopt(struct rig_world *world, struct rig_node *node,
+                     const struct fl_aggregator_action *action, const char *key)
+{
+    struct rig_event done =
+        rig_event_for(world, RIG_ADOPTED, rig_index(world, node), 1 + rig_below(world, 100));
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *wanted = rig_first_model(world);
+    const struct rig_staged *staged = fl_map_get(node->staged, key);
+    char digest[FL_DIGEST_SIZE];
+
+    fl_model_digest(wanted, digest);
+    done.ticket = action->ticket;
+    if (!staged || !staged->model || !fl_streq(staged->digest, action->digest))
+        rig_fail(world, "%s adopts what is not there", node->id);
+    else if (!fl_streq(digest, action->digest) || action->size != rig_file_size(wanted))
+        rig_fail(world, "%s adopts another model than the seed's", node->id);
+    else if (rig_chance(world, 100))
+        done.failed = fl_error_set(&done.err, FL_E_INVALID, "it is none") < 0;
+    else
+        rig_put_file(world, node, staged->model, done.digest);
+    rig_push(world, done);
+}
+
 static void do_expect(struct rig_node *node, const struct fl_aggregator_action *action,
                       const char *key)
 {
@@ -371,6 +409,9 @@ static void do_action(struct rig_world *world, struct rig_node *node,
         break;
     case FL_AGGREGATOR_FOLD:
         do_fold(world, node, action, key);
+        break;
+    case FL_AGGREGATOR_ADOPT:
+        do_adopt(world, node, action, key);
         break;
     case FL_AGGREGATOR_FINISH:
     case FL_AGGREGATOR_PARTIAL:

@@ -52,6 +52,7 @@ void rig_compare_journals(struct rig_world *world, struct rig_node *node,
         !fl_streq(new->spec.model, old->spec.model) || !fl_streq(new->origin, old->origin) ||
         !fl_streq(new->work, old->work) || new->attempt != old->attempt || new->done != old->done ||
         new->evaluated != old->evaluated || new->failed != old->failed ||
+        !fl_streq(new->base, old->base) || new->base_size != old->base_size ||
         new->stopped != old->stopped || new->status.phase != old->status.phase ||
         !fl_streq(new->status.model, old->status.model))
         rig_fail(world, "%s: a replaced journal says something else", node->id);
@@ -369,7 +370,7 @@ static void audit_order(struct audit *audit, const json_t *commit)
 {
     struct rig_world *world = audit->world;
     int64_t round = fl_json_int(commit, "round", 0);
-    struct fl_round_spec spec = rig_spec(world, round);
+    struct fl_round_order spec = rig_spec(world, round);
     int64_t reported = (int64_t)json_array_size(audit->accepts);
 
     if (round != audit->committed + 1)
@@ -433,14 +434,20 @@ static void audit_status(struct rig_world *world, const json_t *spec, const json
 
 static void take_spec(struct audit *audit, const json_t *record)
 {
-    int64_t round = fl_json_int(record, "round", 0);
-
     audit->spec = record;
     audit->attempt = NULL;
     json_array_clear(audit->accepts);
-    if (round < (int64_t)FL_COUNT_OF(audit->bases))
-        (void)snprintf(audit->bases[round], FL_DIGEST_SIZE, "%s",
-                       fl_str_or(fl_json_str(record, "spec.model"), ""));
+}
+
+static void take_attempt(struct audit *audit, const json_t *record)
+{
+    int64_t round = fl_json_int(record, "round", 0);
+    const char *base = fl_json_str(record, "begin.base");
+
+    audit->attempt = record;
+    json_array_clear(audit->accepts);
+    if (base && round < (int64_t)FL_COUNT_OF(audit->bases))
+        (void)snprintf(audit->bases[round], FL_DIGEST_SIZE, "%s", base);
 }
 
 static void take_record(struct audit *audit, struct fl_map *seen, json_t *record)
@@ -448,8 +455,7 @@ static void take_record(struct audit *audit, struct fl_map *seen, json_t *record
     if (is_kind(record, "Spec")) {
         take_spec(audit, record);
     } else if (is_kind(record, "Attempt")) {
-        audit->attempt = record;
-        json_array_clear(audit->accepts);
+        take_attempt(audit, record);
     } else if (is_kind(record, "Accept")) {
         json_array_append(audit->accepts, record);
     } else if (is_kind(record, "Commit")) {

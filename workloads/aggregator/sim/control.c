@@ -21,17 +21,19 @@ static void ask(struct rig_world *world, const char *method, const char *target,
 
 static void put_round(struct rig_world *world)
 {
-    struct fl_round_spec spec = rig_spec(world, world->round);
+    struct fl_round_order spec = rig_spec(world, world->round);
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     char target[80];
 
     spec.run = world->run;
-    spec.model = world->model;
-    spec.model_size = world->model_size;
+    if (world->round > 1 || !world->from_nothing) {
+        spec.model = world->model;
+        spec.model_size = world->model_size;
+    }
     if (world->bug == RIG_BUG_QUORUM_OFF && spec.participation.quorum > 1)
         spec.participation.quorum--;
     (void)snprintf(target, sizeof(target), "/v1/rounds/%" PRId64, world->round);
-    body = fl_message_encode(&fl_form_round_spec, &spec);
+    body = fl_message_encode(&fl_form_round_order, &spec);
     ask(world, "PUT", target, body);
 }
 
@@ -114,7 +116,7 @@ static void next_run(struct rig_world *world, bool next_round)
     world->control_version = 0;
 }
 
-static void round_failed(struct rig_world *world, const struct fl_round_status *status)
+static void round_failed(struct rig_world *world, const struct fl_round_report *status)
 {
     rig_say(world, &world->nodes[world->controller], "round %" PRId64 " failed: %s: %s",
             world->round, fl_str_or(status->reason, ""), fl_str_or(status->message, ""));
@@ -127,7 +129,7 @@ static void round_failed(struct rig_world *world, const struct fl_round_status *
     next_run(world, false);
 }
 
-static void check_evaluation(struct rig_world *world, const struct fl_round_status *status)
+static void check_evaluation(struct rig_world *world, const struct fl_round_report *status)
 {
     for (size_t i = 0; i < status->evaluation.count; i++)
         if (fl_streq(status->evaluation.items[i].name, "loss") &&
@@ -138,11 +140,13 @@ static void check_evaluation(struct rig_world *world, const struct fl_round_stat
         rig_fail(world, "nobody evaluates in quiet");
 }
 
-static void watched(struct rig_world *world, const struct fl_round_status *status)
+static void watched(struct rig_world *world, const struct fl_round_report *status)
 {
     if (status->round != world->round || status->version < world->control_version)
         return;
     world->control_version = status->version;
+    if (status->run != world->run)
+        rig_fail(world, "round %" PRId64 " tells of another run", world->round);
     if (status->phase == FL_ROUND_COMMITTED) {
         rig_say(world, &world->nodes[world->controller], "round %" PRId64 " is committed: %s",
                 world->round, status->model);
@@ -158,7 +162,7 @@ static void watched(struct rig_world *world, const struct fl_round_status *statu
 static void take_answer(struct rig_world *world, const struct rig_event *event)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_error err = {0};
 
     if (event->status != 200) {
@@ -168,7 +172,7 @@ static void take_answer(struct rig_world *world, const struct rig_event *event)
                      event->body->data);
         world->put_done = false;
         world->control_version = 0;
-    } else if (fl_message_decode(arena, &fl_form_round_status, event->body->data, event->body->len,
+    } else if (fl_message_decode(arena, &fl_form_round_report, event->body->data, event->body->len,
                                  &status, &err) < 0) {
         rig_fail(world, "status: %s", err.msg);
     } else {

@@ -94,10 +94,11 @@ static struct fl_model *base_for(struct rig_world *world, struct rig_node *node,
 static void make_update(struct rig_world *world, struct rig_node *node, const struct fl_task *task,
                         struct fl_model *base, struct rig_event *done)
 {
-    FL_CLEANUP(fl_model_unrefp) struct fl_model *made = rig_train(base, task->seed);
+    FL_CLEANUP(fl_model_unrefp)
+    struct fl_model *made = base ? rig_train(base, task->seed) : rig_first_model(world);
     struct fl_offer facts;
 
-    if (node->nature == RIG_NOT_FINITE)
+    if (node->nature == RIG_NOT_FINITE && base)
         fl_tensor_set((struct fl_tensor *)fl_model_find(made, "w"), 0, (double)NAN);
     rig_archive(world, made, done->digest);
     fl_message_init(&fl_form_offer, &facts);
@@ -135,14 +136,15 @@ static void do_train(struct rig_world *world, struct rig_node *node,
     int64_t span =
         node->nature == RIG_SLOW ? 20000 + rig_below(world, 60000) : 500 + rig_below(world, 8000);
     struct rig_event done = rig_event_for(world, RIG_TRAINED, rig_index(world, node), span);
+    bool init = action->task->kind == FL_TASK_INIT;
     struct fl_model *base;
 
     if (node->hanging)
         rig_fail(world, "%s is to train while it hangs", node->id);
     if (!node->swept)
         rig_sweep(node, is_needed);
-    base = base_for(world, node, action->task);
-    if (!base) {
+    base = init ? NULL : base_for(world, node, action->task);
+    if (!base && !init) {
         rig_fail(world, "%s trains without a model", node->id);
         return;
     }
@@ -188,6 +190,10 @@ static void do_parent_task(struct rig_world *world, struct rig_node *node,
                            const struct fl_learner_action *action)
 {
     node->parent_ticket = action->ticket;
+    if (action->task->kind == FL_TASK_INIT) {
+        fl_aggregator_parent_init(node->aggregator, world->now, action->task);
+        return;
+    }
     rig_hold(node, action->task->model, RIG_HELD_BY_CORE | RIG_HELD_BY_UPLINK);
     if (!fl_map_get(node->files, action->task->model))
         rig_fail(world, "%s is given a task without its model", node->id);

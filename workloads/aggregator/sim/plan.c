@@ -19,7 +19,7 @@ static int64_t of_round(const struct rig_world *world, int64_t round, const char
     return (int64_t)(fl_protocol_hash(rig_project_seed(world), round, 0, what) % (uint64_t)bound);
 }
 
-static void vary(const struct rig_world *world, int64_t round, struct fl_round_spec *spec)
+static void vary(const struct rig_world *world, int64_t round, struct fl_round_order *spec)
 {
     static const char *const rules[] = {"FedAvg", "FedAvgM", "FedAdam", "FedYogi"};
 
@@ -49,11 +49,11 @@ static int64_t deadline_for(const struct rig_world *world)
     return ms;
 }
 
-struct fl_round_spec rig_spec(const struct rig_world *world, int64_t round)
+struct fl_round_order rig_spec(const struct rig_world *world, int64_t round)
 {
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
 
-    fl_message_init(&fl_form_round_spec, &spec);
+    fl_message_init(&fl_form_round_order, &spec);
     spec.project = "p";
     spec.round = round;
     spec.mode = world->mode;
@@ -180,6 +180,7 @@ static void make_plan(struct rig_world *world)
     world->varies = world->mode != FL_MODE_ASYNC && rig_below(world, 4) == 0;
     world->aborts = rig_below(world, 4) == 0;
     world->twins = world->depth && world->tiers > 1 && rig_below(world, 4) == 0;
+    world->from_nothing = rig_below(world, 2);
     if (rig_below(world, 6) == 0)
         make_robust(world);
 }
@@ -200,8 +201,9 @@ static void schedule(struct rig_world *world)
                  rig_event_for(world, RIG_LEAVE, 1 + tiers + i, rig_below(world, 15 * 60000)));
 }
 
-static struct fl_model *first_model(uint64_t seed)
+struct fl_model *rig_first_model(const struct rig_world *world)
 {
+    uint64_t seed = (uint64_t)rig_project_seed(world);
     const struct fl_tensor tensors[] = {
         {.name = "w", .dtype = FL_DTYPE_F32, .rank = 1, .shape = {PARAMETERS}},
         {.name = "steps", .dtype = FL_DTYPE_I64},
@@ -218,17 +220,20 @@ static struct fl_model *first_model(uint64_t seed)
 
 void rig_build(struct rig_world *world, uint64_t seed)
 {
-    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = first_model(seed);
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
     struct rig_node *root;
 
     world->seed = seed;
+    model = rig_first_model(world);
     world->random = seed * 7919 + 17;
     world->asked = fl_map_create(free);
     world->archive = fl_map_create((void (*)(void *))fl_model_unref);
     make_plan(world);
     root = add_node(world, RIG_ROOT, "root", -1);
-    rig_put_file(world, root, model, world->model);
-    world->model_size = rig_file_size(model);
+    if (!world->from_nothing) {
+        rig_put_file(world, root, model, world->model);
+        world->model_size = rig_file_size(model);
+    }
     make_tiers(world);
     make_learners(world);
     world->controller = world->node_count;

@@ -72,6 +72,7 @@ enum rig_event_kind {
     RIG_BEGUN,
     RIG_FOLDED,
     RIG_FINISHED,
+    RIG_ADOPTED,
     RIG_KILL,
     RIG_LEAVE,
     RIG_HUNG,     /* a trainer should have been broken off by now: ticket */
@@ -137,7 +138,8 @@ struct rig_staged {
 };
 
 struct rig_totals {
-    size_t crashes, commits, lost, steps, replacements, aborts, leaves, moves, refused, late, hung;
+    size_t crashes, commits, lost, steps, replacements, aborts, leaves, moves, refused, late, hung,
+        adopted;
 };
 
 struct rig_world {
@@ -158,7 +160,9 @@ struct rig_world {
     const char *strategy;
     double share;
     int64_t rounds, inner, quorum, max_weight;
-    bool evaluate, varies, aborts, twins; /* twins: two learners with one name, in two tiers */
+    bool evaluate, varies, aborts;
+    bool twins;        /* two learners with one name, in two tiers */
+    bool from_nothing; /* a learner makes the first model */
     /* the control plane */
     int64_t round, run, failed;
     bool put_done, all_done;
@@ -188,8 +192,10 @@ void rig_event_finish(struct rig_event *event);
 
 /* plan.c */
 void rig_build(struct rig_world *world, uint64_t seed);
+/* What the seed makes: the first model, by whomever. */
+struct fl_model *rig_first_model(const struct rig_world *world);
 /* The spec of a round: a function of the seed and the round. */
-struct fl_round_spec rig_spec(const struct rig_world *world, int64_t round);
+struct fl_round_order rig_spec(const struct rig_world *world, int64_t round);
 int64_t rig_project_seed(const struct rig_world *world);
 
 /* node.c */

@@ -364,6 +364,12 @@ static void handle(struct rig_world *world, struct rig_event *event)
         world->totals.refused += err != NULL;
         fl_aggregator_folded(node->aggregator, world->now, event->ticket, NULL, err);
         break;
+    case RIG_ADOPTED:
+        world->totals.adopted += err == NULL;
+        if (!err && node->role == RIG_TIER)
+            rig_hold(node, event->digest, RIG_HELD_BY_CORE);
+        fl_aggregator_adopted(node->aggregator, world->now, event->ticket, err);
+        break;
     case RIG_HUNG:
         if (node->hanging == event->ticket)
             rig_fail(world, "%s waits for a trainer that hangs", node->id);
@@ -458,6 +464,7 @@ static void add_totals(const struct rig_world *world, struct rig_totals *totals)
     totals->refused += more->refused;
     totals->late += more->late;
     totals->hung += more->hung;
+    totals->adopted += more->adopted;
 }
 
 static void step(struct rig_world *world)

@@ -1,4 +1,4 @@
-#include "workloads/transfer/blobs.h"
+#include "lib/blobs.h"
 
 #include "lib/file.h"
 #include "lib/folder.h"
@@ -231,6 +231,48 @@ static void test_the_oldest_goes_first(void **state)
     assert_int_equal(fl_blobs_stats(rig->blobs).bytes, 10);
 }
 
+static void test_what_keeps_refuses(void **state)
+{
+    struct rig *rig = *state;
+    char first[FL_DIGEST_SIZE], second[FL_DIGEST_SIZE];
+    struct fl_error err = {0};
+
+    rig->options.max_bytes = 10;
+    rig->options.keeps = true;
+    open_again(rig);
+    put(rig, "123456", false, first);
+    assert_int_equal(fl_blobs_put(rig->blobs, "78901", 5, false, second, &err), FL_E_TOO_LARGE);
+    assert_non_null(strstr(err.msg, "6 of 10 are in use"));
+    assert_is(rig, first, "123456");
+    put(rig, "7890", false, second);
+    assert_int_equal(fl_blobs_stats(rig->blobs).bytes, 10);
+}
+
+static void test_what_is_used_meanwhile_stays(void **state)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct rig *rig = *state;
+    struct fl_blob_entry *entries;
+    char digests[2][FL_DIGEST_SIZE];
+    int64_t seen_us;
+
+    put(rig, "one", false, digests[0]);
+    put(rig, "three", false, digests[1]);
+    assert_int_equal(fl_blobs_list(rig->blobs, arena, &entries), 2);
+    assert_true(strcmp(entries[0].digest, entries[1].digest) < 0);
+    assert_int_equal(entries[0].size + entries[1].size, 8);
+    seen_us = entries[0].used_us;
+    fl_fake_env_advance(&rig->fake, 1000);
+    assert_true(fl_blobs_has(rig->blobs, entries[0].digest));
+    assert_int_equal(fl_blobs_remove_unused(rig->blobs, entries[0].digest, seen_us, NULL),
+                     FL_E_CONFLICT);
+    assert_int_equal(
+        fl_blobs_remove_unused(rig->blobs, entries[1].digest, entries[1].used_us, NULL), 0);
+    assert_int_equal(
+        fl_blobs_remove_unused(rig->blobs, entries[1].digest, entries[1].used_us, NULL), 0);
+    assert_int_equal(fl_blobs_list(rig->blobs, arena, &entries), 1);
+}
+
 static void test_damage_is_found(void **state)
 {
     struct rig *rig = *state;
@@ -313,6 +355,7 @@ int main(void)
         TEST(test_what_is_put_is_there),  TEST(test_what_is_not_there),
         TEST(test_pieces_and_files),      TEST(test_a_crash_leaves_nothing),
         TEST(test_one_process_at_a_time), TEST(test_the_oldest_goes_first),
+        TEST(test_what_keeps_refuses),    TEST(test_what_is_used_meanwhile_stays),
         TEST(test_damage_is_found),       TEST(test_what_is_fleeting_goes),
         TEST(test_threads_share),         TEST(test_a_sweep_takes_what_was_found),
     };

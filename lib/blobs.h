@@ -3,11 +3,12 @@
  * What is there under a name is whole: content is written under a temporary name, synced, and moved
  * to its own; temporary files of an earlier life are removed when the folder is opened. Content is
  * immutable: whoever has it open or mapped keeps it, also after it was removed. With a bound on the
- * size, what is not pinned goes when room is needed, what was used longest ago first; pins are
+ * size, what is not pinned goes when room is needed, what was used longest ago first, unless the
+ * folder is one that keeps; pins are
  * counted and end with the process. One process has a folder open at a time (UNAVAILABLE
  * otherwise). Any thread; the lock is never held while content is read or written. */
-#ifndef FL_WORKLOADS_BLOBS_H
-#define FL_WORKLOADS_BLOBS_H
+#ifndef FL_LIB_BLOBS_H
+#define FL_LIB_BLOBS_H
 
 #include "lib/digest.h"
 #include "lib/env.h"
@@ -24,6 +25,7 @@ struct fl_blobs_options {
     const char *path;  /* made where it is not there */
     int64_t max_bytes; /* 0: no bound */
     size_t max_count;  /* 0: 65,536 */
+    bool keeps;        /* nothing goes by itself: what does not fit is refused */
     bool fleeting;     /* a cache: nothing is synced, and the folder is emptied when it is opened */
 };
 int fl_blobs_open(const struct fl_blobs_options *options, struct fl_blobs **ret_blobs,
@@ -86,6 +88,19 @@ int fl_blobs_remove(struct fl_blobs *blobs, const char *digest, struct fl_error 
  * is called with the lock held, and calls nothing here). Stops at the first that cannot go. */
 int fl_blobs_sweep(struct fl_blobs *blobs, bool (*needs)(void *user, const char *digest),
                    void *user, struct fl_error *err);
+
+/* Gone already is fine; CONFLICT where it is pinned, or was used since `used_us`. */
+int fl_blobs_remove_unused(struct fl_blobs *blobs, const char *digest, int64_t used_us,
+                           struct fl_error *err);
+
+/* All that is there, in the arena, by digest. */
+struct fl_blob_entry {
+    const char *digest;
+    int64_t size;
+    int64_t used_us; /* since 1970 */
+};
+size_t fl_blobs_list(struct fl_blobs *blobs, struct fl_arena *arena,
+                     struct fl_blob_entry **ret_entries);
 
 struct fl_blobs_stats {
     size_t count, pinned;

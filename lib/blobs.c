@@ -1,4 +1,4 @@
-#include "workloads/transfer/blobs.h"
+#include "lib/blobs.h"
 
 #include "lib/file.h"
 #include "lib/folder.h"
@@ -16,8 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COUNT_MAX  ((size_t)65536)
-#define READ_BYTES ((size_t)256 * 1024)
+#define COUNT_MAX   ((size_t)65536)
+#define READ_BYTES  ((size_t)256 * 1024)
+#define EARLY_BYTES ((size_t)1 << 20) /* a piece so large goes to the disk at once */
 
 struct blob {
     int64_t size;
@@ -31,7 +32,7 @@ struct fl_blobs {
     char *path;
     int64_t max_bytes;
     size_t max_count;
-    bool fleeting;
+    bool keeps, fleeting;
     int folder, temporary; /* descriptors; `folder` is locked */
 
     struct fl_lock *lock; /* what follows */
@@ -138,6 +139,7 @@ int fl_blobs_open(const struct fl_blobs_options *options, struct fl_blobs **ret_
     blobs->path = fl_strdup(options->path);
     blobs->max_bytes = options->max_bytes ? options->max_bytes : INT64_MAX;
     blobs->max_count = options->max_count ? options->max_count : COUNT_MAX;
+    blobs->keeps = options->keeps;
     blobs->fleeting = options->fleeting;
     blobs->folder = blobs->temporary = -1;
     blobs->lock = fl_lock_create();
@@ -200,7 +202,7 @@ static int make_room(struct fl_blobs *blobs, int64_t size, struct fl_error *err)
 {
     while (size > blobs->max_bytes - blobs->bytes ||
            fl_map_count(blobs->index) >= blobs->max_count) {
-        const char *oldest = oldest_unpinned(blobs);
+        const char *oldest = blobs->keeps ? NULL : oldest_unpinned(blobs);
         char digest[FL_DIGEST_SIZE];
         int r;
 
@@ -298,6 +300,9 @@ int fl_blob_writer_add(struct fl_blob_writer *writer, const void *data, size_t l
     r = write_all(writer->fd, data, len);
     if (r < 0)
         return fl_error_errno(err, -r, "write into %s", writer->blobs->path);
+    /* The disk may begin while the digest is made; who waits for it is sync_file. */
+    if (!writer->blobs->fleeting && len >= EARLY_BYTES)
+        (void)sync_file_range(writer->fd, writer->size, (off_t)len, SYNC_FILE_RANGE_WRITE);
     fl_sha256_add(writer->hash, data, len);
     writer->size += (int64_t)len;
     return 0;
@@ -620,6 +625,45 @@ int fl_blobs_sweep(struct fl_blobs *blobs, bool (*needs)(void *user, const char 
             return r;
     }
     return 0;
+}
+
+int fl_blobs_remove_unused(struct fl_blobs *blobs, const char *digest, int64_t used_us,
+                           struct fl_error *err)
+{
+    const struct blob *blob;
+
+    FL_LOCKED(blobs->lock);
+    blob = fl_map_get(blobs->index, digest);
+    if (blob && (blob->pins > 0 || blob->used_us != used_us))
+        return fl_error_set(err, FL_E_CONFLICT, "%s is in use", digest);
+    return blob ? forget(blobs, digest, err) : 0;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct fl_blob_entry *x = a, *y = b;
+
+    return strcmp(x->digest, y->digest);
+}
+
+size_t fl_blobs_list(struct fl_blobs *blobs, struct fl_arena *arena,
+                     struct fl_blob_entry **ret_entries)
+{
+    void *cursor = NULL, *value;
+    const char *digest;
+    size_t count = 0;
+
+    FL_LOCKED(blobs->lock);
+    *ret_entries = fl_new_array(arena, struct fl_blob_entry, fl_map_count(blobs->index));
+    while (fl_map_next(blobs->index, &cursor, &digest, &value)) {
+        const struct blob *blob = value;
+
+        (*ret_entries)[count++] = (struct fl_blob_entry){
+            .digest = fl_arena_strdup(arena, digest), .size = blob->size, .used_us = blob->used_us};
+    }
+    if (count > 0)
+        qsort(*ret_entries, count, sizeof(**ret_entries), compare_entries);
+    return count;
 }
 
 struct fl_blobs_stats fl_blobs_stats(struct fl_blobs *blobs)

@@ -1,0 +1,241 @@
+/* `flops serve`: a model over HTTP. */
+#include "workloads/serve/serve.h"
+#include "cmd/command.h"
+#include "cmd/node.h"
+#include "cmd/options.h"
+#include "lib/digest.h"
+#include "lib/log.h"
+#include "lib/str.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define DRAIN_MS 30000
+
+static const char help[] =
+    "Usage: flops serve --model FILE [options]\n"
+    "       flops serve --model-url URL --digest sha256:… [options]\n\n"
+    "Serves a model: Open Inference Protocol v2 (/v2/models/NAME/infer, also with binary "
+    "tensors),\n"
+    "MLflow's scoring protocol (/invocations, JSON and CSV), KServe v1 (/v1/models/NAME:predict),\n"
+    "and /metrics.\n\n"
+    "      --model FILE, --model-url URL   the model: safetensors of a builtin trainer\n"
+    "      --digest sha256:…    what it must be\n"
+    "      --token-file FILE    a bearer token to fetch the model with\n"
+    "      --ca FILE, --cert FILE, --key FILE   whom to trust, and as whom to fetch\n"
+    "      --name NAME          of the model in addresses (default \"model\")\n"
+    "      --listen ADDR:PORT   (default 127.0.0.1:8080)\n"
+    "      --port-env NAME      take the port from this variable\n"
+    "      --protocols LIST     OpenInference,MLflow,KServeV1 (default: all)\n"
+    "      --tls-cert FILE, --tls-key FILE   serve TLS\n"
+    "      --client-token-file FILE   clients must show this bearer token\n"
+    "      --admin-token-file FILE    allow PUT /v1/admin/model to who shows this one\n"
+    "      --max-body BYTES     largest request (default 8 MiB)\n"
+    "      --max-concurrency N  more requests at a time are refused (default 1024)\n"
+    "      --timeout D          of one request (default 30s)\n"
+    "      --batch-size N       most rows in one run of the model (default 32)\n"
+    "      --batch-delay D      how long to wait for others, where there are others\n"
+    "      --log-level LEVEL    debug, info (the default), warn or error\n"
+    "\nExit status: 0 it was told to stop; 1 failed; 2 wrong usage.\n";
+
+struct command {
+    const char *model, *model_url, *digest, *token_file, *name, *listen, *port_env, *protocol_list,
+        *tls_cert, *tls_key, *client_token_file, *admin_token_file, *level, *address, *token,
+        *client_token, *admin_token;
+    struct fl_node_flags flags;
+    int64_t max_body, max_concurrency, timeout_ms, batch_size, batch_delay_ms;
+    unsigned protocols;
+    uint16_t port;
+
+    struct fl_arena *arena;
+    struct fl_env env;
+    struct fl_loop *loop;
+    struct fl_tls *tls;
+    struct fl_serve *serve;
+    int status;
+};
+
+static void command_finish(struct command *command)
+{
+    fl_serve_destroy(command->serve);
+    fl_loop_destroy(command->loop);
+    fl_tls_destroy(command->tls);
+    fl_log_destroy(command->env.log);
+    fl_arena_destroy(command->arena);
+}
+
+static bool read_protocols(struct command *command)
+{
+    static const char *const names[] = {"OpenInference", "MLflow", "KServeV1"};
+    const char *rest = command->protocol_list, *name;
+
+    while (rest && (name = fl_str_next(command->arena, &rest, ','))) {
+        size_t i = 0;
+
+        while (i < FL_COUNT_OF(names) && strcmp(names[i], name) != 0)
+            i++;
+        if (i == FL_COUNT_OF(names))
+            return false;
+        command->protocols |= 1U << i;
+    }
+    return true;
+}
+
+static int check(struct command *command)
+{
+    if (!command->model == !command->model_url)
+        return fl_command_usage("serve", "one of --model and --model-url is needed");
+    if (command->digest && !fl_digest_is_valid(command->digest))
+        return fl_command_usage("serve", "--digest %s: must be sha256:…", command->digest);
+    if (!fl_node_parse_listen(command->arena, command->listen, &command->address, &command->port))
+        return fl_command_usage("serve", "--listen %s: must be ADDRESS:PORT", command->listen);
+    if (command->port_env && !fl_node_port_from(command->port_env, &command->port))
+        return fl_command_usage("serve", "--port-env %s: holds no port", command->port_env);
+    if (!read_protocols(command))
+        return fl_command_usage("serve", "--protocols %s: there is no such protocol",
+                                command->protocol_list);
+    if (!command->tls_cert != !command->tls_key)
+        return fl_command_usage("serve", "--tls-cert and --tls-key belong together");
+    return -1;
+}
+
+static int parse(struct command *command, int argc, char **argv)
+{
+    const struct fl_option items[] = {
+        FL_NODE_OPTIONS(command->flags),
+        {"model", 0, FL_OPTION_TEXT, &command->model},
+        {"model-url", 0, FL_OPTION_TEXT, &command->model_url},
+        {"digest", 0, FL_OPTION_TEXT, &command->digest},
+        {"token-file", 0, FL_OPTION_TEXT, &command->token_file},
+        {"name", 0, FL_OPTION_TEXT, &command->name},
+        {"listen", 0, FL_OPTION_TEXT, &command->listen},
+        {"port-env", 0, FL_OPTION_TEXT, &command->port_env},
+        {"protocols", 0, FL_OPTION_TEXT, &command->protocol_list},
+        {"tls-cert", 0, FL_OPTION_TEXT, &command->tls_cert},
+        {"tls-key", 0, FL_OPTION_TEXT, &command->tls_key},
+        {"client-token-file", 0, FL_OPTION_TEXT, &command->client_token_file},
+        {"admin-token-file", 0, FL_OPTION_TEXT, &command->admin_token_file},
+        {"max-body", 0, FL_OPTION_INT, &command->max_body},
+        {"max-concurrency", 0, FL_OPTION_INT, &command->max_concurrency},
+        {"timeout", 0, FL_OPTION_DURATION, &command->timeout_ms},
+        {"batch-size", 0, FL_OPTION_INT, &command->batch_size},
+        {"batch-delay", 0, FL_OPTION_DURATION, &command->batch_delay_ms},
+        {"log-level", 0, FL_OPTION_TEXT, &command->level},
+    };
+    const struct fl_options options = {"serve", help, items, FL_COUNT_OF(items)};
+    struct fl_words words = {0};
+    int status = fl_options_parse(&options, command->arena, argc, argv, &words);
+
+    if (status >= 0)
+        return status;
+    if (words.count > 0)
+        return fl_command_usage("serve", "unexpected argument \"%s\"", words.items[0]);
+    return check(command);
+}
+
+static void stop(void *user)
+{
+    struct command *command = user;
+
+    fl_loop_stop(command->loop);
+}
+
+/* What is under way is answered first. */
+static void drain(void *user)
+{
+    struct command *command = user;
+
+    fl_serve_drain(command->serve, DRAIN_MS, stop, command);
+}
+
+static void failed(void *user, const struct fl_error *err)
+{
+    struct command *command = user;
+
+    command->status = fl_command_fail("serve", err);
+    fl_loop_stop(command->loop);
+}
+
+static int open_serve(struct command *command, struct fl_error *err)
+{
+    struct fl_serve_options options = {.env = &command->env,
+                                       .loop = command->loop,
+                                       .address = command->address,
+                                       .port = command->port,
+                                       .tls = command->tls,
+                                       .name = command->name,
+                                       .protocols = command->protocols,
+                                       .token = command->client_token,
+                                       .admin_token = command->admin_token,
+                                       .fetch = fl_node_http(&command->flags),
+                                       .max_body_bytes = (size_t)command->max_body,
+                                       .max_concurrency = (size_t)command->max_concurrency,
+                                       .timeout_ms = command->timeout_ms,
+                                       .max_batch = (size_t)command->batch_size,
+                                       .batch_delay_ms = command->batch_delay_ms,
+                                       .failed = failed,
+                                       .user = command};
+
+    options.fetch.bearer_token = command->token;
+    return fl_serve_create(&options, &command->serve, err);
+}
+
+static int read_secrets(struct command *command, struct fl_error *err)
+{
+    const struct {
+        const char *path, **value;
+    } secrets[] = {{command->token_file, &command->token},
+                   {command->client_token_file, &command->client_token},
+                   {command->admin_token_file, &command->admin_token}};
+    int r = 0;
+
+    for (size_t i = 0; i < FL_COUNT_OF(secrets) && r == 0; i++)
+        r = fl_node_read_secret(command->arena, secrets[i].path, secrets[i].value, err);
+    return r;
+}
+
+static int start(struct command *command, struct fl_error *err)
+{
+    const struct fl_tls_files files = {.cert = command->tls_cert, .key = command->tls_key};
+    int r = read_secrets(command, err);
+
+    fl_node_raise_file_limit();
+    if (r == 0 && command->tls_cert)
+        r = fl_tls_server_create(&files, &command->tls, err);
+    if (r == 0)
+        r = fl_loop_create(&command->loop, err);
+    if (r == 0)
+        r = fl_loop_on_signal(command->loop, SIGTERM, drain, command, err);
+    if (r == 0)
+        r = fl_loop_on_signal(command->loop, SIGINT, stop, command, err);
+    return r < 0 ? r : open_serve(command, err);
+}
+
+static int run(int argc, char **argv)
+{
+    FL_CLEANUP(command_finish)
+    struct command command = {.listen = "127.0.0.1:8080",
+                              .address = "127.0.0.1",
+                              .level = "info",
+                              .arena = fl_arena_create()};
+    enum fl_log_level level;
+    struct fl_error err = {0};
+    int status = parse(&command, argc, argv);
+
+    if (status >= 0)
+        return status;
+    if (!fl_log_level_from_name(command.level, &level))
+        return fl_command_usage("serve", "--log-level %s: there is no such level", command.level);
+    command.env = fl_env_real(fl_log_create(STDERR_FILENO, level, false));
+    if (start(&command, &err) < 0)
+        return fl_command_fail("serve", &err);
+    fl_serve_load(command.serve, fl_str_or(command.model, command.model_url), command.digest);
+    (void)printf("serve is listening: %s://%s:%u\n", command.tls ? "https" : "http",
+                 command.address, fl_serve_port(command.serve));
+    (void)fflush(stdout);
+    fl_loop_run(command.loop);
+    return command.status;
+}
+
+const struct fl_command fl_command_serve = {"serve", "serve a model over HTTP", run};

@@ -1,0 +1,66 @@
+/* The inference server: a model over HTTP, in the protocols that clients speak.
+ *
+ *   Open Inference Protocol, version 2 (with binary tensors)
+ *     GET  /v2, /v2/health/live, /v2/health/ready
+ *     GET  /v2/models/NAME[/versions/V][/ready]
+ *     POST /v2/models/NAME[/versions/V]/infer
+ *   MLflow's scoring protocol
+ *     GET  /ping, /health, /version
+ *     POST /invocations          JSON in four forms, or CSV
+ *   KServe's version 1
+ *     GET  /v1/models, /v1/models/NAME
+ *     POST /v1/models/NAME:predict
+ *   and GET /metrics; PUT /v1/admin/model {"url"|"path", "digest"} where there is an admin's token
+ *
+ * Every answer says in X-Model-Digest which model gave it. Another model takes over between two
+ * requests: those that came before it are answered by the old one. Ready is who has a model and is
+ * not about to end. Errors have the form of the protocol that was spoken. Loop thread. */
+#ifndef FL_WORKLOADS_SERVE_H
+#define FL_WORKLOADS_SERVE_H
+
+#include "lib/env.h"
+#include "lib/error.h"
+#include "lib/http_client.h"
+#include "lib/loop.h"
+#include "lib/tls.h"
+
+#include <stdint.h>
+
+struct fl_serve;
+
+enum { FL_SERVE_OPEN_INFERENCE = 1, FL_SERVE_MLFLOW = 2, FL_SERVE_KSERVE_V1 = 4 };
+
+struct fl_serve_options {
+    const struct fl_env *env;
+    struct fl_loop *loop;
+    const char *address;
+    uint16_t port;                       /* 0: any free one */
+    struct fl_tls *tls;                  /* lent; NULL: plain text */
+    const char *name;                    /* of the model in addresses; copied */
+    unsigned protocols;                  /* 0: all */
+    const char *token;                   /* that clients must show; NULL: none; copied */
+    const char *admin_token;             /* NULL: no admin; copied */
+    struct fl_http_client_options fetch; /* as whom to fetch models; base_url is not used. Its texts
+                                            are lent for the server's life */
+    size_t max_body_bytes;               /* 0: 8 MiB */
+    size_t max_concurrency;              /* 0: 1024 */
+    int64_t timeout_ms;                  /* 0: 30 s */
+    size_t max_batch;                    /* rows; 0: 32 */
+    int64_t batch_delay_ms;              /* 0: none */
+    /* A model that was asked for by fl_serve_load could not be had, after all tries. */
+    void (*failed)(void *user, const struct fl_error *err);
+    void *user;
+};
+int fl_serve_create(const struct fl_serve_options *options, struct fl_serve **ret_serve,
+                    struct fl_error *err);
+void fl_serve_destroy(struct fl_serve *serve);
+FL_DEFINE_CLEANUP(struct fl_serve, fl_serve_destroy)
+uint16_t fl_serve_port(const struct fl_serve *serve);
+
+/* Begins to load a model: a path, or a URL that is tried again for a while. `digest` (may be NULL)
+ * is what it must be. Serves the one it has until then. */
+void fl_serve_load(struct fl_serve *serve, const char *source, const char *digest);
+/* Not ready any more, no new connections; ends when all is answered, or at the deadline. */
+void fl_serve_drain(struct fl_serve *serve, int64_t deadline_ms, fl_loop_fn *done, void *user);
+
+#endif
