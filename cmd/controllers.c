@@ -12,6 +12,7 @@
 #include "lib/str.h"
 #include "lib/thread.h"
 #include "reconcilers/flproject/flproject.h"
+#include "reconcilers/flround/flround.h"
 #include "reconcilers/gitsync/gitsync.h"
 #include "reconcilers/inferenceserver/inferenceserver.h"
 #include "reconcilers/modelversion/collect.h"
@@ -47,6 +48,7 @@ struct fl_controllers {
     struct fl_orchestrator_controller *orchestrator;
     struct fl_federation_driver *federation;
     struct fl_flproject_controller *projects;
+    struct fl_flround_controller *rounds;
     struct fl_modelversion_controller *versions;
     struct fl_router_driver *routers;
     struct fl_inferenceserver_controller *servers;
@@ -154,6 +156,8 @@ static void federation_changed(void *user, const char *ns, const char *project)
 {
     struct fl_controllers *controllers = user;
 
+    if (controllers->rounds)
+        fl_flround_changed(controllers->rounds, ns, project);
     if (controllers->projects)
         fl_flproject_changed(controllers->projects, ns, project);
 }
@@ -164,6 +168,9 @@ static int make_projects(struct fl_controllers *controllers, struct fl_error *er
                                fl_contents_blobs(controllers->options->contents),
                                federation_changed, controllers, &controllers->federation, err);
 
+    if (r == 0)
+        r = fl_flround_controller_create(controllers->manager, controllers->federation,
+                                         &controllers->rounds, err);
     return r < 0 ? r
                  : fl_flproject_controller_create(controllers->manager, controllers->federation,
                                                   &controllers->projects, err);
@@ -235,12 +242,12 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
         r = fl_orchestrator_controller_create(controllers->manager, controllers->orchestrators,
                                               &controllers->orchestrator, err);
     if (r == 0)
-        r = make_projects(controllers, err);
-    if (r == 0)
         r = fl_modelversion_controller_create(controllers->manager, options->contents,
                                               &controllers->versions, err);
     if (r == 0)
         r = make_servers(controllers, err);
+    if (r == 0) /* they look at all of the above */
+        r = make_projects(controllers, err);
     if (r == 0)
         r = make_sources(controllers, err);
     if (r < 0)
@@ -464,6 +471,7 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
     fl_flproject_controller_destroy(controllers->projects);
+    fl_flround_controller_destroy(controllers->rounds);
     fl_modelversion_controller_destroy(controllers->versions);
     fl_inferenceserver_controller_destroy(controllers->servers);
     fl_gitsyncs_destroy(controllers->syncs);

@@ -10,9 +10,11 @@
 #include "workloads/tensor/kernels.h"
 #include "workloads/tensor/safetensors.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <strings.h>
+#include <unistd.h>
 
 static const char help[] =
     "Usage: flops simulate (--data TAG | --idx DIR) [options]\n\n"
@@ -353,10 +355,28 @@ static int open_tags(struct command *command, struct fl_error *err)
     return r;
 }
 
+/* Better now than after a night of training. */
+static int check_save(const struct command *command, struct fl_error *err)
+{
+    const char *slash = command->save ? strrchr(command->save, '/') : NULL;
+    const char *folder = ".";
+
+    if (slash && slash == command->save)
+        folder = "/";
+    else if (slash)
+        folder = fl_arena_strndup(command->arena, command->save, (size_t)(slash - command->save));
+    if (command->save && access(folder, W_OK) != 0)
+        return fl_error_set(err, FL_E_INVALID, "--save %s: cannot write there: %s", command->save,
+                            strerror(errno));
+    return 0;
+}
+
 static int start(struct command *command, struct fl_error *err)
 {
-    int r = fl_kernels_init(err);
+    int r = check_save(command, err);
 
+    if (r == 0)
+        r = fl_kernels_init(err);
     if (r == 0)
         r = command->idx ? open_idx(command, err) : open_tags(command, err);
     command->simulation.train = command->train_set;

@@ -98,6 +98,7 @@ def says_what_is_wrong(judge, mnist):
             (["--idx", mnist, "--attack", "Noise"], 2, "--attackers"),
             (["--idx", mnist, "--trainer", "GAN"], 2, "GAN"),
             (["--idx", "/nowhere"], 1, "/nowhere"),
+            (["--idx", mnist, "--save", "/nowhere/model"], 1, "cannot write there"),
             (["--idx", mnist, *SMALL, "--rounds", "1", "--target", "0.999"], 1, "not reached")):
         done = simulate(*options)
         judge.check("refused: " + (" ".join(options[2:4]) or "nothing"),

@@ -36,13 +36,13 @@ enum fl_federation_known {
     FL_FEDERATION_ABSENT,      /* the root answers, and has no such round */
     FL_FEDERATION_PAST,        /* the root has begun a later one, and forgotten it */
     FL_FEDERATION_KNOWN,
-    FL_FEDERATION_UNREACHABLE, /* for so long as `message` says; the driver goes on trying */
+    FL_FEDERATION_UNREACHABLE, /* since when and why `message` says; the driver goes on trying */
 };
 
 struct fl_federation_round {
     enum fl_federation_known known;
     const char *message;           /* UNREACHABLE: why; or why the last start was refused */
-    int refused;                   /* FL_E_…: the root refused the last start; 0: it did not */
+    int refused;                   /* FL_E_…: the root refused the order when it was given last */
     bool starting;                 /* a start is on its way: what is known is from before it */
     struct fl_round_report report; /* KNOWN */
 };

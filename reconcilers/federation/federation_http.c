@@ -63,7 +63,7 @@ struct federation {
     bool has_status;
     struct fl_arena *status_arena;
     struct fl_status status;
-    int64_t down_ms; /* since when it cannot be reached; 0: it can */
+    int64_t down_us; /* since when it cannot be reached (real time); 0: it can */
     char down[FL_ERROR_TEXT_MAX];
     bool distrust; /* it may lack models that it says to have */
     TAILQ_HEAD(rounds, round) rounds;
@@ -132,10 +132,10 @@ static void tell(struct driver *driver, const char *ns, const char *name)
 /* true: that is news. */
 static bool note_down(struct federation *federation, const char *why)
 {
-    const bool news = federation->down_ms == 0;
+    const bool news = federation->down_us == 0;
 
     if (news)
-        federation->down_ms = now_ms(federation->driver);
+        federation->down_us = fl_realtime_us(federation->driver->options.env);
     (void)snprintf(federation->down, sizeof(federation->down), "%s", why);
     federation->pause_ms = federation->pause_ms ? federation->pause_ms * 2 : FIRST_PAUSE_MS;
     if (federation->pause_ms > LAST_PAUSE_MS)
@@ -147,9 +147,9 @@ static bool note_down(struct federation *federation, const char *why)
 
 static bool note_up(struct federation *federation)
 {
-    const bool news = federation->down_ms != 0;
+    const bool news = federation->down_us != 0;
 
-    federation->down_ms = 0;
+    federation->down_us = 0;
     federation->pause_ms = 0;
     return news;
 }
@@ -487,7 +487,7 @@ static void turn_to(struct federation *federation)
 
     hang_up(federation);
     federation->moved = false;
-    federation->pause_ms = federation->down_ms = 0;
+    federation->pause_ms = federation->down_us = 0;
     federation->has_status = false;
     federation->status.version = 0;
     doubt_all(federation);
@@ -604,10 +604,11 @@ static int federation_of(struct driver *driver, const struct fl_federation_at *a
 
 static const char *why_down(const struct federation *federation, struct fl_arena *arena)
 {
-    const int64_t span = now_ms(federation->driver) - federation->down_ms;
+    char since[FL_TIME_SIZE];
 
-    return fl_arena_printf(arena, "%s cannot be reached for %" PRId64 " s: %s", federation->address,
-                           span / 1000, federation->down);
+    fl_time_format(federation->down_us, since);
+    return fl_arena_printf(arena, "%s cannot be reached since %s: %s", federation->address, since,
+                           federation->down);
 }
 
 static int status(struct fl_federation_driver *self, const struct fl_federation_at *at,
@@ -622,7 +623,7 @@ static int status(struct fl_federation_driver *self, const struct fl_federation_
     if (r < 0)
         return r;
     *ret_status = (struct fl_federation_status){.known = FL_FEDERATION_UNKNOWN};
-    if (federation->down_ms && !federation->moved) {
+    if (federation->down_us && !federation->moved) {
         ret_status->known = FL_FEDERATION_UNREACHABLE;
         ret_status->message = why_down(federation, arena);
     } else if (federation->has_status && !federation->moved) {
@@ -661,13 +662,13 @@ static void show_round(const struct round *round, struct fl_arena *arena,
 
     shown->known = round->known;
     shown->starting = round->order_state == ORDER_WANTED || round->order_state == ORDER_SENT;
-    if (round->order_state == ORDER_REFUSED) {
+    if (round->refusal.code != 0) {
         shown->refused = round->refusal.code;
         shown->message = fl_arena_strdup(arena, round->refusal.msg);
     }
     if (round->known == FL_FEDERATION_KNOWN)
         fl_message_copy(arena, &fl_form_round_report, &round->report, &shown->report);
-    if (federation->down_ms && !federation->moved && !is_over(round)) {
+    if (federation->down_us && !federation->moved && !is_over(round)) {
         shown->known = FL_FEDERATION_UNREACHABLE;
         shown->message = why_down(federation, arena);
     } else if (round->ask && is_over(round)) {
@@ -697,12 +698,17 @@ static int observe_round(struct fl_federation_driver *self, const struct fl_fede
     return 0;
 }
 
+static bool is_same_order(const struct round *round, const struct fl_bytes *text)
+{
+    return round->order && text->len == round->order->len &&
+           memcmp(round->order->data, text->data, text->len) == 0;
+}
+
 static bool is_new_order(const struct round *round, const struct fl_bytes *text)
 {
     const struct driver *driver = round->federation->driver;
 
-    if (!round->order || text->len != round->order->len ||
-        memcmp(text->data, round->order->data, text->len) != 0)
+    if (!is_same_order(round, text))
         return true;
     switch (round->order_state) {
     case ORDER_NONE:
@@ -739,10 +745,11 @@ static int start_round(struct fl_federation_driver *self, const struct fl_federa
     round->followed = true;
     if (!is_new_order(round, text))
         return 0;
+    if (!is_same_order(round, text)) /* else the refusal stands until there is another answer */
+        round->refusal = (struct fl_error){0};
     fl_bytes_unref(round->order);
     round->order = FL_TAKE(text);
     round->order_state = ORDER_WANTED;
-    round->refusal = (struct fl_error){0};
     round->abort_wanted = false;
     stir(federation);
     return 0;
@@ -782,7 +789,7 @@ static void ask_transfer(struct driver *driver, enum fl_transfer_kind kind,
 static bool root_has(const struct federation *federation, const char *digest)
 {
     return federation->has_status && !federation->distrust && !federation->moved &&
-           federation->down_ms == 0 && fl_streq(federation->status.model, digest);
+           federation->down_us == 0 && fl_streq(federation->status.model, digest);
 }
 
 static int put_model(struct fl_federation_driver *self, const struct fl_federation_at *at,

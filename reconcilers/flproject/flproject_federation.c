@@ -3,6 +3,8 @@
 #include "reconcilers/federation/federation.h"
 #include "reconcilers/flproject/flproject_internal.h"
 
+#define IMPORT_AGAIN_MS 30000
+
 static struct fl_federation_at where(const struct fl_flproject_view *view)
 {
     const struct fl_object_meta *meta = &view->project->meta;
@@ -67,6 +69,34 @@ int fl_flproject_tell_tiers(struct fl_flproject_view *view, struct fl_error *err
         return 0;
     if (driver->ops->children(driver, &at, &children, err) < 0)
         return fl_failed(view->rc, "TiersReady", "StartingAggregators", err);
+    return 0;
+}
+
+/* A model from elsewhere comes into the content store first. */
+int fl_flproject_import(struct fl_flproject_view *view, struct fl_error *err)
+{
+    struct fl_federation_driver *driver = view->controller->federation;
+    const struct fl_object_meta *meta = &view->project->meta;
+    const char *uri = view->project->spec.training.initial_model.uri;
+    struct fl_transfer transfer = {0};
+    int r;
+
+    if (!driver)
+        return 0;
+    r = driver->ops->import_model(driver, uri, meta->namespace, meta->name, view->rc->arena,
+                                  &transfer, err);
+    if (r < 0)
+        return fl_failed(view->rc, "Training", "BaseModelNotFound", err);
+    if (transfer.state == FL_TRANSFER_DONE)
+        view->input.initial_model = transfer.digest;
+    else
+        view->input.initial_problem =
+            transfer.state == FL_TRANSFER_FAILED
+                ? fl_arena_printf(view->rc->arena, "training.initialModel.uri: %s",
+                                  fl_str_or(transfer.message, "it cannot be had"))
+                : "training.initialModel.uri is being fetched";
+    if (transfer.state == FL_TRANSFER_FAILED)
+        fl_requeue_after(view->rc, IMPORT_AGAIN_MS);
     return 0;
 }
 

@@ -45,6 +45,8 @@ int fl_flproject_remove_all(struct fl_flproject_view *view, struct fl_error *err
 int fl_flproject_ask_root(struct fl_flproject_view *view, struct fl_error *err);
 /* Tells the root where the aggregators of the tiers are. */
 int fl_flproject_tell_tiers(struct fl_flproject_view *view, struct fl_error *err);
+/* Brings the model of training.initialModel.uri into the content store. */
+int fl_flproject_import(struct fl_flproject_view *view, struct fl_error *err);
 void fl_flproject_forget(struct fl_flproject_view *view);
 
 /* Whether the canonical text of an object names this project in spec.project. */

@@ -211,6 +211,8 @@ static int look_at_initial_model(struct fl_flproject_view *view, struct fl_error
     FL_CLEANUP(fl_list_finish) struct fl_list list = {0};
     int r = 0;
 
+    if (training->has_initial_model && training->initial_model.uri && view->input.round_count == 0)
+        return fl_flproject_import(view, err);
     if (!training->has_initial_model || !training->initial_model.has_project)
         return 0;
     fl_cache_list(cache_of(view, &fl_modelversion_type), view->project->meta.namespace, &list);

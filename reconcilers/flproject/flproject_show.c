@@ -149,9 +149,6 @@ static const char *unsupported(const struct fl_flproject_decide *d)
         (spec->privacy.has_secure_aggregation || spec->privacy.has_differential_privacy))
         return "spec.privacy is not kept by this version, and nothing is trained without it: "
                "remove it if the data permit that";
-    if (spec->training.has_initial_model && spec->training.initial_model.uri)
-        return "training.initialModel.uri is not fetched by this version: put the model into the "
-               "content store and name its digest";
     return NULL;
 }
 
@@ -422,10 +419,23 @@ static void tell_pause(struct fl_flproject_decide *d, const char *reason, const 
     tell(d, "LearnersReady", false, reason, message);
 }
 
+static void tell_hold(struct fl_flproject_decide *d)
+{
+    static const char message[] = "the services that the spec asks for come with the next round";
+
+    tell(d, "TiersReady", true, "ChangePending", message);
+    tell(d, "LearnersReady", true, "ChangePending", message);
+    tell_open(d);
+}
+
 static void check_training(struct fl_flproject_decide *d)
 {
     bool tiers, learners;
 
+    if (d->out->holds) {
+        tell_hold(d);
+        return;
+    }
     check_initial_model(d);
     tiers = check_tiers(d);
     learners = check_learners(d);

@@ -5,7 +5,8 @@
  * crew.c        threads that do things which were asked for
  * lessons.c     one learner's training, and those that are under way by virtual time
  * memory.c      a round, by its rules alone
- * virtual.c     a round, by the state machines of the protocol */
+ * virtual.c     a round, by the state machines of the protocol
+ * timers.c      when those want to be looked at again */
 #ifndef FL_WORKLOADS_SIMULATE_INTERNAL_H
 #define FL_WORKLOADS_SIMULATE_INTERNAL_H
 
@@ -105,6 +106,26 @@ struct lesson *schedule_take(struct schedule *schedule);
 void schedule_cancel(struct schedule *schedule, size_t learner, uint64_t ticket);
 void schedule_clear(struct schedule *schedule);
 void schedule_finish(struct schedule *schedule);
+
+/* --- timers --------------------------------------------------------------------------------- */
+
+struct timer {
+    int64_t at_ms;
+    size_t node;
+};
+
+/* One a node. */
+struct timers {
+    int64_t *set_ms; /* of each node; INT64_MAX: not set */
+    struct timer *items;
+    size_t count, cap;
+};
+void timers_init(struct timers *timers, size_t nodes);
+void timers_finish(struct timers *timers);
+void timers_set(struct timers *timers, size_t node, int64_t at_ms); /* INT64_MAX: none */
+/* The soonest, which timers_drop then drops; false: none. */
+bool timers_next(struct timers *timers, struct timer *ret_timer);
+void timers_drop(struct timers *timers);
 
 /* --- rounds --------------------------------------------------------------------------------- */
 

@@ -21,7 +21,6 @@
 
 #define HOUR_MS      ((int64_t)3600 * 1000)
 #define ADDRESS      "root"
-#define AGGREGATOR   SIZE_MAX /* as a node */
 #define CONTROLLER   ((uint64_t)0xfffff)
 #define LEARNER_BITS 20 /* of a request's number: who asks */
 
@@ -55,21 +54,14 @@ struct node {
     char digest[FL_DIGEST_SIZE];
 };
 
-struct timer {
-    int64_t at_ms;
-    size_t node;
-};
-
 struct virtual_world {
     struct course *course; /* lent */
     struct fl_aggregator_core *aggregator;
-    int64_t tick_ms;
     struct node *nodes;
     size_t count;
     struct fl_map *models; /* digest -> the global models that are not released */
     STAILQ_HEAD(, message) messages;
-    struct timer *timers; /* a heap; what a node has not set any more is passed over */
-    size_t timer_count, timer_cap;
+    struct timers timers; /* of the learners, and of the aggregator: the last */
     /* of the round that is watched */
     uint64_t control_tickets;
     int64_t version;
@@ -78,70 +70,11 @@ struct virtual_world {
     struct fl_error failure; /* the simulation's own */
 };
 
-/* --- timers --------------------------------------------------------------------------------- */
-
-static void set_timer(struct virtual_world *world, size_t node, int64_t at_ms)
-{
-    size_t i = world->timer_count++;
-
-    if (world->timer_count > world->timer_cap) {
-        world->timer_cap = world->timer_cap ? world->timer_cap * 2 : 64;
-        world->timers = fl_realloc(world->timers, world->timer_cap * sizeof(struct timer));
-    }
-    for (; i > 0 && at_ms < world->timers[(i - 1) / 2].at_ms; i = (i - 1) / 2)
-        world->timers[i] = world->timers[(i - 1) / 2];
-    world->timers[i] = (struct timer){at_ms, node};
-}
-
-static struct timer take_timer(struct virtual_world *world)
-{
-    struct timer first = world->timers[0], last = world->timers[--world->timer_count];
-    size_t i = 0, child;
-
-    while ((child = i * 2 + 1) < world->timer_count) {
-        if (child + 1 < world->timer_count &&
-            world->timers[child + 1].at_ms < world->timers[child].at_ms)
-            child++;
-        if (world->timers[child].at_ms >= last.at_ms)
-            break;
-        world->timers[i] = world->timers[child];
-        i = child;
-    }
-    world->timers[i] = last;
-    return first;
-}
-
-static int64_t *tick_of(struct virtual_world *world, size_t node)
-{
-    return node == AGGREGATOR ? &world->tick_ms : &world->nodes[node].tick_ms;
-}
-
 static void note_deadline(struct virtual_world *world, size_t node, int64_t deadline_ms)
 {
-    int64_t *tick_ms = tick_of(world, node), now_ms = world->course->now_ms;
+    int64_t now_ms = world->course->now_ms;
 
-    if (deadline_ms < now_ms)
-        deadline_ms = now_ms;
-    if (deadline_ms == *tick_ms)
-        return;
-    *tick_ms = deadline_ms;
-    if (deadline_ms != INT64_MAX)
-        set_timer(world, node, deadline_ms);
-}
-
-/* Timers that were set anew since are dropped. */
-static bool next_timer(struct virtual_world *world, int64_t *ret_at_ms)
-{
-    while (world->timer_count > 0) {
-        const struct timer *timer = &world->timers[0];
-
-        if (*tick_of(world, timer->node) == timer->at_ms) {
-            *ret_at_ms = timer->at_ms;
-            return true;
-        }
-        (void)take_timer(world);
-    }
-    return false;
+    timers_set(&world->timers, node, deadline_ms < now_ms ? now_ms : deadline_ms);
 }
 
 /* --- messages ------------------------------------------------------------------------------- */
@@ -182,7 +115,7 @@ static void post_request(struct virtual_world *world, uint64_t who, uint64_t tic
 static void post_result(struct virtual_world *world, enum message_kind kind,
                         const struct fl_aggregator_action *action, const struct fl_error *err)
 {
-    struct message *message = post(world, kind, AGGREGATOR);
+    struct message *message = post(world, kind, world->count);
 
     message->ticket = action->ticket;
     if (err->code != 0)
@@ -245,7 +178,7 @@ static void finish(struct virtual_world *world, const struct fl_aggregator_actio
         course_take_model(course, model);
         keep_model(world, model, course->digest);
     }
-    message = post(world, MESSAGE_FINISHED, AGGREGATOR);
+    message = post(world, MESSAGE_FINISHED, world->count);
     message->ticket = action->ticket;
     message->err = err;
 }
@@ -312,7 +245,7 @@ static void train(struct virtual_world *world, size_t learner,
 static void upload(struct virtual_world *world, size_t learner,
                    const struct fl_learner_action *action)
 {
-    struct message *message = post(world, MESSAGE_STAGED, AGGREGATOR);
+    struct message *message = post(world, MESSAGE_STAGED, world->count);
 
     message->upload = strtoull(strrchr(action->target, '/') + 1, NULL, 10);
     message = post(world, MESSAGE_UPLOADED, learner);
@@ -358,7 +291,7 @@ static void drain_aggregator(struct virtual_world *world)
 
     while ((action = fl_aggregator_next(world->aggregator)) != NULL)
         do_aggregator(world, action);
-    note_deadline(world, AGGREGATOR, fl_aggregator_deadline(world->aggregator));
+    note_deadline(world, world->count, fl_aggregator_deadline(world->aggregator));
 }
 
 static void drain_learner(struct virtual_world *world, size_t learner)
@@ -515,18 +448,16 @@ static void finish_lesson(struct virtual_world *world)
     drain_learner(world, lesson->learner);
 }
 
-static void ring(struct virtual_world *world)
+static void ring(struct virtual_world *world, const struct timer *timer)
 {
-    struct timer timer = take_timer(world);
-
-    world->course->now_ms = timer.at_ms;
-    *tick_of(world, timer.node) = INT64_MAX;
-    if (timer.node == AGGREGATOR) {
-        fl_aggregator_tick(world->aggregator, timer.at_ms);
+    timers_drop(&world->timers);
+    world->course->now_ms = timer->at_ms;
+    if (timer->node == world->count) {
+        fl_aggregator_tick(world->aggregator, timer->at_ms);
         drain_aggregator(world);
     } else {
-        fl_learner_tick(world->nodes[timer.node].core, timer.at_ms);
-        drain_learner(world, timer.node);
+        fl_learner_tick(world->nodes[timer->node].core, timer->at_ms);
+        drain_learner(world, timer->node);
     }
 }
 
@@ -534,18 +465,18 @@ static void ring(struct virtual_world *world)
 static bool step(struct virtual_world *world)
 {
     const struct lesson *lesson;
-    int64_t at_ms = INT64_MAX;
+    struct timer timer;
+    bool rings;
 
     if (deliver_next(world))
         return true;
     lesson = schedule_next(&world->course->schedule);
-    if (!next_timer(world, &at_ms) && !lesson)
-        return false;
-    if (lesson && lesson->finish_ms < at_ms)
+    rings = timers_next(&world->timers, &timer);
+    if (lesson && (!rings || lesson->finish_ms < timer.at_ms))
         finish_lesson(world);
-    else
-        ring(world);
-    return true;
+    else if (rings)
+        ring(world, &timer);
+    return lesson || rings;
 }
 
 /* --- rounds --------------------------------------------------------------------------------- */
@@ -633,7 +564,6 @@ static int create_learner(struct virtual_world *world, size_t learner, struct fl
     struct fl_learner_options options = {.address = ADDRESS, .seed = learner + 1};
 
     learner_id(learner, node->id);
-    node->tick_ms = INT64_MAX;
     fl_message_init(&fl_form_join, &options.join);
     options.join.protocol = FL_PROTOCOL_VERSION;
     options.join.learner = node->id;
@@ -652,7 +582,7 @@ int virtual_world_create(struct course *course, struct virtual_world **ret_world
     world->nodes = fl_calloc(world->count, sizeof(*world->nodes));
     world->models = fl_map_create(unref_model);
     world->arena = fl_arena_create();
-    world->tick_ms = INT64_MAX;
+    timers_init(&world->timers, world->count + 1);
     STAILQ_INIT(&world->messages);
     keep_model(world, course->model, course->digest);
     r = create_aggregator(world, err);
@@ -687,6 +617,6 @@ void virtual_world_destroy(struct virtual_world *world)
     fl_map_destroy(world->models);
     fl_arena_destroy(world->arena);
     free(world->nodes);
-    free(world->timers);
+    timers_finish(&world->timers);
     free(world);
 }
