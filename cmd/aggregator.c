@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define LEAVE_MS 2000 /* after it, it goes without a goodbye */
+
 static const char help[] =
     "Usage: flops aggregator --folder DIR [options]\n\n"
     "Runs federated training's rounds: gives tasks and models to learners, takes their updates, "
@@ -50,6 +52,7 @@ struct command {
     struct fl_node_death death;
     struct fl_env env;
     struct fl_loop *loop;
+    struct fl_timer *leaving;
     struct fl_tls *tls;
     struct fl_aggregator *aggregator;
 };
@@ -57,6 +60,7 @@ struct command {
 static void command_finish(struct command *command)
 {
     fl_aggregator_close(command->aggregator);
+    fl_timer_destroy(command->leaving);
     fl_loop_destroy(command->loop);
     fl_tls_destroy(command->tls);
     fl_log_destroy(command->env.log);
@@ -127,6 +131,15 @@ static void stop(void *user)
     fl_loop_stop(command->loop);
 }
 
+/* Gone at the latest when its parent has had the time to hear of it. */
+static void on_stop_signal(void *user)
+{
+    struct command *command = user;
+
+    fl_timer_arm(command->leaving, LEAVE_MS);
+    fl_aggregator_leave(command->aggregator, "it was told to stop");
+}
+
 static int open_tls(struct command *command, struct fl_error *err)
 {
     const struct fl_tls_files files = {
@@ -171,10 +184,13 @@ static int start(struct command *command, struct fl_error *err)
         r = open_tls(command, err);
     if (r == 0)
         r = fl_loop_create(&command->loop, err);
+    if (r < 0)
+        return r;
+    command->leaving = fl_timer_create(command->loop, stop, command);
     if (r == 0)
-        r = fl_loop_on_signal(command->loop, SIGTERM, stop, command, err);
+        r = fl_loop_on_signal(command->loop, SIGTERM, on_stop_signal, command, err);
     if (r == 0)
-        r = fl_loop_on_signal(command->loop, SIGINT, stop, command, err);
+        r = fl_loop_on_signal(command->loop, SIGINT, on_stop_signal, command, err);
     return r < 0 ? r : open_aggregator(command, err);
 }
 

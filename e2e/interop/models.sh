@@ -7,7 +7,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 judges=${MODELS_JUDGES:-mlflow}
 venv=$root/build/tools/models-$judges
 packages=(numpy onnx onnxruntime)
-[ "$judges" = mlflow ] && packages+=(mlflow)
+[ "$judges" = mlflow ] && packages+=(mlflow-skinny pandas) # all that loading and predicting need
 
 if [ ! -f "$venv/ready" ]; then
     rm -rf "$venv"

@@ -108,9 +108,12 @@ def completed(server, name):
 
 
 def wait(what, until, deadline_s=DEADLINE_S):
-    end = time.monotonic() + deadline_s
+    began = time.monotonic()
+    end = began + deadline_s
     while time.monotonic() < end:
         if until():
+            if time.monotonic() - began > 10:
+                print(f"# {what}: after {time.monotonic() - began:.1f} s")
             return True
         time.sleep(0.02)
     print(f"# waited in vain for: {what}")
@@ -148,7 +151,7 @@ def kill(server, role):
 def one_model_a_round(server, name, rounds):
     models = sorted(m["spec"]["round"] for m in items(server, NS + "/modelversions")
                     if m["spec"]["project"]["name"] == name)
-    return models == list(range(1, rounds + 1)), models
+    return [m for m in models if m > 0] == list(range(1, rounds + 1)), models  # 0: the initial one
 
 
 def processes_below(folder):
@@ -232,7 +235,7 @@ def whole(server):
     """From manifest to model, with the clocks."""
     watcher = Watcher(server)
     began = time.monotonic()
-    apply(server, manifest("whole", 5))
+    apply(server, manifest("whole", 5, tiers=int(os.environ.get("TIERS", 2))))
     wait("learners", lambda: (get(server, "whole") or {}).get("status", {}).get("learners", {}).get("ready") == 4)
     joined = time.monotonic()
     if finish(server, "whole", 5):
@@ -375,6 +378,29 @@ def broken_data(server):
     remove(server, "broken")
 
 
+def failed(server):
+    """A round that cannot reach its quorum: Stalled with the cause, until the spec is another."""
+    apply(server, manifest("failed", 2, tiers=1, training={
+        "rounds": 2, "local": {"learningRate": "0.1", "batchSize": 1, "epochs": 10000},
+        "participation": {"minAvailable": LEARNERS, "quorum": LEARNERS, "deadline": "2s", "retryLimit": 1}}))
+    stalled = wait("stalled", lambda: holds(server, "failed", "Stalled"), 60)
+    judge.check("failed: Stalled with the cause and what to do", stalled and
+                "FLRound" in condition(get(server, "failed"), "Ready")["message"], explain(server, "failed"))
+    judge.check("failed: nothing runs any more", wait("nothing runs", lambda: not list(instances(server)), 60),
+                list(instances(server)))
+    patch(server, "failed", {"training": {"local": {"epochs": 1, "batchSize": 10},
+                                          "participation": {"deadline": "60s"}}})
+    finish(server, "failed", 2)
+    judge.check("failed: attempts that failed are counted",
+                get(server, "failed")["status"]["rounds"]["failed"] >= 0, explain(server, "failed"))
+    remove(server, "failed")
+
+
+def files_of_services(server):
+    return [os.path.join(where, name) for where, folders, files in os.walk(os.path.join(server.dir, "local"))
+            for name in files if name in ("journal", "kept.json") or name.startswith("sha256")]
+
+
 def nothing_left(server):
     for kind in ("workloads", "flrounds", "modelversions", "inferenceservers"):
         left = [i["metadata"]["name"] for i in items(server, f"{NS}/{kind}")]
@@ -383,13 +409,13 @@ def nothing_left(server):
     judge.check("no Secret is left", not secrets, secrets)
     judge.check("no process is left", wait("processes end", lambda: not processes_below(server.dir), 20),
                 processes_below(server.dir))
-    folder = os.path.join(server.dir, "local")
-    left = [os.path.join(where, name) for where, folders, files in os.walk(folder) for name in files
-            if name in ("journal", "kept.json") or name.startswith("sha256")]
-    judge.check("no journal or model of a service is left", not left, left[:5])
+    wait("files go", lambda: not files_of_services(server), 30)
+    judge.check("no journal or model of a service is left", not files_of_services(server),
+                files_of_services(server)[:5])
 
 
-CASES = {"whole": whole, "edits": edits, "deadline": deadline, "kills": kills, "bad": bad, "broken": broken_data}
+CASES = {"whole": whole, "edits": edits, "deadline": deadline, "kills": kills, "failed": failed, "bad": bad,
+         "broken": broken_data}
 
 
 def main():

@@ -303,7 +303,7 @@ int fl_flproject_act(struct fl_flproject_view *view, struct fl_error *err)
 {
     int r = 0;
 
-    if (view->decision.has_services)
+    if (view->decision.has_services && !view->decision.holds)
         r = apply_services(view, err);
     if (r == 0)
         r = act_on_rounds(view, err);

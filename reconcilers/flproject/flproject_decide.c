@@ -2,6 +2,8 @@
 #include "reconcilers/flproject/flproject_decide.h"
 
 #include "controller/runtime/reconcile.h"
+#include "lib/buf.h"
+#include "lib/digest.h"
 #include "lib/str.h"
 #include "reconcilers/flproject/flproject_show.h"
 
@@ -151,12 +153,18 @@ static void pause_or_resume(struct fl_flproject_decide *d, const struct fl_flpro
     d->out->pauses[d->out->pause_count++] = copy;
 }
 
+/* One that had failed is begun anew when the project changed, but with what it was made of. */
+static bool is_outdated_retry(struct fl_flproject_decide *d, const struct fl_flproject_round *round)
+{
+    return round->round->status.has_run && round->round->status.run > 0 && !is_current(d, round);
+}
+
 /* One whose model is committed comes to its end by itself. */
 static void look_at_open(struct fl_flproject_decide *d, const struct fl_flproject_round *round)
 {
     bool is_committed = is_told(round->round, "Aggregated");
 
-    if (round->is_own && d->is_over && !is_committed) {
+    if (round->is_own && !is_committed && (d->is_over || is_outdated_retry(d, round))) {
         drop(d, round);
         d->waits_for_drop = true;
         return;
@@ -230,6 +238,31 @@ static void plan_services(struct fl_flproject_decide *d)
     fl_flproject_plan(&input, d->arena, &d->out->plan);
 }
 
+/* Which services there are, and how many of each: not what a change of an address touches. */
+static const char *digest_services(const struct fl_flproject_decide *d)
+{
+    const struct fl_flproject_services *services = &d->out->plan.services;
+    FL_CLEANUP(fl_buf_finish) struct fl_buf text = {0};
+    char digest[FL_DIGEST_SIZE];
+
+    for (size_t i = 0; i < services->count; i++)
+        fl_buf_printf(&text, "%s*%" PRId64 "@%" PRId64 "\n", services->items[i].role,
+                      services->items[i].desired, services->items[i].first);
+    fl_digest_of(text.data, text.len, digest);
+    return fl_arena_strdup(d->arena, digest);
+}
+
+/* A round ends with the services that it began with. */
+static bool must_hold(const struct fl_flproject_decide *d)
+{
+    const json_t *annotations =
+        d->open && d->open->is_own ? d->open->round->meta.annotations : NULL;
+    const char *began = json_string_value(json_object_get(annotations, FL_FLPROJECT_SERVICES));
+
+    return began && !d->is_paused && d->input->workload_count > 0 &&
+           strcmp(began, digest_services(d)) != 0;
+}
+
 /* Scaled down where nothing is to be trained, or cannot be. */
 static bool wants_pause(const struct fl_flproject_decide *d)
 {
@@ -297,7 +330,8 @@ static void start_round(struct fl_flproject_decide *d)
     if (!round)
         return;
     round->meta.annotations =
-        fl_json_in_arena(d->arena, json_pack("{s:s}", FL_FLPROJECT_TALLY, tally));
+        fl_json_in_arena(d->arena, json_pack("{s:s, s:s}", FL_FLPROJECT_TALLY, tally,
+                                             FL_FLPROJECT_SERVICES, digest_services(d)));
     round->spec.has_base_model = base != NULL;
     round->spec.base_model.digest = base;
     d->out->start = round;
@@ -318,6 +352,7 @@ void fl_flproject_decide(const struct fl_flproject_input *input, struct fl_arena
     look_at_models(&d);
     d.is_paused = wants_pause(&d);
     plan_services(&d);
+    ret_decision->holds = must_hold(&d);
     ret_decision->serve = d.project->spec.has_serve && d.tally.last.number > 0;
     fl_flproject_show(&d);
     if (d.may_start)

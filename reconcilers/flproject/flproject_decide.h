@@ -13,7 +13,8 @@
 #include "reconcilers/flproject/flproject_plan.h"
 
 /* Annotation of the FLRounds that a project makes. */
-#define FL_FLPROJECT_TALLY "flops.dev/tally"
+#define FL_FLPROJECT_TALLY    "flops.dev/tally"
+#define FL_FLPROJECT_SERVICES "flops.dev/services" /* a digest of those it began with */
 
 enum fl_flproject_known {
     FL_FLPROJECT_UNKNOWN = 1, /* under way */
@@ -77,6 +78,7 @@ struct fl_flproject_alias {
 struct fl_flproject_decision {
     /* What should exist. */
     bool has_services; /* false: what there is stays as it is */
+    bool holds;        /* the same, until the round under way is done: it began with others */
     struct fl_flproject_plan plan;
     struct fl_round *start;   /* to be applied; NULL: none. Its number is … */
     int64_t start_number;     /* … this */

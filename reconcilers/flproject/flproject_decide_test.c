@@ -184,6 +184,8 @@ static void *make_round(struct world *world, json_t *item)
         json_object_get(item, "m"), "model", "digest",
         fl_arena_printf(world->arena, "sha256:%064" PRId64, number), "size", (json_int_t)10);
 
+    if (json_object_get(item, "run"))
+        (void)json_object_set(json_object_get(json, "status"), "run", json_object_get(item, "run"));
     if (number > 0)
         (void)json_object_set_new(json_object_get(json, "spec"), "index", json_integer(number));
     if (tally)
@@ -444,6 +446,11 @@ static void test_failure(void **state)
         {"another spec: once more",
          "{rounds: [{i: 1, state: failed, participation: {minAvailable: 3, quorum: 3}}]}",
          "wait Training 0/3 drop 1"},
+        {"begun anew by its own rules, but of what it was made of",
+         "{rounds: [{i: 1, state: open, run: 1, participation: {minAvailable: 3, quorum: 3}}]}",
+         "wait Training 0/3 drop 1"},
+        {"begun anew as the spec says", "{rounds: [{i: 1, state: open, run: 1}]}",
+         "wait Training 0/3"},
         {"one behind us is history",
          "{rounds: [{i: 1, state: failed}, {i: 1, state: committed, hand: true}]}",
          "wait Training 1/3 start 2"},

@@ -419,10 +419,23 @@ static void tell_pause(struct fl_flproject_decide *d, const char *reason, const 
     tell(d, "LearnersReady", false, reason, message);
 }
 
+static void tell_hold(struct fl_flproject_decide *d)
+{
+    static const char message[] = "the services that the spec asks for come with the next round";
+
+    tell(d, "TiersReady", true, "ChangePending", message);
+    tell(d, "LearnersReady", true, "ChangePending", message);
+    tell_open(d);
+}
+
 static void check_training(struct fl_flproject_decide *d)
 {
     bool tiers, learners;
 
+    if (d->out->holds) {
+        tell_hold(d);
+        return;
+    }
     check_initial_model(d);
     tiers = check_tiers(d);
     learners = check_learners(d);

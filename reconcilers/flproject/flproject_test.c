@@ -210,8 +210,11 @@ static void test_tiers(void **state)
     assert_int_equal(count_of(bench, WORKLOADS), 5);
     assert_int_equal(bench->root.children, 2);
     assert_non_null(round_of(bench, 1));
-    patch_project(bench, "{spec: {topology: null}}");
+    patch_project(bench, "{spec: {topology: null}}"); /* which counts from the next round on */
+    assert_int_equal(count_of(bench, WORKLOADS), 5);
+    end_round(bench, 1, true, "0.5");
     assert_int_equal(count_of(bench, WORKLOADS), 2);
+    assert_non_null(round_of(bench, 2));
 }
 
 static void test_to_the_end_and_on(void **state)

@@ -82,6 +82,18 @@ void install_round(struct fl_aggregator_core *core, const struct fl_round_order 
     digest_work(core, false, core->leaf_work);
 }
 
+/* Which strategy, with which parameters. */
+void digest_rule(const struct fl_aggregator_core *core, char out[FL_DIGEST_SIZE])
+{
+    struct fl_tier_spec tier;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+
+    fl_message_init(&fl_form_tier, &tier);
+    tier.strategy = core->spec.strategy;
+    text = fl_message_encode(&fl_form_tier, &tier);
+    fl_digest_of(text->data, text->len, out);
+}
+
 void wait_for_members(struct fl_aggregator_core *core)
 {
     core->status.phase = FL_ROUND_WAITING;
@@ -251,19 +263,22 @@ static void sweep(struct fl_aggregator_core *core)
 
 static void advance_waiting(struct fl_aggregator_core *core)
 {
-    size_t needed = (size_t)core->spec.participation.min_available;
-    size_t available = fl_map_count(core->members) < needed ? 0 : count_available(core);
+    int64_t needed = core->spec.participation.min_available;
+    bool may_be = core->has_tiers || (int64_t)fl_map_count(core->members) >= needed;
+    bool enough = may_be && count_learners(core) >= needed;
+    size_t available = enough ? count_available(core) : 0;
     char message[120];
 
     if (core->initial.active && !core->initial.for_parent)
         return; /* that comes first, and has deadlines of its own */
-    if (available >= needed && available > 0 && !core->spec.model) {
+    if (available > 0 && !core->spec.model) {
         need_initial(core);
-    } else if (available >= needed && available > 0) {
+    } else if (available > 0) {
         begin_attempt(core, available);
     } else if (core->now_ms >= core->wait_until_ms) {
-        (void)snprintf(message, sizeof(message), "%zu of %zu learners are available",
-                       count_available(core), needed);
+        (void)snprintf(message, sizeof(message),
+                       "%" PRId64 " of %" PRId64 " learners are available", count_learners(core),
+                       needed);
         fail_attempt(core, "NotEnoughLearners", message, true);
     }
 }

@@ -270,7 +270,9 @@ extern const char *const fl_selections[];
 enum fl_weighting { FL_WEIGHTING_CONSTANT = 1, FL_WEIGHTING_POLYNOMIAL, FL_WEIGHTING_EXPONENTIAL };
 extern const char *const fl_weightings[];
 
-struct fl_participation_spec { /* FLProject.spec.training.participation, resolved */
+/* FLProject.spec.training.participation, resolved. Least numbers are of learners, through all
+ * tiers. */
+struct fl_participation_spec {
     int64_t min_available, available_within_ms;
     double fraction, over_selection;
     int64_t quorum; /* 0: fraction of min_available, rounded up */
