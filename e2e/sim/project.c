@@ -484,6 +484,25 @@ static bool project_right(struct sim *sim, const json_t *project, struct fl_buf 
     return no_round_open(sim, project, why) && models_right(sim, project, completed, why);
 }
 
+/* All that is the projects' is at rest, too. */
+static bool services_right(struct sim *sim, struct fl_buf *why)
+{
+    FL_JSON items = sim_list(sim, &workloads);
+    FL_JSON orchestrator = sim_get(sim, &orchestrators, NULL, "local");
+    json_t *workload;
+    size_t i;
+
+    if (!sim_is_condition(orchestrator, "Ready", "True"))
+        return sim_wrong(why, "the orchestrator is not ready");
+    json_array_foreach(items, i, workload) {
+        if (!fl_streq(ready_says(workload, "reason"), "Suspended") ||
+            sim_is_condition(workload, "Reconciling", "True"))
+            return sim_wrong(why, "Workload %s is %s: %s", fl_json_str(workload, "metadata.name"),
+                             ready_says(workload, "reason"), ready_says(workload, "message"));
+    }
+    return true;
+}
+
 static bool converged(struct sim *sim, struct fl_buf *why)
 {
     const struct place *place = sim->world;
@@ -497,7 +516,7 @@ static bool converged(struct sim *sim, struct fl_buf *why)
     }
     if (living > 0)
         return sim_wrong(why, "%zu runs live, and nothing is to be done", living);
-    return true;
+    return services_right(sim, why);
 }
 
 static void touch(struct sim *sim, struct sim_process *process)
