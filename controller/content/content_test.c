@@ -168,14 +168,11 @@ static void rights_decide(void **state)
 
     assert_int_equal(do_as(f->rig, NOBODY, "GET", path, NULL).status, 401);
     assert_int_equal(do_as(f->rig, ALICE, "GET", path, NULL).status, 403);
-    assert_answer(do_post(f->rig, RBAC "/clusterroles",
-                          "{\"metadata\":{\"name\":\"reader\"},\"rules\":[{\"verbs\":[\"get\"],"
-                          "\"nonResourceURLs\":[\"/content/*\"]}]}"),
-                  201);
     assert_answer(do_post(f->rig, RBAC "/clusterrolebindings",
                           "{\"metadata\":{\"name\":\"reader\"},\"roleRef\":{\"apiGroup\":"
                           "\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":"
-                          "\"reader\"},\"subjects\":[{\"kind\":\"User\",\"name\":\"alice\"}]}"),
+                          "\"flops:content-reader\"},\"subjects\":[{\"kind\":\"User\","
+                          "\"name\":\"alice\"}]}"),
                   201);
     assert_answer(do_as(f->rig, ALICE, "GET", path, NULL), 200);
     fl_digest_of("alice's", 7, other);

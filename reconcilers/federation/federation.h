@@ -42,7 +42,7 @@ enum fl_federation_known {
 struct fl_federation_round {
     enum fl_federation_known known;
     const char *message;           /* UNREACHABLE: why; or why the last start was refused */
-    int refused;                   /* FL_E_…: the root refused the last start; 0: it did not */
+    int refused;                   /* FL_E_…: the root refused the order when it was given last */
     bool starting;                 /* a start is on its way: what is known is from before it */
     struct fl_round_report report; /* KNOWN */
 };

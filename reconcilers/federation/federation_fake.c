@@ -599,9 +599,38 @@ static struct seen_round *seen_of(const struct driver *driver, const char *uid, 
     return fl_map_get(driver->rounds, key);
 }
 
+/* What callers can see of it: news is another one. */
+struct sight {
+    enum fl_federation_known round, status;
+    int64_t round_version, status_version;
+    int refused;
+    bool starting;
+};
+
+static struct sight sight_of(const struct driver *driver, const struct seen_round *round,
+                             const char *uid)
+{
+    const struct seen_status *status = fl_map_get(driver->statuses, uid);
+    struct sight sight = {0};
+
+    if (status) {
+        sight.status = status->known;
+        sight.status_version = status->status.version;
+    }
+    if (round) {
+        sight.round = round->known;
+        sight.round_version = round->report.version;
+        sight.refused = round->refused;
+        sight.starting = round->starting;
+    }
+    return sight;
+}
+
 static void run_errand(struct driver *driver, const struct errand *errand)
 {
     struct seen_round *round = seen_of(driver, errand->uid, errand->round);
+    const struct sight before = sight_of(driver, round, errand->uid);
+    struct sight after;
     struct move *move = errand->key ? fl_map_get(driver->moves, errand->key) : NULL;
 
     switch (errand->kind) {
@@ -627,7 +656,12 @@ static void run_errand(struct driver *driver, const struct errand *errand)
             carry(driver, move);
         return;
     }
-    tell(driver, errand->uid);
+    after = sight_of(driver, round, errand->uid);
+    if (before.round != after.round || before.status != after.status ||
+        before.round_version != after.round_version ||
+        before.status_version != after.status_version || before.refused != after.refused ||
+        before.starting != after.starting)
+        tell(driver, errand->uid);
 }
 
 /* --- the driver's table --------------------------------------------------------------------- */
@@ -701,11 +735,16 @@ static struct seen_round *round_of(struct driver *driver, const struct fl_federa
     return round;
 }
 
+static bool is_same(const struct seen_round *round, const struct fl_bytes *text)
+{
+    return round->order && round->order->len == text->len &&
+           memcmp(round->order->data, text->data, text->len) == 0;
+}
+
 static bool is_new(const struct driver *driver, const struct seen_round *round,
                    const struct fl_bytes *text)
 {
-    if (!round->order || round->order->len != text->len ||
-        memcmp(round->order->data, text->data, text->len) != 0)
+    if (!is_same(round, text))
         return true;
     if (round->starting)
         return false;
@@ -733,10 +772,10 @@ static int start_round(struct fl_federation_driver *self, const struct fl_federa
     round = round_of(driver, at, order->round);
     round->followed = true;
     if (is_new(driver, round, text)) {
+        round->refused = is_same(round, text) ? round->refused : 0;
         fl_bytes_unref(round->order);
         round->order = FL_TAKE(text);
         round->starting = true;
-        round->refused = 0;
         send_out(driver, ERRAND_START, at->project_uid, order->round, NULL, ANSWER_MS);
     }
     return meet(driver, FL_FAKE_FEDERATION_START, true, err) < 0 ? FL_E_UNAVAILABLE : 0;
@@ -1147,6 +1186,13 @@ void fl_fake_roots_each_commit(const struct fl_fake_roots *roots,
                                                .model = committed->model,
                                                .round = committed->round,
                                                .run = committed->run});
+}
+
+int64_t fl_fake_roots_committed(const struct fl_fake_roots *roots, const char *uid)
+{
+    const struct root *root = find_root(roots, uid);
+
+    return root ? root->committed : 0;
 }
 
 size_t fl_fake_roots_running(const struct fl_fake_roots *roots)

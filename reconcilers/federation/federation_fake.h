@@ -83,6 +83,8 @@ struct fl_fake_committed {
 void fl_fake_roots_each_commit(const struct fl_fake_roots *roots,
                                void (*each)(void *user, const struct fl_fake_committed *committed),
                                void *user);
+/* The last round that this root knows to have committed; 0: none. */
+int64_t fl_fake_roots_committed(const struct fl_fake_roots *roots, const char *uid);
 /* Rounds that run now. */
 size_t fl_fake_roots_running(const struct fl_fake_roots *roots);
 struct fl_fake_roots_counts {

@@ -662,7 +662,7 @@ static void show_round(const struct round *round, struct fl_arena *arena,
 
     shown->known = round->known;
     shown->starting = round->order_state == ORDER_WANTED || round->order_state == ORDER_SENT;
-    if (round->order_state == ORDER_REFUSED) {
+    if (round->refusal.code != 0) {
         shown->refused = round->refusal.code;
         shown->message = fl_arena_strdup(arena, round->refusal.msg);
     }
@@ -698,12 +698,17 @@ static int observe_round(struct fl_federation_driver *self, const struct fl_fede
     return 0;
 }
 
+static bool is_same_order(const struct round *round, const struct fl_bytes *text)
+{
+    return round->order && text->len == round->order->len &&
+           memcmp(round->order->data, text->data, text->len) == 0;
+}
+
 static bool is_new_order(const struct round *round, const struct fl_bytes *text)
 {
     const struct driver *driver = round->federation->driver;
 
-    if (!round->order || text->len != round->order->len ||
-        memcmp(text->data, round->order->data, text->len) != 0)
+    if (!is_same_order(round, text))
         return true;
     switch (round->order_state) {
     case ORDER_NONE:
@@ -740,10 +745,11 @@ static int start_round(struct fl_federation_driver *self, const struct fl_federa
     round->followed = true;
     if (!is_new_order(round, text))
         return 0;
+    if (!is_same_order(round, text)) /* else the refusal stands until there is another answer */
+        round->refusal = (struct fl_error){0};
     fl_bytes_unref(round->order);
     round->order = FL_TAKE(text);
     round->order_state = ORDER_WANTED;
-    round->refusal = (struct fl_error){0};
     round->abort_wanted = false;
     stir(federation);
     return 0;

@@ -164,6 +164,8 @@ static int look_at_root(struct fl_flround_view *view, struct fl_error *err)
     case FL_FEDERATION_PAST:
         return past(view);
     case FL_FEDERATION_ABSENT:
+        if (view->seen.starting && view->seen.refused)
+            return fl_flround_refused(view);
         if (view->seen.starting)
             return fl_flround_repeat(view, "Selecting", "the root aggregator begins the round");
         if (view->round->spec.suspend)

@@ -7,13 +7,26 @@
 #include <inttypes.h>
 
 #define AGAIN_MS   2000  /* what somebody refused, or could not be moved, is tried again */
-#define MISSING_MS 10000 /* and what was not there */
+#define MISSING_MS 10000 /* and what was not there, */
+#define REFUSED_MS 10000 /* or not to be begun yet */
+
+int fl_flround_refused(struct fl_flround_view *view)
+{
+    if (view->seen.refused == FL_E_INVALID || view->seen.refused == FL_E_BAD_REQUEST)
+        return fl_stalled(view->rc, "Selected", "Invalid", "the root refuses the round: %s",
+                          view->seen.message);
+    fl_requeue_after(view->rc, REFUSED_MS);
+    return fl_not_yet(view->rc, "Selected", "WaitingForTurn", "the root does not begin it yet: %s",
+                      view->seen.message);
+}
 
 static int wait_for(struct fl_flround_view *view, const char *what,
                     const struct fl_transfer *transfer)
 {
     const struct fl_condition *was = fl_condition_find(&view->round->status.conditions, "Selected");
 
+    if (view->seen.refused) /* all is done once more: nothing new to tell until it is answered */
+        return fl_flround_refused(view);
     if (was && fl_streq(was->reason, "BaseModelNotFound") && transfer->done == 0)
         return fl_not_yet(view->rc, "Selected", was->reason, "%s", was->message); /* looked again */
     if (transfer->all > 0)
@@ -141,16 +154,6 @@ static int prepare_base(struct fl_flround_view *view, struct fl_error *err)
 
 /* --- the order ------------------------------------------------------------------------------ */
 
-static int refused(struct fl_flround_view *view)
-{
-    if (view->seen.refused == FL_E_INVALID || view->seen.refused == FL_E_BAD_REQUEST)
-        return fl_stalled(view->rc, "Selected", "Invalid", "the root refuses the round: %s",
-                          view->seen.message);
-    fl_requeue_after(view->rc, AGAIN_MS);
-    return fl_not_yet(view->rc, "Selected", "WaitingForTurn", "the root does not begin it yet: %s",
-                      view->seen.message);
-}
-
 int fl_flround_begin(struct fl_flround_view *view, int64_t run, struct fl_error *err)
 {
     struct fl_federation_driver *driver = view->controller->federation;
@@ -170,6 +173,6 @@ int fl_flround_begin(struct fl_flround_view *view, int64_t run, struct fl_error 
     if (r < 0)
         return fl_failed(view->rc, "Selected", "Invalid", err);
     if (view->seen.refused)
-        return refused(view);
+        return fl_flround_refused(view);
     return fl_not_yet(view->rc, "Selected", "Selecting", "the root aggregator begins the round");
 }

@@ -38,6 +38,9 @@ int fl_flround_look_live(struct fl_flround_view *view, struct fl_error *err);
  * or is stalled. */
 int fl_flround_begin(struct fl_flround_view *view, int64_t run, struct fl_error *err);
 
+/* The root does not take the order. */
+int fl_flround_refused(struct fl_flround_view *view);
+
 /* Follows a report that is KNOWN. */
 int fl_flround_follow(struct fl_flround_view *view, struct fl_error *err);
 
@@ -51,7 +54,7 @@ void fl_flround_fill(struct fl_flround_view *view, const struct fl_round_report 
 void fl_flround_forget_pace(struct fl_flround_controller *controller, const char *uid);
 /* What the run is based on, and that it has begun. */
 void fl_flround_note_run(struct fl_flround_view *view, int64_t run);
-/* Of a round that has begun what was told last is still so: FL_STEP_WAIT, without news. */
+/* What was told last is still so, as far as it can be; else this: FL_STEP_WAIT. */
 int fl_flround_repeat(struct fl_flround_view *view, const char *reason, const char *message);
 
 #endif

@@ -32,7 +32,8 @@ static struct fl_string_map metrics(struct fl_arena *arena, const struct fl_metr
 
         if (!isfinite(from->items[i].value))
             continue;
-        fl_str_from_double(from->items[i].value, text);
+        /* More digits than examples can tell apart are noise in a table. */
+        (void)snprintf(text, sizeof(text), "%.6g", from->items[i].value);
         map.items[map.count++] =
             (struct fl_string_pair){from->items[i].name, fl_arena_strdup(arena, text)};
     }
@@ -190,12 +191,20 @@ void fl_flround_note_run(struct fl_flround_view *view, int64_t run)
            : NULL;
 }
 
+/* What is true only of times before the root was asked, or of another spec. */
+static bool is_outdated(const struct fl_flround_view *view, const char *reason)
+{
+    return fl_streq(reason, "ProjectNotFound") || fl_streq(reason, "StartingAggregators") ||
+           fl_streq(reason, "NumberTaken") ||
+           (fl_streq(reason, "Suspended") && !view->round->spec.suspend);
+}
+
 int fl_flround_repeat(struct fl_flround_view *view, const char *reason, const char *message)
 {
     const struct fl_condition_list *list = &view->round->status.conditions;
     const struct fl_condition *ready = fl_condition_find(list, "Ready");
 
-    for (size_t i = 0; ready && view->round->status.start_time && i < list->count; i++) {
+    for (size_t i = 0; ready && !is_outdated(view, ready->reason) && i < list->count; i++) {
         const struct fl_condition *condition = &list->items[i];
 
         if (condition != ready && condition->status == FL_CONDITION_STATUS_FALSE &&

@@ -247,7 +247,6 @@ static void take(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
         program_step(aggregator, FL_STEP_FINISHING);
         fl_folding_do(aggregator->folding, action, NULL);
         break;
-    case FL_AGGREGATOR_RESTORE:
     case FL_AGGREGATOR_BEGIN:
     case FL_AGGREGATOR_ABANDON:
         fl_folding_do(aggregator->folding, action, NULL);

@@ -27,6 +27,8 @@ void program_release(struct fl_aggregator *aggregator, const char *digest, uintp
         return;
     }
     (void)fl_map_remove(aggregator->held, digest);
+    if (who == HELD_BY_UPLINK && fl_aggregator_needs(aggregator->core, digest))
+        return; /* from an earlier life; the core releases it in its turn */
     if (fl_blobs_remove(aggregator->blobs, digest, &err) < 0)
         fl_log_warn(aggregator->program.env->log, "a model stays", FL_STR("error", err.msg));
 }

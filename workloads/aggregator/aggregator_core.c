@@ -165,6 +165,7 @@ static void fill_state(struct fl_arena *arena, const struct fl_aggregator_core *
                                        .committed = core->committed,
                                        .model = text_or_null(core->model),
                                        .state = text_or_null(core->state),
+                                       .rule = text_or_null(core->rule),
                                        .model_size = core->model_size,
                                        .contributors = core->contributors,
                                        .has_round = core->has_round,
@@ -254,8 +255,7 @@ static void recover_commit(struct fl_aggregator_core *core, const struct fl_jour
             fl_arena_strdup(core->committed_arena, state->contributors.items[i]);
     if (state->model)
         keep_model(core, state->model);
-    if (state->state)
-        act(core, FL_AGGREGATOR_RESTORE)->model = act_text(core, state->state);
+    (void)snprintf(core->rule, sizeof(core->rule), "%s", fl_str_or(state->rule, ""));
 }
 
 /* A round that was not committed goes on with its next attempt; one that was, with its evaluation.

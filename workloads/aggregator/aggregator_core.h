@@ -130,8 +130,7 @@ enum fl_aggregator_action_kind {
     FL_AGGREGATOR_JOURNAL,         /* body: append and make durable before the next action */
     FL_AGGREGATOR_JOURNAL_REPLACE, /* body: instead of all before; durable before the next action */
     FL_AGGREGATOR_CUT,             /* size: the journal's good bytes; cut off the rest (at start) */
-    FL_AGGREGATOR_RESTORE, /* model (the strategy's state): for the next BEGIN; NULL: none */
-    FL_AGGREGATOR_BEGIN,   /* ticket, begin -> begun. Forgets what is not finished */
+    FL_AGGREGATOR_BEGIN,           /* ticket, begin -> begun. Forgets what is not finished */
     FL_AGGREGATOR_EXPECT,  /* upload, learner, digest, size -> uploaded; path's last part is upload
                             */
     FL_AGGREGATOR_DISCARD, /* upload: its bytes are not wanted (any more) */
@@ -149,7 +148,9 @@ enum fl_aggregator_action_kind {
 };
 
 struct fl_aggregator_begin {
-    const char *base; /* digest */
+    const char *base;  /* digest */
+    const char *state; /* digest of the strategy's state to begin with; NULL: none. What a sum that
+                          was finished and not committed made of it does not count */
     const struct fl_strategy_spec *strategy;
     double local_learning_rate; /* QFedAvg */
     struct fl_precision_spec precision;

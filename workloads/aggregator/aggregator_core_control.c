@@ -173,11 +173,9 @@ static void fill_whole(const struct fl_aggregator_core *core, struct fl_status *
         const struct member *member = value;
 
         status->available += is_available(core, member);
-        status->learners += member->aggregator ? member->learners : 1;
-        status->examples += member->examples;
+        status->learners = add_up(status->learners, member->aggregator ? member->learners : 1);
+        status->examples = add_up(status->examples, member->examples);
     }
-    if (status->examples > FL_PROTOCOL_NUMBER_MAX)
-        status->examples = FL_PROTOCOL_NUMBER_MAX;
 }
 
 /* It takes a walk over all members: not more often than makes sense. */

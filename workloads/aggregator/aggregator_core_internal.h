@@ -116,6 +116,7 @@ struct attempt {
     struct fl_arena *arena;
     const char **contributors;
     size_t contributor_count, contributor_cap;
+    size_t name_bytes; /* of those that count, being folded or already */
     int64_t *download_ms, *train_ms, *upload_ms;
     size_t times;
     size_t time_cap;
@@ -130,6 +131,7 @@ struct evaluation {
     int64_t start_ms, deadline_ms;
     size_t active, reported;
     int64_t examples;
+    int64_t max_examples; /* that one may claim; 0: no bound */
 };
 
 /* The making of an initial model; `work` and `made` stay for those who ask again. */
@@ -198,11 +200,13 @@ struct fl_aggregator_core {
     /* What is committed */
     int64_t committed;
     char model[FL_DIGEST_SIZE], state[FL_DIGEST_SIZE];
+    char rule[FL_DIGEST_SIZE]; /* that made the state: another begins without it */
     int64_t model_size;
     struct fl_arena *committed_arena;
     struct fl_texts contributors;
     char (*kept)[FL_DIGEST_SIZE]; /* models that were begun with or made, the oldest first */
     size_t kept_count;
+    size_t finishing;       /* FINISH and PARTIAL without their result */
     struct fl_map *counted; /* modes with late updates: "round:learner" of committed rounds */
     struct past_base past[PAST_MAX];
     size_t past_count;
@@ -252,6 +256,7 @@ void start_round(struct fl_aggregator_core *core, const struct fl_round_order *s
 void install_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                    const struct fl_tier_spec *tier, const char *origin, const char *work,
                    int64_t attempt);
+void digest_rule(const struct fl_aggregator_core *core, char out[FL_DIGEST_SIZE]);
 void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_DIGEST_SIZE]);
 void wait_for_members(struct fl_aggregator_core *core);
 void fail_round(struct fl_aggregator_core *core, enum fl_round_phase phase, const char *reason,
@@ -278,6 +283,7 @@ size_t count_available(const struct fl_aggregator_core *core);
 /* The learners of those, through all tiers. */
 int64_t count_learners(const struct fl_aggregator_core *core);
 size_t share_of(double share, size_t count);
+int64_t most_examples(const struct fl_aggregator_core *core); /* of one learner; 0: no bound */
 void begin_attempt(struct fl_aggregator_core *core, size_t available);
 void advance_training(struct fl_aggregator_core *core);
 void fail_attempt(struct fl_aggregator_core *core, const char *reason, const char *message,
@@ -338,6 +344,12 @@ bool answer_held(struct fl_aggregator_core *core);
 bool drop_held(struct fl_aggregator_core *core, uint64_t request); /* its connection went away */
 void destroy_held(struct fl_aggregator_core *core);
 int64_t held_deadline(const struct fl_aggregator_core *core);
+
+/* Sums of what members claim stop where a message could not hold them. */
+static inline int64_t add_up(int64_t a, int64_t b)
+{
+    return b < FL_PROTOCOL_NUMBER_MAX - a ? a + b : FL_PROTOCOL_NUMBER_MAX;
+}
 
 static inline const char *text_or_null(const char *text)
 {

@@ -68,15 +68,14 @@ void tell_members(struct fl_aggregator_core *core)
     while (fl_map_next(core->members, &cursor, NULL, &value)) {
         const struct member *member = value;
 
-        learners += member->aggregator ? member->learners : 1;
-        examples += member->examples;
+        learners = add_up(learners, member->aggregator ? member->learners : 1);
+        examples = add_up(examples, member->examples);
     }
     if (learners == core->sum_learners && examples == core->sum_examples)
         return;
     action = act(core, FL_AGGREGATOR_MEMBERS);
     action->learners = core->sum_learners = learners;
-    action->examples = core->sum_examples =
-        examples < FL_PROTOCOL_NUMBER_MAX ? examples : FL_PROTOCOL_NUMBER_MAX;
+    action->examples = core->sum_examples = examples;
 }
 
 /* --- tasks ---------------------------------------------------------------------------------- */

@@ -82,6 +82,18 @@ void install_round(struct fl_aggregator_core *core, const struct fl_round_order 
     digest_work(core, false, core->leaf_work);
 }
 
+/* Which strategy, with which parameters. */
+void digest_rule(const struct fl_aggregator_core *core, char out[FL_DIGEST_SIZE])
+{
+    struct fl_tier_spec tier;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+
+    fl_message_init(&fl_form_tier, &tier);
+    tier.strategy = core->spec.strategy;
+    text = fl_message_encode(&fl_form_tier, &tier);
+    fl_digest_of(text->data, text->len, out);
+}
+
 void wait_for_members(struct fl_aggregator_core *core)
 {
     core->status.phase = FL_ROUND_WAITING;

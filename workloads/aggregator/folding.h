@@ -38,7 +38,7 @@ int fl_folding_create(const struct fl_folding_options *options, struct fl_foldin
 void fl_folding_destroy(struct fl_folding *folding); /* waits for what is being done */
 FL_DEFINE_CLEANUP(struct fl_folding, fl_folding_destroy)
 
-/* RESTORE, BEGIN, FOLD and ADOPT (`path`: the update's file), FINISH, PARTIAL, ABANDON. */
+/* BEGIN, FOLD and ADOPT (`path`: the update's file), FINISH, PARTIAL, ABANDON. */
 void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action *action,
                    const char *path);
 

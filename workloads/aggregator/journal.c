@@ -49,6 +49,7 @@ static const struct fl_member record_members[] = {
      .max = FL_PROTOCOL_CONTRIBUTORS_MAX},
     DIGEST("model", model),
     DIGEST("state", state),
+    DIGEST("rule", rule),
     COUNT("modelSize", model_size),
     {0},
 };
@@ -193,6 +194,7 @@ static void apply_commit(struct replay *replay, const struct fl_record *record)
     state->committed = record->round;
     state->model = record->model;
     state->state = record->state;
+    state->rule = record->rule;
     state->model_size = record->model_size;
     state->contributors = record->contributors;
     if (state->has_round) {
@@ -258,7 +260,10 @@ static void apply(struct replay *replay, const struct fl_record *record)
         replay->pending_count = 0;
         break;
     case FL_RECORD_ACCEPT:
-        add_pending(replay, record->learner, record->work_round);
+        for (size_t i = 0; i < record->contributors.count; i++)
+            add_pending(replay, record->contributors.items[i], record->work_round);
+        if (record->contributors.count == 0)
+            add_pending(replay, record->learner, record->work_round);
         add_holder(replay, record->learner);
         break;
     case FL_RECORD_COMMIT:
@@ -403,6 +408,7 @@ static void write_commit(struct fl_buf *buf, const struct fl_journal_state *stat
                                .round = state->committed,
                                .model = state->model,
                                .state = state->state,
+                               .rule = state->rule,
                                .model_size = state->model_size,
                                .contributors = state->contributors};
 

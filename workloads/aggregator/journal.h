@@ -43,6 +43,7 @@ struct fl_record {
     struct fl_texts contributors; /* of a partial sum; also COMMIT below a parent: of the whole */
     /* COMMIT */
     const char *model, *state; /* digests; state NULL: the strategy has none */
+    const char *rule;          /* digest of the strategy and its parameters; with a state */
     int64_t model_size;
     struct fl_round_report status; /* COMMIT, EVALUATE, FAIL: as it is from then on */
 };
@@ -60,7 +61,7 @@ struct fl_counted {
 struct fl_journal_state {
     int64_t life;      /* of the last START; 0: none */
     int64_t committed; /* last round with a COMMIT; 0: none */
-    const char *model, *state;
+    const char *model, *state, *rule;
     int64_t model_size;
     struct fl_texts contributors; /* of that commit */
     bool has_round;               /* a round was started: */

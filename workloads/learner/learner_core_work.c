@@ -10,6 +10,10 @@
 
 void learner_drop_work(struct fl_learner_core *core)
 {
+    if (core->stage == STAGE_DOWNLOAD && core->job) {
+        core->dropped = core->job;
+        memcpy(core->dropped_model, core->model, sizeof(core->dropped_model));
+    }
     learner_cancel(core, &core->job);
     core->stage = STAGE_NONE;
     core->done = core->all = 0;
@@ -224,6 +228,8 @@ static bool job_ends(struct fl_learner_core *core, int64_t now_ms, uint64_t tick
 void fl_learner_downloaded(struct fl_learner_core *core, int64_t now_ms, uint64_t ticket,
                            const struct fl_error *err)
 {
+    if (!err && ticket == core->dropped && !fl_learner_needs(core, core->dropped_model))
+        learner_release(core, core->dropped_model);
     if (!job_ends(core, now_ms, ticket))
         return;
     if (err) {
@@ -253,8 +259,11 @@ void fl_learner_trained(struct fl_learner_core *core, int64_t now_ms, uint64_t t
 {
     struct fl_kept kept = {.offer = *facts, .seed = core->task.seed};
 
-    if (!job_ends(core, now_ms, ticket))
+    if (!job_ends(core, now_ms, ticket)) {
+        if (!fl_learner_needs(core, facts->digest)) /* it was cancelled, and done all the same */
+            learner_release(core, facts->digest);
         return;
+    }
     kept.offer.work = core->task.work;
     kept.offer.base = core->task.model;
     kept.offer.download_ms = core->download_ms;

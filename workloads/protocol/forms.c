@@ -194,6 +194,8 @@ static int check_task(const void *message, struct fl_error *err)
 
     if (work && (!task->project || !task->model || task->round < 1 || task->model_size < 1))
         return fl_error_set(err, FL_E_INVALID, "work needs project, round, model and its size");
+    if (task->tier.present && !task->tier.strategy.name)
+        return fl_error_set(err, FL_E_INVALID, "tier.strategy.name: is missing");
     if (task->kind == FL_TASK_FIT && (task->attempt < 1 || !task->work))
         return fl_error_set(err, FL_E_INVALID, "Fit needs attempt and work");
     if (task->kind == FL_TASK_INIT &&
@@ -359,6 +361,8 @@ static int check_round_order(const void *message, struct fl_error *err)
     const struct fl_participation_spec *part = &spec->participation;
     bool buffered = fl_streq(spec->strategy.name, "FedBuff");
 
+    if (!spec->strategy.name)
+        return fl_error_set(err, FL_E_INVALID, "strategy.name: is missing");
     if (!spec->model != (spec->model_size == 0))
         return fl_error_set(err, FL_E_INVALID, "modelSize: belongs to model");
     if (part->quorum > part->min_available)

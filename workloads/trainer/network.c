@@ -335,6 +335,11 @@ const struct fl_model *fl_network_form(const struct fl_network *network)
     return network->form;
 }
 
+void fl_network_drop_form(struct fl_network *network)
+{
+    fl_model_unref(FL_TAKE(network->form));
+}
+
 void fl_network_init(const struct fl_network *network, uint64_t seed, struct fl_model *model)
 {
     struct fl_random random = fl_random_from(seed, STREAM_OF_INIT);

@@ -52,6 +52,8 @@ FL_DEFINE_CLEANUP(struct fl_network, fl_network_destroy)
 
 size_t fl_network_slice(const struct fl_network *network);
 const struct fl_model *fl_network_form(const struct fl_network *network); /* all zero */
+/* Gives its memory, as large as a model, back: predicting does not need it. NULL from then on. */
+void fl_network_drop_form(struct fl_network *network);
 
 /* Weights uniform within ±sqrt(g / fan-in), g being 6 before ReLU (He et al. 2015) and 3 elsewhere
  * (LeCun et al. 1998), drawn layer by layer from the seed; biases 0. */
