@@ -274,7 +274,7 @@ static void end_training(struct root *root)
     root->report.reported = root->report.selected;
     root->report.learners = root->report.selected;
     root->report.examples = root->plan.examples;
-    enter(root, FL_ROUND_AGGREGATING, 1);
+    enter(root, FL_ROUND_AGGREGATING, 10);
 }
 
 static void advance(struct root *root)
