@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define LEAVE_MS 2000 /* after it, it goes without a goodbye */
+
 static const char help[] =
     "Usage: flops aggregator --folder DIR [options]\n\n"
     "Runs federated training's rounds: gives tasks and models to learners, takes their updates, "
@@ -19,6 +21,7 @@ static const char help[] =
     "      --folder DIR        where it keeps its journal and models; killed and started again\n"
     "                          over the same folder, it goes on\n"
     "      --listen ADDR:PORT  where to serve (default 127.0.0.1:7070; port 0: any free one)\n"
+    "      --port-env NAME     take the port from this variable of the environment\n"
     "      --name ID           its own, stable (default \"root\")\n"
     "      --project NAME      serve this one only\n"
     "      --parent URL        the aggregator above\n"
@@ -39,8 +42,8 @@ static const char help[] =
     "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
-    const char *folder, *listen, *name, *project, *parent, *token_file, *tls_cert, *tls_key,
-        *client_ca, *level, *address, *token, *die_at;
+    const char *folder, *listen, *port_env, *name, *project, *parent, *token_file, *tls_cert,
+        *tls_key, *client_ca, *level, *address, *token, *die_at;
     struct fl_node_flags flags;
     int64_t poll_ms, silence_ms, keep_models, uploads, chunk_bytes, journal_bytes;
     uint16_t port;
@@ -49,6 +52,7 @@ struct command {
     struct fl_node_death death;
     struct fl_env env;
     struct fl_loop *loop;
+    struct fl_timer *leaving;
     struct fl_tls *tls;
     struct fl_aggregator *aggregator;
 };
@@ -56,6 +60,7 @@ struct command {
 static void command_finish(struct command *command)
 {
     fl_aggregator_close(command->aggregator);
+    fl_timer_destroy(command->leaving);
     fl_loop_destroy(command->loop);
     fl_tls_destroy(command->tls);
     fl_log_destroy(command->env.log);
@@ -68,6 +73,8 @@ static int check(struct command *command)
         return fl_command_usage("aggregator", "--folder is missing");
     if (!fl_node_parse_listen(command->arena, command->listen, &command->address, &command->port))
         return fl_command_usage("aggregator", "--listen %s: must be ADDRESS:PORT", command->listen);
+    if (command->port_env && !fl_node_port_from(command->port_env, &command->port))
+        return fl_command_usage("aggregator", "--port-env %s: holds no port", command->port_env);
     if (command->chunk_bytes && (command->chunk_bytes < 1024 || command->chunk_bytes > 1 << 30))
         return fl_command_usage("aggregator", "--chunk-bytes %lld: must be 1024 to 1073741824",
                                 (long long)command->chunk_bytes);
@@ -89,6 +96,7 @@ static int parse(struct command *command, int argc, char **argv)
         FL_NODE_OPTIONS(command->flags),
         {"folder", 0, FL_OPTION_TEXT, &command->folder},
         {"listen", 0, FL_OPTION_TEXT, &command->listen},
+        {"port-env", 0, FL_OPTION_TEXT, &command->port_env},
         {"name", 0, FL_OPTION_TEXT, &command->name},
         {"project", 0, FL_OPTION_TEXT, &command->project},
         {"parent", 0, FL_OPTION_TEXT, &command->parent},
@@ -121,6 +129,15 @@ static void stop(void *user)
     struct command *command = user;
 
     fl_loop_stop(command->loop);
+}
+
+/* Gone at the latest when its parent has had the time to hear of it. */
+static void on_stop_signal(void *user)
+{
+    struct command *command = user;
+
+    fl_timer_arm(command->leaving, LEAVE_MS);
+    fl_aggregator_leave(command->aggregator, "it was told to stop");
 }
 
 static int open_tls(struct command *command, struct fl_error *err)
@@ -167,10 +184,13 @@ static int start(struct command *command, struct fl_error *err)
         r = open_tls(command, err);
     if (r == 0)
         r = fl_loop_create(&command->loop, err);
+    if (r < 0)
+        return r;
+    command->leaving = fl_timer_create(command->loop, stop, command);
     if (r == 0)
-        r = fl_loop_on_signal(command->loop, SIGTERM, stop, command, err);
+        r = fl_loop_on_signal(command->loop, SIGTERM, on_stop_signal, command, err);
     if (r == 0)
-        r = fl_loop_on_signal(command->loop, SIGINT, stop, command, err);
+        r = fl_loop_on_signal(command->loop, SIGINT, on_stop_signal, command, err);
     return r < 0 ? r : open_aggregator(command, err);
 }
 

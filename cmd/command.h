@@ -14,6 +14,7 @@ struct fl_command {
 
 /* All of them, in the order in which help lists them. */
 #define FL_COMMANDS(X)                                                                             \
+    X(demo)                                                                                        \
     X(up)                                                                                          \
     X(kubeconfig)                                                                                  \
     X(apply)                                                                                       \
@@ -25,11 +26,14 @@ struct fl_command {
     X(explain)                                                                                     \
     X(events)                                                                                      \
     X(logs)                                                                                        \
+    X(models)                                                                                      \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \
     X(serve)                                                                                       \
     X(router)                                                                                      \
+    X(predict)                                                                                     \
+    X(simulate)                                                                                    \
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(trainer)                                                                                     \

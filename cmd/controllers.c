@@ -1,13 +1,20 @@
 #include "cmd/controllers.h"
 
 #include "cmd/command.h"
+#include "cmd/federation.h"
 #include "cmd/identity.h"
+#include "controller/apiserver/capability.h"
+#include "controller/content/content.h"
 #include "controller/runtime/manager.h"
 #include "controller/source/seal.h"
 #include "controller/source/source.h"
+#include "lib/file.h"
 #include "lib/str.h"
 #include "lib/thread.h"
+#include "reconcilers/flproject/flproject.h"
+#include "reconcilers/flround/flround.h"
 #include "reconcilers/gitsync/gitsync.h"
+#include "reconcilers/inferenceserver/inferenceserver.h"
 #include "reconcilers/modelversion/collect.h"
 #include "reconcilers/modelversion/controller.h"
 #include "reconcilers/orchestrator/orchestrator.h"
@@ -22,6 +29,7 @@
 #define FIELD_MANAGER    "flops-up"
 #define TRIES            10 /* of what must be there before the loops begin */
 #define PAUSE_MS         500
+#define CA_MAX_BYTES     ((size_t)256 * 1024)
 #define RESYNC_MS        (INT64_C(10) * 60 * 1000)
 
 struct fl_controllers {
@@ -38,7 +46,12 @@ struct fl_controllers {
     struct fl_manager *manager;
     struct fl_workload_controller *workloads;
     struct fl_orchestrator_controller *orchestrator;
+    struct fl_federation_driver *federation;
+    struct fl_flproject_controller *projects;
+    struct fl_flround_controller *rounds;
     struct fl_modelversion_controller *versions;
+    struct fl_router_driver *routers;
+    struct fl_inferenceserver_controller *servers;
     struct fl_collector *collector;
     struct fl_thread *beginner, *stopper;
     struct fl_lock *lock; /* the rest */
@@ -138,6 +151,70 @@ static int make_sources(struct fl_controllers *controllers, struct fl_error *err
     return 0;
 }
 
+/* The driver's thread; who is woken was made before the loops begin. */
+static void federation_changed(void *user, const char *ns, const char *project)
+{
+    struct fl_controllers *controllers = user;
+
+    if (controllers->rounds)
+        fl_flround_changed(controllers->rounds, ns, project);
+    if (controllers->projects)
+        fl_flproject_changed(controllers->projects, ns, project);
+}
+
+static int make_projects(struct fl_controllers *controllers, struct fl_error *err)
+{
+    int r = fl_federation_open(controllers->options->env,
+                               fl_contents_blobs(controllers->options->contents),
+                               federation_changed, controllers, &controllers->federation, err);
+
+    if (r == 0)
+        r = fl_flround_controller_create(controllers->manager, controllers->federation,
+                                         &controllers->rounds, err);
+    return r < 0 ? r
+                 : fl_flproject_controller_create(controllers->manager, controllers->federation,
+                                                  &controllers->projects, err);
+}
+
+static int grant_content(void *user, const char *digest, struct fl_arena *arena,
+                         struct fl_content_grant *ret_grant, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = ((struct fl_controllers *)user)->options;
+    const char *path = fl_arena_printf(arena, FL_CONTENTS_BLOBS "/%s", digest);
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *ca = NULL;
+    char token[FL_CAPABILITY_TOKEN_SIZE];
+    int r = fl_file_read(options->ca_file, CA_MAX_BYTES, &ca, err);
+
+    if (r < 0)
+        return r;
+    fl_capability_make(options->capability_key, path, token);
+    *ret_grant = (struct fl_content_grant){
+        .url = fl_arena_printf(arena, "%s%s", options->url, path),
+        .token = fl_arena_strdup(arena, token),
+        .ca_pem = fl_arena_strndup(arena, (const char *)ca->data, ca->len)};
+    return 0;
+}
+
+static void router_changed(void *user, const char *ns, const char *name)
+{
+    struct fl_controllers *controllers = user;
+
+    if (controllers->servers)
+        fl_inferenceserver_router_changed(controllers->servers, ns, name);
+}
+
+static int make_servers(struct fl_controllers *controllers, struct fl_error *err)
+{
+    struct fl_inferenceserver_options options = {.grant = grant_content, .user = controllers};
+    int r = fl_router_http_create(controllers->options->env, router_changed, controllers,
+                                  &controllers->routers, err);
+
+    options.routers = controllers->routers;
+    return r < 0 ? r
+                 : fl_inferenceserver_controller_create(controllers->manager, &options,
+                                                        &controllers->servers, err);
+}
+
 static int make_manager(struct fl_controllers *controllers, struct fl_apiserver *server,
                         struct fl_error *err)
 {
@@ -167,6 +244,10 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
     if (r == 0)
         r = fl_modelversion_controller_create(controllers->manager, options->contents,
                                               &controllers->versions, err);
+    if (r == 0)
+        r = make_servers(controllers, err);
+    if (r == 0) /* they look at all of the above */
+        r = make_projects(controllers, err);
     if (r == 0)
         r = make_sources(controllers, err);
     if (r < 0)
@@ -383,10 +464,16 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_collector_stop(controllers->collector);
     if (controllers->source) /* which tells the manager */
         controllers->source->ops->destroy(controllers->source);
+    fl_federation_close(controllers->federation); /* which tells the manager, too */
+    if (controllers->routers)                     /* and so does this one */
+        controllers->routers->ops->destroy(controllers->routers);
     fl_manager_destroy(controllers->manager);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
+    fl_flproject_controller_destroy(controllers->projects);
+    fl_flround_controller_destroy(controllers->rounds);
     fl_modelversion_controller_destroy(controllers->versions);
+    fl_inferenceserver_controller_destroy(controllers->servers);
     fl_gitsyncs_destroy(controllers->syncs);
     fl_apiclient_destroy(controllers->client);
     fl_workload_logs_destroy(controllers->logs);

@@ -19,6 +19,9 @@ struct fl_controllers_options {
     struct fl_store *store;
     struct fl_contents *contents;
     const char *data_dir;
+    const char *url;                     /* of the API server; set before the start */
+    const char *ca_file;                 /* by which services check it */
+    const unsigned char *capability_key; /* of tokens for content */
     const char *manifests;  /* a folder to watch; NULL */
     const char *git_url;    /* a repository to follow; NULL */
     const char *git_branch; /* NULL: its default one */

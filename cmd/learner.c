@@ -1,6 +1,7 @@
 /* `flops learner`: trains for an aggregator on this node's data. */
 #include "workloads/learner/learner.h"
 #include "cmd/command.h"
+#include "cmd/learner_data.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
 #include "cmd/training.h"
@@ -8,6 +9,7 @@
 #include "lib/machine.h"
 #include "lib/str.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -15,14 +17,19 @@
 #define LEAVE_MS 5000 /* after it, it goes without a goodbye */
 
 static const char help[] =
-    "Usage: flops learner --aggregator URL --name ID --data TAG --trainer NAME [options]\n"
-    "       flops learner --aggregator URL --name ID [options] -- PROGRAM [ARG...]\n\n"
+    "Usage: flops learner --aggregator URL --trainer NAME --name ID | --first N [options]\n"
+    "       flops learner --aggregator URL --name ID | --first N [options] -- PROGRAM [ARG...]\n\n"
     "Trains for an aggregator on a data set of this node (see `flops data`). It calls, nobody "
     "calls\n"
     "it; it waits for its aggregator as long as it runs.\n\n"
     "      --aggregator URL    where its tasks come from\n"
     "      --name ID           its own, stable: no two learners of a training have the same\n"
-    "      --data TAG          a data set of this node, or a part of one\n"
+    "      --first N           its number in the training is N and that of its instance\n"
+    "                          ($FLOPS_INSTANCE); its name then is learner-NUMBER\n"
+    "      --data TAG          a data set of this node, or a part of one (default: the node's\n"
+    "                          only one). With --first, of one that is divided, the part by "
+    "number\n"
+    "      --holdout SHARE     of its examples kept from training, for evaluation (default 0)\n"
     "      --test-data TAG     evaluate on this one, not on what is trained on\n"
     "      --trainer NAME      SoftmaxRegression, MLP or CNN\n"
     "      --options JSON      as FLProject.spec.source.builtin.options\n"
@@ -47,10 +54,10 @@ static const char help[] =
     "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
-    const char *aggregator, *name, *project, *folder, *level, *die_at;
+    const char *aggregator, *name, *holdout, *project, *folder, *level, *die_at;
     struct fl_training_flags what;
     struct fl_node_flags flags;
-    int64_t lost_ms;
+    int64_t lost_ms, first;
 
     struct fl_arena *arena;
     struct fl_node_death death;
@@ -79,16 +86,20 @@ static int check(struct command *command)
         const char *option, *value;
     } required[] = {{"--aggregator", command->aggregator},
                     {"--name", command->name},
-                    {"--data", program ? "its own" : command->what.data},
                     {"--trainer", program ? "its own" : command->what.builtin}};
 
+    if (!fl_learner_read_share(command->holdout, &what->holdout))
+        return fl_command_usage("learner", "--holdout %s: must be from 0 to below 1",
+                                command->holdout);
+    if (what->holdout > 0 && what->test_data)
+        return fl_command_usage("learner", "--holdout and --test-data exclude each other");
     for (size_t i = 0; i < FL_COUNT_OF(required); i++)
         if (!required[i].value)
             return fl_command_usage("learner", "%s is missing", required[i].option);
-    if (program && (what->builtin || what->options || what->test_data))
+    if (program && (what->builtin || what->options || what->test_data || what->holdout > 0))
         return fl_command_usage("learner",
-                                "%s: a program that trains comes instead of --trainer, --options "
-                                "and --test-data",
+                                "%s: a program that trains comes instead of --trainer, --options, "
+                                "--holdout and --test-data",
                                 what->program.items[0]);
     if (strchr(command->name, '/') || *command->name == '.' || !*command->name)
         return fl_command_usage("learner", "--name %s: that is no name", command->name);
@@ -106,7 +117,9 @@ static int parse(struct command *command, int argc, char **argv)
         FL_NODE_OPTIONS(command->flags),
         {"aggregator", 0, FL_OPTION_TEXT, &command->aggregator},
         {"name", 0, FL_OPTION_TEXT, &command->name},
-        {"data", 0, FL_OPTION_TEXT, &command->what.data},
+        {"first", 0, FL_OPTION_INT, &command->first},
+        {"data", 0, FL_OPTION_LIST, &command->what.tags},
+        {"holdout", 0, FL_OPTION_TEXT, &command->holdout},
         {"test-data", 0, FL_OPTION_TEXT, &command->what.test_data},
         {"trainer", 0, FL_OPTION_TEXT, &command->what.builtin},
         {"trainer-start", 0, FL_OPTION_DURATION, &command->what.start_ms},
@@ -128,6 +141,9 @@ static int parse(struct command *command, int argc, char **argv)
     if (status >= 0)
         return status;
     command->what.program = words;
+    command->what.number = command->first < 0 ? -1 : fl_learner_number(command->first);
+    if (command->first >= 0 && !command->name)
+        command->name = fl_arena_printf(command->arena, "learner-%" PRId64, command->what.number);
     return check(command);
 }
 
@@ -151,7 +167,7 @@ static int open_node(struct command *command, struct fl_error *err)
     const bool program = command->what.program.count > 0;
     const struct fl_machine machine = fl_machine_get("/");
     /* A part is known by the name of the whole, too. */
-    const char *data = fl_str_or(command->what.data, "");
+    const char *data = fl_str_or(command->training.tag, "");
     const char *tags[] = {data, fl_arena_strndup(command->arena, data, strcspn(data, "."))};
     struct fl_learner_node_options options = {.env = &command->env,
                                               .loop = command->loop,
@@ -210,7 +226,7 @@ static int start(struct command *command, struct fl_error *err)
 static int run(int argc, char **argv)
 {
     FL_CLEANUP(command_finish)
-    struct command command = {.level = "info", .arena = fl_arena_create()};
+    struct command command = {.level = "info", .first = -1, .arena = fl_arena_create()};
     enum fl_log_level level;
     struct fl_error err = {0};
     int status = parse(&command, argc, argv);

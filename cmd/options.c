@@ -2,6 +2,7 @@
 
 #include "cmd/command.h"
 #include "lib/str.h"
+#include "workloads/data/number.h"
 
 #include <stdio.h>
 
@@ -65,6 +66,17 @@ static bool parse_bool(const char *text, bool *ret_value)
     return *ret_value || fl_streq(text, "false") || fl_streq(text, "0");
 }
 
+static bool parse_real(const char *text, double *ret_value)
+{
+    const char *end = text + strlen(text);
+    double value;
+
+    if (fl_number_read(text, end, &value) != end || !(value >= 0))
+        return false;
+    *ret_value = value;
+    return true;
+}
+
 static int bad_value(const struct walk *walk, const struct fl_option *option, const char *text,
                      const char *wanted)
 {
@@ -100,6 +112,10 @@ static int set_value(const struct walk *walk, const struct fl_option *option, co
         if (fl_str_to_int64(text, 0, INT64_MAX, option->value))
             return -1;
         return bad_value(walk, option, text, "a whole number");
+    case FL_OPTION_REAL:
+        if (parse_real(text, option->value))
+            return -1;
+        return bad_value(walk, option, text, "a number such as 0.1");
     case FL_OPTION_DURATION:
     default:
         if (fl_option_duration(text, option->value))

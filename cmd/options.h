@@ -21,6 +21,7 @@ enum fl_option_type {
     FL_OPTION_CHOICE,   /* const char *; its value only after '=', "" without one */
     FL_OPTION_LIST,     /* struct fl_words: may be given several times */
     FL_OPTION_INT,      /* int64_t, not negative */
+    FL_OPTION_REAL,     /* double, not negative */
     FL_OPTION_DURATION, /* int64_t of milliseconds */
 };
 

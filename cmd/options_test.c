@@ -15,6 +15,7 @@ struct values {
     const char *output, *dry_run;
     struct fl_words files;
     int64_t chunk, timeout_ms;
+    double share;
 };
 
 /* `line` is split at spaces. */
@@ -28,6 +29,7 @@ static int parse(struct fl_arena *arena, const char *line, struct values *values
         {"filename", 'f', FL_OPTION_LIST, &values->files},
         {"chunk", 0, FL_OPTION_INT, &values->chunk},
         {"timeout", 0, FL_OPTION_DURATION, &values->timeout_ms},
+        {"share", 0, FL_OPTION_REAL, &values->share},
         {"dry-run", 0, FL_OPTION_CHOICE, &values->dry_run},
     };
     struct fl_options options = {"test", "help of the test\n", items, FL_COUNT_OF(items)};
@@ -80,15 +82,17 @@ static void test_more_forms(void **state)
     assert_int_equal(words.count, 2);
     assert_string_equal(words.items[0], "server");
     assert_string_equal(words.items[1], "--output");
-    assert_int_equal(parse(arena, "--dry-run=server", &values, &words), -1);
+    assert_int_equal(parse(arena, "--dry-run=server --share 2.5e-1", &values, &words), -1);
+    assert_true(values.share == 0.25);
     assert_string_equal(values.dry_run, "server");
 }
 
 static void test_mistakes(void **state)
 {
     static const char *const lines[] = {
-        "--nope",       "-x",         "--output",    "-o",   "--chunk=-1", "--chunk=many",
-        "--timeout=1y", "--timeout=", "--all=maybe", "--al", "-Ax",        "--=x"};
+        "--nope",       "-x",           "--output",   "-o",          "--chunk=-1",
+        "--chunk=many", "--timeout=1y", "--timeout=", "--all=maybe", "--al",
+        "-Ax",          "--=x",         "--share=-1", "--share=1x",  "--share=nan"};
 
     (void)state;
     for (size_t i = 0; i < FL_COUNT_OF(lines); i++) {

@@ -37,12 +37,12 @@ static int serve(const struct fl_training_flags *flags, struct fl_arena *arena)
 static int run(int argc, char **argv)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct fl_training_flags flags = {0};
+    struct fl_training_flags flags = {.number = -1};
     struct fl_words words = {0};
     const struct fl_option items[] = {
         {"builtin", 0, FL_OPTION_TEXT, &flags.builtin},
         {"options", 0, FL_OPTION_TEXT, &flags.options},
-        {"data", 0, FL_OPTION_TEXT, &flags.data},
+        {"data", 0, FL_OPTION_LIST, &flags.tags},
         {"test-data", 0, FL_OPTION_TEXT, &flags.test_data},
         {"data-dir", 0, FL_OPTION_TEXT, &flags.data_dir},
     };
@@ -53,7 +53,7 @@ static int run(int argc, char **argv)
         return status;
     if (words.count > 0)
         return fl_command_usage("trainer", "\"%s\" is too much", words.items[0]);
-    if (!flags.builtin || !flags.data)
+    if (!flags.builtin || flags.tags.count == 0)
         return fl_command_usage("trainer", "%s is missing", flags.builtin ? "--data" : "--builtin");
     if (!flags.data_dir)
         flags.data_dir = fl_default_data_dir(arena);

@@ -1,9 +1,11 @@
 #include "cmd/training.h"
 
+#include "cmd/learner_data.h"
 #include "lib/log.h"
 #include "lib/str.h"
 #include "workloads/data/store.h"
 #include "workloads/tensor/kernels.h"
+#include "workloads/trainer/holdout.h"
 #include "workloads/trainer/tested.h"
 
 #include <stdlib.h>
@@ -18,7 +20,8 @@ static int open_data(const struct fl_training_flags *flags, struct fl_arena *are
     const struct fl_data_store store = {fl_arena_printf(arena, "%s/data", flags->data_dir),
                                         training->env};
     struct fl_dataset_limits limits = {0};
-    int r = fl_data_store_open(&store, flags->data, NULL, &training->data, err);
+    int r = fl_learner_open_data(&store, arena, &flags->tags, flags->number, &training->tag,
+                                 &training->data, err);
 
     if (r < 0 || !flags->test_data)
         return r;
@@ -33,16 +36,17 @@ static int open_data(const struct fl_training_flags *flags, struct fl_arena *are
                             "--test-data %s: its examples have %zu numbers and %lld classes, those "
                             "of %s %zu and %lld",
                             flags->test_data, training->test->width,
-                            (long long)training->test->classes, flags->data, training->data->width,
-                            (long long)training->data->classes);
+                            (long long)training->test->classes, training->tag,
+                            training->data->width, (long long)training->data->classes);
     return 0;
 }
 
-static int make_builtin(const struct fl_trainer_ops *ops, const json_t *options,
+static int make_builtin(const struct fl_trainer_ops *ops, const json_t *options, double holdout,
                         struct fl_training *training, struct fl_error *err)
 {
     struct fl_trainer *trains = NULL, *judges = NULL;
-    int r = ops->create(options, training->data, &trains, err);
+    int r = fl_trainer_create_holdout(ops, options, training->data, holdout, &trains,
+                                      &training->examples, err);
 
     if (r == 0 && training->test)
         r = ops->create(options, training->test, &judges, err);
@@ -72,7 +76,7 @@ static int open_builtin(const struct fl_training_flags *flags, struct fl_arena *
     r = fl_kernels_init(err);
     if (r == 0)
         r = open_data(flags, arena, training, err);
-    return r < 0 ? r : make_builtin(ops, options, training, err);
+    return r < 0 ? r : make_builtin(ops, options, flags->holdout, training, err);
 }
 
 /* --- programs --- */
@@ -121,6 +125,11 @@ static int start_program(struct fl_training *training, struct fl_trainer **ret_t
     return fl_trainer_start(&program, training->env, ret_trainer, err);
 }
 
+static const char *words_tag(const struct fl_words *tags)
+{
+    return tags->count > 0 ? tags->items[0] : NULL;
+}
+
 static int open_program(const struct fl_training_flags *flags, struct fl_arena *arena,
                         struct fl_training *training, struct fl_error *err)
 {
@@ -133,6 +142,7 @@ static int open_program(const struct fl_training_flags *flags, struct fl_arena *
     memcpy(training->argv, words->items, words->count * sizeof(*words->items));
     training->argv[0] = path;
     training->limits = *flags;
+    training->tag = words_tag(&flags->tags);
     return start_program(training, &training->trainer, err);
 }
 
@@ -181,5 +191,5 @@ void fl_training_finish(struct fl_training *training)
 
 int64_t fl_training_examples(const struct fl_training *training)
 {
-    return training->argv ? fl_trainer_examples(training->trainer) : (int64_t)training->data->count;
+    return training->argv ? fl_trainer_examples(training->trainer) : (int64_t)training->examples;
 }

@@ -4,6 +4,7 @@
 #include "cmd/controllers.h"
 #include "cmd/credentials.h"
 #include "controller/apiserver/apiserver.h"
+#include "controller/apiserver/capability.h"
 #include "controller/content/content.h"
 #include "lib/file.h"
 #include "lib/log.h"
@@ -58,6 +59,7 @@ struct up {
     struct fl_loop *loop;
     struct fl_store *store;
     struct fl_contents *contents;
+    unsigned char capability_key[FL_CAPABILITY_KEY_SIZE];
     struct fl_apiserver_raw raw;
     struct fl_tls *tls;
     struct fl_apiserver *server;
@@ -293,6 +295,8 @@ static int make_controllers(struct up *up, struct fl_error *err)
         .store = up->store,
         .contents = up->contents,
         .data_dir = up->options.data_dir,
+        .capability_key = up->capability_key,
+        .ca_file = up->options.tls_cert ? up->options.tls_cert : up->credentials.ca_cert,
         .manifests = up->options.manifests,
         .git_url = up->options.git_url,
         .git_branch = up->options.git_branch,
@@ -314,6 +318,9 @@ static int open_store(struct up *up, struct fl_error *err)
     };
     int r = fl_store_open(&options, &up->store, err);
 
+    (void)crypto_generichash(up->capability_key, sizeof(up->capability_key),
+                             up->credentials.seal_key, sizeof(up->credentials.seal_key),
+                             (const unsigned char *)"flops capability", strlen("flops capability"));
     sodium_memzero(up->credentials.seal_key, sizeof(up->credentials.seal_key));
     return r;
 }
@@ -354,6 +361,7 @@ static int start_server(struct up *up, struct fl_error *err)
         .address = up->options.address,
         .port = up->options.port,
         .token_file = up->credentials.token_file,
+        .capability_key = up->capability_key,
         .audit_file = up->options.no_audit
                           ? NULL
                           : fl_arena_printf(up->arena, "%s/audit.log", up->options.data_dir),
@@ -425,8 +433,10 @@ static int start(struct up *up, struct fl_error *err)
         r = fl_loop_on_signal(up->loop, SIGTERM, on_stop_signal, up, err);
     if (r == 0)
         r = fl_loop_on_signal(up->loop, SIGINT, on_stop_signal, up, err);
-    if (r == 0 && up->controllers)
+    if (r == 0 && up->controllers) {
+        up->controllers_options.url = server_url(up);
         r = fl_controllers_start(up->controllers, up->server, err);
+    }
     return r;
 }
 

@@ -88,6 +88,7 @@ int fl_blobs_remove(struct fl_blobs *blobs, const char *digest, struct fl_error 
  * is called with the lock held, and calls nothing here). Stops at the first that cannot go. */
 int fl_blobs_sweep(struct fl_blobs *blobs, bool (*needs)(void *user, const char *digest),
                    void *user, struct fl_error *err);
+
 /* Gone already is fine; CONFLICT where it is pinned, or was used since `used_us`. */
 int fl_blobs_remove_unused(struct fl_blobs *blobs, const char *digest, int64_t used_us,
                            struct fl_error *err);

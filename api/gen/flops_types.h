@@ -1528,14 +1528,27 @@ struct fl_round_status {
     int64_t observed_generation;
     bool has_observed_generation;
     /* Selected: learners were chosen. Aggregated: a new model was committed. Evaluated: it was
-     * evaluated. Succeeded: the round is done. Ready: the summary, true when Succeeded is; its
-     * reason is Suspended, ProjectNotFound, BaseModelNotFound, WaitingForLearners, Selecting,
-     * Training, Aggregating, Evaluating, QuorumNotReached, BudgetSpent, DeadlineExceeded or
-     * Committed. Reconciling and Stalled as in kstatus. Each follows the usual Kubernetes form. */
+     * evaluated. Succeeded: the round is done, and its model is in the content store. Ready: the
+     * summary, true when Succeeded is; its reason is Suspended, ProjectNotFound, NumberTaken,
+     * WaitingForTurn, StartingAggregators, AggregatorUnreachable, BaseModelNotFound,
+     * WaitingForLearners, Selecting, Training, Aggregating, Evaluating, StoringModel,
+     * QuorumNotReached, BudgetSpent, DeadlineExceeded, Committed, or what else the aggregator gave
+     * as the cause. Reconciling and Stalled as in kstatus. Each follows the usual Kubernetes
+     * form. */
     struct fl_condition_list conditions;
     /* Number of the round within the project. */
     int64_t index;
     bool has_index;
+    /* How often the round was begun anew after it had failed for good. Attempts are numbered on. */
+    int64_t run;
+    bool has_run;
+    /* The metadata.generation of the project that the current run was begun with. A round that has
+     * failed is begun anew when the project has another one. */
+    int64_t project_generation;
+    bool has_project_generation;
+    /* Value of the annotation flops.dev/reconcile that was last acted on. Another value begins a
+     * round anew that has failed. */
+    const char *last_handled_reconcile_at;
     /* Which attempt at the round this is, from 1. */
     int64_t attempt;
     bool has_attempt;

@@ -165,6 +165,8 @@ static int start_parts(struct fl_apiserver *server, const struct fl_apiserver_op
     r = fl_catalog_load_builtins(server->catalog, err);
     if (r == 0)
         r = fl_auth_create(server->env, server->store, options->token_file, &server->auth, err);
+    if (r == 0 && options->capability_key)
+        fl_auth_take_capabilities(server->auth, options->capability_key);
     if (r == 0)
         r = fl_auth_bootstrap(server->auth, err);
     if (r == 0 && options->audit_file)

@@ -24,12 +24,13 @@ struct fl_apiserver_options {
     const struct fl_env *env;
     struct fl_loop *loop;
     struct fl_store *store;
-    struct fl_tls *tls;     /* NULL: plain HTTP, for tests */
-    const char *address;    /* numeric; NULL: no port, only fl_apiserver_ask */
-    uint16_t port;          /* 0: any free one */
-    const char *token_file; /* see auth.h; NULL: none */
-    const char *audit_file; /* JSON lines, appended; NULL: none */
-    const char *version;    /* of the program */
+    struct fl_tls *tls;                  /* NULL: plain HTTP, for tests */
+    const char *address;                 /* numeric; NULL: no port, only fl_apiserver_ask */
+    uint16_t port;                       /* 0: any free one */
+    const char *token_file;              /* see auth.h; NULL: none */
+    const unsigned char *capability_key; /* see capability.h; NULL: none are taken. Copied */
+    const char *audit_file;              /* JSON lines, appended; NULL: none */
+    const char *version;                 /* of the program */
     /* Definitions to have from the start (JSON text each), applied as a user would apply them. */
     const char *const *definitions;
     size_t definition_count;

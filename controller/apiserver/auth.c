@@ -155,6 +155,27 @@ static int impersonate(struct fl_auth *auth, struct fl_http_request *request,
     return 0;
 }
 
+/* Who shows a token for this very path may read it: no group, no impersonation, nothing else. */
+static int identify_capability(struct fl_auth *auth, struct fl_http_request *request,
+                               const char *token, const struct fl_user **ret_user,
+                               struct fl_error *err)
+{
+    const char *method = fl_http_method(request), *path = fl_http_path(request);
+    const bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+
+    if (!auth->has_capabilities || !reads ||
+        !fl_capability_opens(auth->capability_key, token, path))
+        return fl_error_set(err, FL_E_UNAUTHORIZED, "Unauthorized");
+    *ret_user = fl_user_new(fl_http_arena(request), FL_CAPABILITY_USER, path, NULL, 0);
+    return 0;
+}
+
+void fl_auth_take_capabilities(struct fl_auth *auth, const unsigned char *key)
+{
+    memcpy(auth->capability_key, key, sizeof(auth->capability_key));
+    auth->has_capabilities = true;
+}
+
 int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request,
                      const struct fl_user **ret_user, struct fl_error *err)
 {
@@ -162,6 +183,8 @@ int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request,
     const char *token = bearer_token(request);
     struct fl_user *user = user_of_certificate(arena, fl_http_peer(request));
 
+    if (token && fl_capability_is(token))
+        return identify_capability(auth, request, token, ret_user, err);
     /* A token that is shown must be right, whatever else is. */
     if (token && (!user || fl_http_header(request, "Authorization")))
         user = fl_tokens_find(auth->tokens, arena, token);
@@ -173,8 +196,17 @@ int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request,
 
 /* What */
 
+/* Everybody else is in system:authenticated at least. */
+static bool is_capability(const struct fl_user *user)
+{
+    return user->group_count == 0 && strcmp(user->name, FL_CAPABILITY_USER) == 0;
+}
+
 bool fl_auth_allows(struct fl_auth *auth, const struct fl_access *access)
 {
+    if (is_capability(access->user))
+        return !access->resource[0] && strcmp(access->path, access->user->uid) == 0 &&
+               (strcmp(access->verb, "get") == 0 || strcmp(access->verb, "head") == 0);
     return fl_user_in_group(access->user, FL_GROUP_MASTERS) || fl_rbac_allows(auth->rbac, access);
 }
 
@@ -464,6 +496,14 @@ static const char defaults[] =
     "  rules:\n"
     "  - {verbs: [get, head], nonResourceURLs: [/, /api, /api/*, /apis, /apis/*, /openapi, "
     "/openapi/*, /version, /version/, '/healthz*', '/livez*', '/readyz*']}\n"
+    "- kind: ClusterRole\n"
+    "  name: flops:content-reader\n"
+    "  rules:\n"
+    "  - {verbs: [get, head], nonResourceURLs: ['/content/*']}\n"
+    "- kind: ClusterRole\n"
+    "  name: flops:content-writer\n"
+    "  rules:\n"
+    "  - {verbs: [get, head, put], nonResourceURLs: ['/content/*']}\n"
     "- {kind: ClusterRoleBinding, name: cluster-admin, role: cluster-admin, group: "
     "'system:masters'}\n"
     "- {kind: ClusterRoleBinding, name: 'system:basic-user', role: 'system:basic-user', group: "

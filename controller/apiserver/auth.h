@@ -37,6 +37,8 @@ struct fl_auth;
 
 int fl_auth_create(const struct fl_env *env, struct fl_store *store, const char *token_file,
                    struct fl_auth **ret_auth, struct fl_error *err);
+/* Tokens made with this key (capability.h) are taken from now on. Copied. */
+void fl_auth_take_capabilities(struct fl_auth *auth, const unsigned char *key);
 void fl_auth_destroy(struct fl_auth *auth);
 /* The default roles and bindings are written to the store where they are missing. */
 int fl_auth_bootstrap(struct fl_auth *auth, struct fl_error *err);

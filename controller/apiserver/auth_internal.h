@@ -3,6 +3,7 @@
 #define FL_CONTROLLER_APISERVER_AUTH_INTERNAL_H
 
 #include "controller/apiserver/auth.h"
+#include "controller/apiserver/capability.h"
 #include "lib/map.h"
 
 /* tokens.c: bearer tokens, of which the file holds only hashes:
@@ -32,6 +33,8 @@ struct fl_auth {
     struct fl_store *store;
     struct fl_tokens *tokens; /* NULL: none */
     struct fl_rbac *rbac;
+    unsigned char capability_key[FL_CAPABILITY_KEY_SIZE];
+    bool has_capabilities;
 };
 
 bool fl_user_in_group(const struct fl_user *user, const char *group);

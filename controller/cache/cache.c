@@ -44,17 +44,17 @@ struct fl_cache {
     bool synced, stale; /* stale: a list is to begin before it is synced */
 };
 
-static const struct fl_metric objects_metric = {
+static const struct fl_metric_about objects_metric = {
     .name = "flops_cache_objects",
     .help = "Objects in a cache",
     .type = FL_METRIC_GAUGE,
 };
-static const struct fl_metric changes_metric = {
+static const struct fl_metric_about changes_metric = {
     .name = "flops_cache_changes_total",
     .help = "Changes that a cache took, from its watch or found by a list",
     .type = FL_METRIC_COUNTER,
 };
-static const struct fl_metric lists_metric = {
+static const struct fl_metric_about lists_metric = {
     .name = "flops_cache_lists_total",
     .help = "Lists that a cache asked for, by result",
     .type = FL_METRIC_COUNTER,

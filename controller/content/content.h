@@ -7,7 +7,8 @@
  * nothing must be told when an object goes. What is referred to is not remembered over a restart,
  * and the grace time begins anew with it: content that was marked never goes for want of a mark.
  *
- * Served by the API server at /content/v1/ (fl_contents_raw), RBAC by nonResourceURLs:
+ * Served by the API server at /content/v1/ (fl_contents_raw), RBAC by nonResourceURLs (the cluster
+ * roles flops:content-reader and flops:content-writer have them):
  *
  *   GET, HEAD /content/v1/blobs/sha256:…  with Range, If-None-Match
  *   PUT       /content/v1/blobs/sha256:…  201 once it is whole and on disk; 200: it was there

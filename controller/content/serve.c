@@ -182,10 +182,12 @@ static void begin(void *user, struct fl_raw_request *raw)
     if (strcmp(fl_http_method(http), "PUT") != 0)
         return;
     if (upload_open(user, raw, &upload, &refusal->err) < 0) {
+        fl_http_limit_body(http, SIZE_MAX); /* so that it is this refusal that is heard */
         fl_http_stream_body(http, refuse_data, refusal);
         return;
     }
     fl_raw_set(raw, upload);
+    fl_http_limit_body(http, SIZE_MAX); /* the store has its own bound, and nothing is in memory */
     fl_http_stream_body(http, on_data, upload);
 }
 

@@ -33,39 +33,39 @@ struct fl_queue {
 /* The buckets that client-go's consumers have: 10 ns to 1,000 s. */
 static const double buckets[] = {1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100, 1000};
 
-static const struct fl_metric depth_metric = {
+static const struct fl_metric_about depth_metric = {
     .name = "workqueue_depth",
     .help = "Keys that are to be processed and have not been given out yet",
     .type = FL_METRIC_GAUGE,
 };
-static const struct fl_metric adds_metric = {
+static const struct fl_metric_about adds_metric = {
     .name = "workqueue_adds_total",
     .help = "Keys that came in, without those that were in already",
     .type = FL_METRIC_COUNTER,
 };
-static const struct fl_metric retries_metric = {
+static const struct fl_metric_about retries_metric = {
     .name = "workqueue_retries_total",
     .help = "Keys that were added with a delay",
     .type = FL_METRIC_COUNTER,
 };
-static const struct fl_metric unfinished_metric = {
+static const struct fl_metric_about unfinished_metric = {
     .name = "workqueue_unfinished_work_seconds",
     .help = "How long the keys being processed have been, taken together",
     .type = FL_METRIC_GAUGE,
 };
-static const struct fl_metric longest_metric = {
+static const struct fl_metric_about longest_metric = {
     .name = "workqueue_longest_running_processor_seconds",
     .help = "How long the key that was given out first of those being processed has been",
     .type = FL_METRIC_GAUGE,
 };
-static const struct fl_metric waited_metric = {
+static const struct fl_metric_about waited_metric = {
     .name = "workqueue_queue_duration_seconds",
     .help = "How long a key waited until it was given out",
     .type = FL_METRIC_HISTOGRAM,
     .buckets = buckets,
     .bucket_count = FL_COUNT_OF(buckets),
 };
-static const struct fl_metric worked_metric = {
+static const struct fl_metric_about worked_metric = {
     .name = "workqueue_work_duration_seconds",
     .help = "How long processing a key took",
     .type = FL_METRIC_HISTOGRAM,
@@ -124,7 +124,7 @@ static double compute_longest(void *user)
 }
 
 static const struct {
-    const struct fl_metric *metric;
+    const struct fl_metric_about *metric;
     fl_metric_fn *fn;
 } computed[] = {
     {&depth_metric, compute_depth},     {&adds_metric, compute_adds},

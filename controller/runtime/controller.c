@@ -9,7 +9,7 @@ static const double reconcile_seconds[] = {
     0.7,   0.8,  0.9,   1.0,  1.25, 1.5,  1.75, 2.0,  2.5, 3.0,  3.5, 4.0,  4.5, 5,
     6,     7,    8,     9,    10,   15,   20,   25,   30,  40,   50,  60};
 
-static const struct fl_metric
+static const struct fl_metric_about
     reconcile_total = {"controller_runtime_reconcile_total",
                        "Total number of reconciliations per controller", FL_METRIC_COUNTER, NULL,
                        0},

@@ -13,12 +13,12 @@
 #define NAME_MAX_BYTES  253
 #define TARGET_MAX      768
 
-static const struct fl_metric written = {"flops_events_written_total",
-                                         "Events that were created or counted up",
-                                         FL_METRIC_COUNTER, NULL, 0},
-                              dropped = {"flops_events_dropped_total",
-                                         "Events that were not written, by reason",
-                                         FL_METRIC_COUNTER, NULL, 0};
+static const struct fl_metric_about written = {"flops_events_written_total",
+                                               "Events that were created or counted up",
+                                               FL_METRIC_COUNTER, NULL, 0},
+                                    dropped = {"flops_events_dropped_total",
+                                               "Events that were not written, by reason",
+                                               FL_METRIC_COUNTER, NULL, 0};
 
 struct fl_events {
     struct fl_events_options options;

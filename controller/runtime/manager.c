@@ -7,7 +7,7 @@
 #define PUMP_LIMIT     1024
 #define LAST_EVENTS_MS 2000
 
-static const struct fl_metric leader_status = {
+static const struct fl_metric_about leader_status = {
     "leader_election_master_status",
     "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 "
     "indicates master",

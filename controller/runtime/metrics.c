@@ -21,7 +21,7 @@ struct series {
 };
 
 struct family {
-    const struct fl_metric *metric;
+    const struct fl_metric_about *metric;
     struct fl_map *series; /* labels → struct series */
 };
 
@@ -32,7 +32,7 @@ struct fl_metric_registry {
     size_t series_count;
 };
 
-static const struct fl_metric dropped_metric = {
+static const struct fl_metric_about dropped_metric = {
     .name = "flops_metrics_dropped_total",
     .help = "Values that were not taken because the registry has no room for another series",
     .type = FL_METRIC_COUNTER,
@@ -47,7 +47,7 @@ static void destroy_family(void *user)
 }
 
 static struct family *ensure_family(struct fl_metric_registry *registry,
-                                    const struct fl_metric *metric)
+                                    const struct fl_metric_about *metric)
 {
     struct family *family = fl_map_get(registry->families, metric->name);
 
@@ -65,7 +65,7 @@ static struct family *ensure_family(struct fl_metric_registry *registry,
 
 /* NULL where there is no room for another one. */
 static struct series *ensure_series(struct fl_metric_registry *registry,
-                                    const struct fl_metric *metric, const char *labels)
+                                    const struct fl_metric_about *metric, const char *labels)
 {
     struct family *family = ensure_family(registry, metric);
     struct series *series = fl_map_get(family->series, labels);
@@ -101,7 +101,7 @@ void fl_metrics_registry_destroy(struct fl_metric_registry *registry)
     free(registry);
 }
 
-void fl_metric_add(struct fl_metric_registry *registry, const struct fl_metric *metric,
+void fl_metric_add(struct fl_metric_registry *registry, const struct fl_metric_about *metric,
                    const char *labels, double amount)
 {
     struct series *series;
@@ -116,7 +116,7 @@ void fl_metric_add(struct fl_metric_registry *registry, const struct fl_metric *
         series->value += amount;
 }
 
-void fl_metric_set(struct fl_metric_registry *registry, const struct fl_metric *metric,
+void fl_metric_set(struct fl_metric_registry *registry, const struct fl_metric_about *metric,
                    const char *labels, double value)
 {
     struct series *series;
@@ -130,7 +130,7 @@ void fl_metric_set(struct fl_metric_registry *registry, const struct fl_metric *
         series->value = value;
 }
 
-void fl_metric_observe(struct fl_metric_registry *registry, const struct fl_metric *metric,
+void fl_metric_observe(struct fl_metric_registry *registry, const struct fl_metric_about *metric,
                        const char *labels, double value)
 {
     struct series *series;
@@ -151,7 +151,7 @@ void fl_metric_observe(struct fl_metric_registry *registry, const struct fl_metr
     series->value += value;
 }
 
-void fl_metric_compute(struct fl_metric_registry *registry, const struct fl_metric *metric,
+void fl_metric_compute(struct fl_metric_registry *registry, const struct fl_metric_about *metric,
                        const char *labels, fl_metric_fn *fn, void *user)
 {
     struct series *series;
@@ -167,8 +167,8 @@ void fl_metric_compute(struct fl_metric_registry *registry, const struct fl_metr
     series->user = user;
 }
 
-void fl_metric_compute_end(struct fl_metric_registry *registry, const struct fl_metric *metric,
-                           const char *labels)
+void fl_metric_compute_end(struct fl_metric_registry *registry,
+                           const struct fl_metric_about *metric, const char *labels)
 {
     struct family *family;
 
@@ -236,8 +236,8 @@ static void put_bucket(struct fl_buf *buf, const char *name, const char *labels,
     fl_buf_printf(buf, "\"} %" PRIu64 "\n", count);
 }
 
-static void put_histogram(struct fl_buf *buf, const struct fl_metric *metric, const char *labels,
-                          const struct series *series)
+static void put_histogram(struct fl_buf *buf, const struct fl_metric_about *metric,
+                          const char *labels, const struct series *series)
 {
     uint64_t below = 0;
 
@@ -255,7 +255,7 @@ static void put_histogram(struct fl_buf *buf, const struct fl_metric *metric, co
     fl_buf_printf(buf, " %" PRIu64 "\n", series->count);
 }
 
-static void put_series(struct fl_buf *buf, const struct fl_metric *metric, const char *labels,
+static void put_series(struct fl_buf *buf, const struct fl_metric_about *metric, const char *labels,
                        const struct series *series)
 {
     if (metric->type == FL_METRIC_HISTOGRAM) {
@@ -269,7 +269,7 @@ static void put_series(struct fl_buf *buf, const struct fl_metric *metric, const
     fl_buf_putc(buf, '\n');
 }
 
-static void put_help(struct fl_buf *buf, const struct fl_metric *metric)
+static void put_help(struct fl_buf *buf, const struct fl_metric_about *metric)
 {
     fl_buf_printf(buf, "# HELP %s ", metric->name);
     for (const char *c = metric->help; *c; c++) {

@@ -15,15 +15,15 @@
 #include <cmocka.h>
 
 static const double bounds[] = {0.005, 0.1, 1, 2.5};
-static const struct fl_metric requests = {
+static const struct fl_metric_about requests = {
     .name = "test_requests_total", .help = "Requests", .type = FL_METRIC_COUNTER};
-static const struct fl_metric level = {
+static const struct fl_metric_about level = {
     .name = "test_level", .help = "Back\\slash and\nnew line", .type = FL_METRIC_GAUGE};
-static const struct fl_metric duration = {.name = "test_duration_seconds",
-                                          .help = "Durations",
-                                          .type = FL_METRIC_HISTOGRAM,
-                                          .buckets = bounds,
-                                          .bucket_count = FL_COUNT_OF(bounds)};
+static const struct fl_metric_about duration = {.name = "test_duration_seconds",
+                                                .help = "Durations",
+                                                .type = FL_METRIC_HISTOGRAM,
+                                                .buckets = bounds,
+                                                .bucket_count = FL_COUNT_OF(bounds)};
 
 /* A strict reader of the text format, version 0.0.4. It fails the test where the text is not as the
  * format's description wants it, and keeps each sample's value under its name and labels. */

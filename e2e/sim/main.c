@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const struct sim_scenario *const scenarios[] = {&sim_toy, &sim_toy_pair, &sim_workload,
-                                                       &sim_gitsync};
+                                                       &sim_gitsync, &sim_flround};
 
 enum {
     OPT_SEED = 256,

@@ -19,5 +19,9 @@ const struct sim_bug sim_bugs[] = {
     {"lease-by-clock", "another's time stamp is judged by the own clock", &sim_toy_pair},
     {"blind-status", "status is written whatever was read", &sim_workload},
     {"sync-finalizer-early", "the finalizer goes before what was applied", &sim_gitsync},
+    {"round-model-not-kept", "a model is taken for kept that is not", &sim_flround},
+    {"round-base-forgotten", "each round begins from nothing", &sim_flround},
+    {"round-failure-lost", "a round that has failed is taken for running", &sim_flround},
+    {"round-model-early", "a round is taken for committed before it is", &sim_flround},
 };
 const size_t sim_bug_count = FL_COUNT_OF(sim_bugs);

@@ -219,8 +219,9 @@ def echo_ours(learners, parameters, rounds):
     file = os.path.join(DIR, "model")
     run(CROWD, "model", file, str(parameters), "10")
     with federation(learners) as aggregator:
+        cpu = cpu_s(aggregator.pid)
         took = train(aggregator, rounds, open(file, "rb").read(), learners, 1.0)[1]
-        return took, memory_mb(aggregator.pid, "VmHWM")
+        return took, memory_mb(aggregator.pid, "VmHWM"), (cpu_s(aggregator.pid) - cpu) / rounds
 
 
 def make_flower():
@@ -239,15 +240,17 @@ def echo_flower(learners, parameters, rounds):
         port = server.stdout.readline().strip()
         with program("echoes", python, script, "echoes", port, str(learners), env=env):
             result = json.loads(server.stdout.readline())
-    return result["seconds"], result["peak_mb"]
+    return result["seconds"], result["peak_mb"], result["cpu_s"] / rounds
 
 
 def echoes(learners, parameters, rounds):
-    ours, ours_mb = echo_ours(learners, parameters, rounds)
-    flower, flower_mb = ([0], 0) if os.environ.get("NOFLOWER") else echo_flower(learners, parameters, rounds)
+    ours, ours_mb, ours_cpu = echo_ours(learners, parameters, rounds)
+    flower, flower_mb, flower_cpu = echo_flower(learners, parameters, rounds)
     name = f"{learners} echoes x {parameters:,} parameters"
     row(f"{name}: a round, ms", spread(ours), spread(flower),
         f"{statistics.median(flower) / statistics.median(ours):.1f}")
+    row("  server's processor time a round, ms", f"{1000 * ours_cpu:.0f}", f"{1000 * flower_cpu:.0f}",
+        f"{flower_cpu / ours_cpu:.1f}")
     row("  server's peak memory, MB (RSS)", f"{ours_mb:.0f}", f"{flower_mb:.0f}", f"{flower_mb / ours_mb:.1f}")
 
 

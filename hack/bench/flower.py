@@ -1,6 +1,7 @@
 """Flower 1.8.0's server and echo clients, for hack/bench/data.py (which runs this in its virtual environment).
 
-flower.py server LEARNERS PARAMETERS ROUNDS    prints its port, then {"seconds": [of each round], "peak_mb"}
+flower.py server LEARNERS PARAMETERS ROUNDS    prints its port, then {"seconds": [of each round],
+                                               "cpu_s", "peak_mb"}
 flower.py echoes PORT LEARNERS                 as many clients, threads of one process"""
 
 import json
@@ -22,10 +23,11 @@ class Timed(flwr.server.strategy.FedAvg):
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.seconds, self.began = [], 0
+        self.seconds, self.began, self.cpu = [], 0, None
 
     def configure_fit(self, *args, **options):
         self.began = time.monotonic()
+        self.cpu = self.cpu or time.process_time()
         return super().configure_fit(*args, **options)
 
     def aggregate_fit(self, server_round, results, failures):
@@ -46,7 +48,8 @@ def serve(learners, parameters, rounds):
     flwr.server.start_server(server_address=f"127.0.0.1:{port}", strategy=strategy, grpc_max_message_length=MESSAGE_MAX,
                              config=flwr.server.ServerConfig(num_rounds=rounds))
     peak = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read()).group(1)) / 1024
-    print(json.dumps({"seconds": strategy.seconds, "peak_mb": peak}), flush=True)
+    cpu = time.process_time() - strategy.cpu
+    print(json.dumps({"seconds": strategy.seconds, "cpu_s": cpu, "peak_mb": peak}), flush=True)
 
 
 class Echo(flwr.client.NumPyClient):

@@ -93,7 +93,7 @@ static struct fl_probe http_probe(const char *path, const char *port, bool tls)
         .initial_delay = "0s",
         .period = "50ms",
         .timeout = "1s",
-        .failure_threshold = 100000,
+        .failure_threshold = 10000,
         .success_threshold = 1};
 }
 

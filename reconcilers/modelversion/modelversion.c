@@ -9,6 +9,8 @@
 #define LOOK_AGAIN_MS 5000 /* for content that comes: nothing tells of it */
 #define SIBLINGS_MS   200  /* one pass for a round's changes, or a project's */
 #define BY_PROJECT    "project"
+/* Who moves an alias gives it first and takes it then: a claim so young may be half of a move. */
+#define SETTLE_US ((int64_t)3 * 1000000)
 
 struct fl_modelversion_controller {
     struct fl_contents *contents;
@@ -179,6 +181,17 @@ static int drop_aliases(struct view *view, json_t *kept, struct fl_error *err)
     return fl_error_set(err, FL_E_CONFLICT, "what was read has changed, by ourselves");
 }
 
+/* Whether the winner's claim is too young to act on it; then it is looked at again. */
+static bool is_fresh(const struct view *view, const struct sibling *winner, const char *alias)
+{
+    int64_t age_us = fl_realtime_us(view->rc->env) - claimed_us(winner, alias);
+
+    if (age_us < 0 || age_us >= SETTLE_US)
+        return false;
+    fl_requeue_after(view->rc, (SETTLE_US - age_us) / 1000 + 1);
+    return true;
+}
+
 static int settle_aliases(struct view *view, struct fl_error *err)
 {
     struct fl_modelversion *version = view->version;
@@ -190,7 +203,7 @@ static int settle_aliases(struct view *view, struct fl_error *err)
         const char *alias = version->spec.aliases.items[i];
         const struct sibling *winner = winner_of(view, alias);
 
-        if (winner) {
+        if (winner && !is_fresh(view, winner, alias)) {
             fl_event_note(view->rc, FL_NORMAL, "AliasMoved", "%s is %s now", alias,
                           winner->version->meta.name);
             continue;

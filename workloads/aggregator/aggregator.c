@@ -45,6 +45,10 @@ static void folded(void *user, const struct fl_fold_result *result)
         program_step(aggregator, FL_STEP_FOLDED);
         program_discard(aggregator, result->upload);
         fl_aggregator_folded(aggregator->core, now, result->ticket, result->reason, result->err);
+    } else if (result->kind == FL_AGGREGATOR_ADOPT) {
+        if (!result->err)
+            program_hold(aggregator, result->finished.model, HELD_BY_CORE);
+        fl_aggregator_adopted(aggregator->core, now, result->ticket, result->err);
     } else {
         program_step(aggregator, FL_STEP_FINISHED);
         if (!result->err) {
@@ -235,6 +239,7 @@ static void take(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
         program_discard(aggregator, action->upload);
         break;
     case FL_AGGREGATOR_FOLD:
+    case FL_AGGREGATOR_ADOPT:
         fold(aggregator, action);
         break;
     case FL_AGGREGATOR_FINISH:
@@ -242,7 +247,6 @@ static void take(struct fl_aggregator *aggregator, const struct fl_aggregator_ac
         program_step(aggregator, FL_STEP_FINISHING);
         fl_folding_do(aggregator->folding, action, NULL);
         break;
-    case FL_AGGREGATOR_RESTORE:
     case FL_AGGREGATOR_BEGIN:
     case FL_AGGREGATOR_ABANDON:
         fl_folding_do(aggregator->folding, action, NULL);

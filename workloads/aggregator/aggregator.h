@@ -46,6 +46,9 @@ int fl_aggregator_open(const struct fl_aggregator_program *program,
                        struct fl_aggregator **ret_aggregator, struct fl_error *err);
 void fl_aggregator_close(struct fl_aggregator *aggregator); /* as a crash, but for the memory */
 FL_DEFINE_CLEANUP(struct fl_aggregator, fl_aggregator_close)
+/* Says goodbye to the parent, so that it does not wait for this one; `stopped` follows, at once
+ * where there is no parent. What was begun can be taken up again later. */
+void fl_aggregator_leave(struct fl_aggregator *aggregator, const char *message);
 uint16_t fl_aggregator_port(const struct fl_aggregator *aggregator);
 
 #endif

@@ -27,6 +27,8 @@ void program_release(struct fl_aggregator *aggregator, const char *digest, uintp
         return;
     }
     (void)fl_map_remove(aggregator->held, digest);
+    if (who == HELD_BY_UPLINK && fl_aggregator_needs(aggregator->core, digest))
+        return; /* from an earlier life; the core releases it in its turn */
     if (fl_blobs_remove(aggregator->blobs, digest, &err) < 0)
         fl_log_warn(aggregator->program.env->log, "a model stays", FL_STR("error", err.msg));
 }
@@ -88,7 +90,9 @@ static void parent_task(struct fl_aggregator *aggregator, const struct fl_learne
     program_step(aggregator, FL_STEP_ORDERED);
     aggregator->parent_ticket = action->ticket;
     program_hold(aggregator, action->task->model, HELD_BY_CORE | HELD_BY_UPLINK);
-    if (action->kind == FL_LEARNER_TRAIN)
+    if (action->task->kind == FL_TASK_INIT)
+        fl_aggregator_parent_init(aggregator->core, program_now_ms(aggregator), action->task);
+    else if (action->kind == FL_LEARNER_TRAIN)
         fl_aggregator_parent_fit(aggregator->core, program_now_ms(aggregator), action->task);
     else
         fl_aggregator_parent_evaluate(aggregator->core, program_now_ms(aggregator), action->task);
@@ -114,12 +118,26 @@ static void act_above(void *user, const struct fl_learner_action *action)
         program_release(aggregator, action->digest, HELD_BY_UPLINK);
         break;
     case FL_LEARNER_ENDED:
-        fl_aggregator_stop(aggregator->core, program_now_ms(aggregator), action->message);
+        if (aggregator->leaving)
+            aggregator->program.stopped(aggregator->program.user);
+        else
+            fl_aggregator_stop(aggregator->core, program_now_ms(aggregator), action->message);
         break;
     default:
         break; /* the uplink's */
     }
     program_pump(aggregator);
+}
+
+void fl_aggregator_leave(struct fl_aggregator *aggregator, const char *message)
+{
+    aggregator->leaving = true;
+    if (!aggregator->learner) {
+        aggregator->program.stopped(aggregator->program.user);
+        return;
+    }
+    fl_learner_leave(aggregator->learner, program_now_ms(aggregator), message);
+    fl_uplink_pump(aggregator->uplink);
 }
 
 static const struct fl_kept *load_kept(struct fl_aggregator *aggregator, struct fl_arena *arena)

@@ -165,6 +165,7 @@ static void fill_state(struct fl_arena *arena, const struct fl_aggregator_core *
                                        .committed = core->committed,
                                        .model = text_or_null(core->model),
                                        .state = text_or_null(core->state),
+                                       .rule = text_or_null(core->rule),
                                        .model_size = core->model_size,
                                        .contributors = core->contributors,
                                        .has_round = core->has_round,
@@ -173,6 +174,12 @@ static void fill_state(struct fl_arena *arena, const struct fl_aggregator_core *
     if (!core->has_round)
         return;
     state->spec = core->spec;
+    if (core->made_base) {
+        state->base = core->spec.model;
+        state->base_size = core->spec.model_size;
+        state->spec.model = NULL;
+        state->spec.model_size = 0;
+    }
     state->tier = core->tier;
     state->origin = core->origin;
     state->work = core->work;
@@ -200,6 +207,7 @@ void shorten_journal(struct fl_aggregator_core *core)
 void touch(struct fl_aggregator_core *core)
 {
     core->status.version = ++core->version;
+    core->status_changed = true;
 }
 
 /* --- a life --------------------------------------------------------------------------------- */
@@ -247,8 +255,7 @@ static void recover_commit(struct fl_aggregator_core *core, const struct fl_jour
             fl_arena_strdup(core->committed_arena, state->contributors.items[i]);
     if (state->model)
         keep_model(core, state->model);
-    if (state->state)
-        act(core, FL_AGGREGATOR_RESTORE)->model = act_text(core, state->state);
+    (void)snprintf(core->rule, sizeof(core->rule), "%s", fl_str_or(state->rule, ""));
 }
 
 /* A round that was not committed goes on with its next attempt; one that was, with its evaluation.
@@ -256,16 +263,19 @@ static void recover_commit(struct fl_aggregator_core *core, const struct fl_jour
 static void recover_round(struct fl_aggregator_core *core, const struct fl_journal_state *state)
 {
     bool committed = state->done;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
-    keep_model(core, state->spec.model);
+    if (state->spec.model || state->base)
+        keep_model(core, state->spec.model ? state->spec.model : state->base);
     install_round(core, &state->spec, &state->tier, state->origin, state->work, state->attempt);
+    if (state->base)
+        set_base(core, state->base, state->base_size);
     for (size_t i = 0; i < state->holders.count; i++)
         fl_map_put(core->holders, state->holders.items[i], core);
     core->wait_until_ms = core->now_ms + core->spec.participation.available_within_ms;
     status->phase = FL_ROUND_WAITING;
     if (committed || state->failed) {
-        fl_message_copy(core->round_arena, &fl_form_round_status, &state->status, status);
+        fl_message_copy(core->round_arena, &fl_form_round_report, &state->status, status);
         status->project = core->project;
         if (status->excluded.count > 0)
             memcpy(core->excluded, status->excluded.items,
@@ -368,6 +378,7 @@ void fl_aggregator_destroy(struct fl_aggregator_core *core)
     fl_map_destroy(core->train_metrics);
     fl_map_destroy(core->evaluation_metrics);
     fl_bytes_unref(core->spec_text);
+    fl_bytes_unref(core->status_was);
     fl_arena_destroy(core->round_arena);
     fl_arena_destroy(core->committed_arena);
     fl_arena_destroy(core->action_arena);
@@ -412,13 +423,12 @@ int64_t fl_aggregator_deadline(const struct fl_aggregator_core *core)
 {
     int64_t soonest = round_deadline(core);
     const struct member *member = TAILQ_FIRST(&core->polls);
-    const struct watcher *watcher = TAILQ_FIRST(&core->watchers);
     const struct upload *upload;
 
 #define SOONER(condition, time) soonest = (condition) && (time) < soonest ? (time) : soonest
     SOONER(member, member->poll_until_ms);
-    SOONER(watcher, watcher->until_ms);
     SOONER(true, held_deadline(core));
+    SOONER(true, watch_deadline(core));
     TAILQ_FOREACH(upload, &core->uploads, all)
         SOONER(upload->state == UPLOAD_EXPECTED, upload->until_ms);
     SOONER(core->stopped && !core->stop_told, core->stop_until_ms);

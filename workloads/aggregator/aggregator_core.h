@@ -22,6 +22,8 @@
  * Async: the round ends when the buffer is full; a learner gets a task as soon as there is a model
  * that it has not worked on. Partial sums of tiers are never taken late.
  *
+ * A round without a base first asks one member, then others, to make the initial model.
+ *
  * An attempt that has no quorum at its deadline is tried again up to retryLimit times, then the
  * round fails and says why. Dropped learners (left, silent, refused, gave up) are replaced from
  * those not asked yet.
@@ -93,6 +95,9 @@ void fl_aggregator_begun(struct fl_aggregator_core *core, int64_t now_ms, uint64
  * that of the error's code. */
 void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
                           const char *reason, const struct fl_error *err);
+/* It is among the models; `err`: it is not. */
+void fl_aggregator_adopted(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
+                           const struct fl_error *err);
 struct fl_finished {
     const char *model, *state; /* digests of durable files; state NULL: none */
     int64_t size;
@@ -106,6 +111,9 @@ void fl_aggregator_parent_fit(struct fl_aggregator_core *core, int64_t now_ms,
                               const struct fl_task *task);
 void fl_aggregator_parent_evaluate(struct fl_aggregator_core *core, int64_t now_ms,
                                    const struct fl_task *task);
+/* Asks one of its own members for the initial model. */
+void fl_aggregator_parent_init(struct fl_aggregator_core *core, int64_t now_ms,
+                               const struct fl_task *task);
 void fl_aggregator_parent_cancel(struct fl_aggregator_core *core, int64_t now_ms);
 
 /* As POST /v1/stop does: the parent has ended the training. */
@@ -122,12 +130,13 @@ enum fl_aggregator_action_kind {
     FL_AGGREGATOR_JOURNAL,         /* body: append and make durable before the next action */
     FL_AGGREGATOR_JOURNAL_REPLACE, /* body: instead of all before; durable before the next action */
     FL_AGGREGATOR_CUT,             /* size: the journal's good bytes; cut off the rest (at start) */
-    FL_AGGREGATOR_RESTORE, /* model (the strategy's state): for the next BEGIN; NULL: none */
-    FL_AGGREGATOR_BEGIN,   /* ticket, begin -> begun. Forgets what is not finished */
+    FL_AGGREGATOR_BEGIN,           /* ticket, begin -> begun. Forgets what is not finished */
     FL_AGGREGATOR_EXPECT,  /* upload, learner, digest, size -> uploaded; path's last part is upload
                             */
     FL_AGGREGATOR_DISCARD, /* upload: its bytes are not wanted (any more) */
     FL_AGGREGATOR_FOLD,    /* ticket, upload, fold -> folded; the bytes are then not needed */
+    FL_AGGREGATOR_ADOPT,   /* ticket, upload, digest, size -> adopted: its bytes become a model,
+                              durable. INVALID where they are none */
     FL_AGGREGATOR_FINISH,  /* ticket -> finished: the next global model, durable */
     FL_AGGREGATOR_PARTIAL, /* ticket -> finished: the partial sum for the parent, durable */
     FL_AGGREGATOR_ABANDON, /* the attempt's sum */
@@ -139,7 +148,9 @@ enum fl_aggregator_action_kind {
 };
 
 struct fl_aggregator_begin {
-    const char *base; /* digest */
+    const char *base;  /* digest */
+    const char *state; /* digest of the strategy's state to begin with; NULL: none. What a sum that
+                          was finished and not committed made of it does not count */
     const struct fl_strategy_spec *strategy;
     double local_learning_rate; /* QFedAvg */
     struct fl_precision_spec precision;

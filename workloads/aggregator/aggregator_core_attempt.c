@@ -29,6 +29,20 @@ static bool can_be_asked(const struct fl_aggregator_core *core, const struct mem
              member->asked_attempt == core->attempt_number);
 }
 
+int64_t count_learners(const struct fl_aggregator_core *core)
+{
+    void *cursor = NULL, *value;
+    int64_t count = 0;
+
+    while (fl_map_next(core->members, &cursor, NULL, &value)) {
+        const struct member *member = value;
+
+        if (is_available(core, member) && fits_round(core, member))
+            count += member->aggregator ? member->learners : 1;
+    }
+    return count;
+}
+
 size_t count_available(const struct fl_aggregator_core *core)
 {
     void *cursor = NULL, *value;
@@ -57,6 +71,14 @@ static int64_t quorum_of(const struct fl_aggregator_core *core)
     return (int64_t)share_of(part->fraction, (size_t)part->min_available);
 }
 
+/* Learners whose update counts: of a tier all that its sum is made of. */
+static int64_t reported_learners(const struct fl_aggregator_core *core)
+{
+    int64_t below = (int64_t)core->attempt.contributor_count;
+
+    return core->has_tiers && below > core->status.reported ? below : core->status.reported;
+}
+
 static void plan_size(struct fl_aggregator_core *core, size_t available)
 {
     const struct fl_participation_spec *part = &core->spec.participation;
@@ -65,6 +87,8 @@ static void plan_size(struct fl_aggregator_core *core, size_t available)
 
     if (want < (size_t)quorum)
         want = (size_t)quorum;
+    if (core->has_tiers && want > available) /* a quorum of learners, of fewer members */
+        want = available;
     core->attempt.ask = share_of(part->over_selection, want);
     if (core->attempt.ask > available)
         core->attempt.ask = available;
@@ -101,45 +125,124 @@ static void choose(struct fl_aggregator_core *core)
         attempt->order[i] = fl_arena_strdup(attempt->arena, candidates[i]->id);
 }
 
+/* What one learner of a member declares, and for how many of them. */
+struct declared {
+    int64_t examples, learners;
+};
+
+static int by_examples(const void *a, const void *b)
+{
+    const struct declared *x = a, *y = b;
+
+    return (x->examples < y->examples) - (x->examples > y->examples);
+}
+
+static size_t list_declared(const struct fl_aggregator_core *core, struct declared *list)
+{
+    void *cursor = NULL, *value;
+    size_t count = 0;
+
+    while (fl_map_next(core->members, &cursor, NULL, &value)) {
+        const struct member *member = value;
+        int64_t learners = member->aggregator ? member->learners : 1;
+
+        if (learners > 0 && member->examples > 0)
+            list[count++] =
+                (struct declared){(member->examples + learners - 1) / learners, learners};
+    }
+    if (count > 0)
+        qsort(list, count, sizeof(*list), by_examples);
+    return count;
+}
+
+/* The greatest count of examples that is no more than `share` of all, where nobody counts with more
+ * than it: so that whoever declares a lot does not raise his own bound. Those above it are the
+ * first of the list, the largest: with K of them and S examples of the others it is share * (S + K
+ * * it). */
+static int64_t bound_by_share(const struct declared *list, size_t count, double share)
+{
+    double above = 0, bound;
+    __int128 rest = 0;
+
+    for (size_t i = 0; i < count; i++)
+        rest += (__int128)list[i].examples * list[i].learners;
+    for (size_t i = 0; i < count; i++) {
+        bound = share * above < 1 ? share * (double)rest / (1 - share * above) : INFINITY;
+        if (bound >= (double)list[i].examples)
+            return i > 0 && bound > (double)list[i - 1].examples ? list[i - 1].examples
+                                                                 : (int64_t)bound;
+        rest -= (__int128)list[i].examples * list[i].learners;
+        above += (double)list[i].learners;
+    }
+    return count > 0 ? list[count - 1].examples : 0;
+}
+
+int64_t most_examples(const struct fl_aggregator_core *core)
+{
+    FL_CLEANUP(fl_freep) struct declared *list = NULL;
+    int64_t bound;
+
+    if (core->tier.present)
+        return core->tier.max_examples;
+    if (core->spec.participation.max_example_share >= 1)
+        return 0;
+    list = fl_calloc(fl_map_count(core->members) + 1, sizeof(*list));
+    bound =
+        bound_by_share(list, list_declared(core, list), core->spec.participation.max_example_share);
+    return bound < 1 ? 1 : bound < FL_PROTOCOL_NUMBER_MAX ? bound : FL_PROTOCOL_NUMBER_MAX;
+}
+
+/* Of all members, as far as they count. */
+static int64_t all_examples(const struct fl_aggregator_core *core, int64_t most)
+{
+    void *cursor = NULL, *value;
+    int64_t all = 0;
+
+    while (fl_map_next(core->members, &cursor, NULL, &value)) {
+        const struct member *member = value;
+        int64_t learners = member->aggregator ? member->learners : 1, examples = member->examples;
+
+        if (most > 0 && learners < FL_PROTOCOL_NUMBER_MAX / most && examples > most * learners)
+            examples = most * learners;
+        all = add_up(all, examples);
+    }
+    return all;
+}
+
 /* Sums are planned for all that members declare, twice over and rounded up to a power of two, so
- * that whoever comes or goes rarely changes it, and tiers do not at all. */
+ * that whoever comes or goes rarely changes it, and tiers do not at all. Where that is more than
+ * can be summed, for what can: who boasts does not fit, and costs nobody else the round. */
 static int plan_sums(struct fl_aggregator_core *core, struct fl_error *err)
 {
-    const struct fl_round_spec *spec = &core->spec;
+    const struct fl_round_order *spec = &core->spec;
     struct attempt *attempt = &core->attempt;
     struct fl_exact_precision precision;
-    int64_t weight = 1, all = 0;
-    void *cursor = NULL, *value;
+    int64_t weight = 1, all;
     int r;
 
+    attempt->max_examples = most_examples(core);
     if (core->tier.present) {
         attempt->precision = core->tier.precision;
-        attempt->max_examples = core->tier.max_examples;
         return 0;
     }
-    while (fl_map_next(core->members, &cursor, NULL, &value)) {
-        int64_t examples = ((struct member *)value)->examples;
-
-        all = examples < ((int64_t)1 << 50) - all ? all + examples : (int64_t)1 << 50;
-    }
+    all = all_examples(core, attempt->max_examples);
     while (weight < all * 2)
         weight *= 2;
-    r = fl_exact_plan((unsigned)spec->range_bits, spec->max_weight ? spec->max_weight : weight,
-                      &precision, err);
-    if (r < 0)
-        return r;
-    attempt->precision =
-        (struct fl_precision_spec){precision.range_bits, precision.bits, precision.max_weight};
-    if (spec->participation.max_example_share < 1) {
-        attempt->max_examples = (int64_t)(spec->participation.max_example_share * (double)all);
-        attempt->max_examples = attempt->max_examples > 0 ? attempt->max_examples : 1;
+    weight = spec->max_weight ? spec->max_weight : weight;
+    r = fl_exact_plan((unsigned)spec->range_bits, weight, &precision, err);
+    while (r < 0 && !spec->max_weight && weight > 1) {
+        weight /= 2;
+        r = fl_exact_plan((unsigned)spec->range_bits, weight, &precision, err);
     }
-    return 0;
+    if (r == 0)
+        attempt->precision =
+            (struct fl_precision_spec){precision.range_bits, precision.bits, precision.max_weight};
+    return r;
 }
 
 static void reset_counts(struct fl_aggregator_core *core)
 {
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     status->selected = status->reported = status->late = status->dropped = status->rejected = 0;
     status->excluded.count = 0;
@@ -155,7 +258,7 @@ static void reset_counts(struct fl_aggregator_core *core)
 void fail_attempt(struct fl_aggregator_core *core, const char *reason, const char *message,
                   bool again)
 {
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     core->attempt.closed = true;
     discard_uploads(core, true);
@@ -170,6 +273,15 @@ void fail_attempt(struct fl_aggregator_core *core, const char *reason, const cha
     status->reason = fl_arena_strdup(core->round_arena, reason);
     status->message = fl_arena_strdup(core->round_arena, message);
     wait_for_members(core);
+}
+
+/* Momenta are those of one rule; within a tier, of one round of the parent. */
+static const char *state_to_begin_with(const struct fl_aggregator_core *core)
+{
+    char rule[FL_DIGEST_SIZE];
+
+    digest_rule(core, rule);
+    return fl_streq(rule, core->rule) ? text_or_null(core->state) : NULL;
 }
 
 void begin_attempt(struct fl_aggregator_core *core, size_t available)
@@ -201,6 +313,7 @@ void begin_attempt(struct fl_aggregator_core *core, size_t available)
     action = act(core, FL_AGGREGATOR_BEGIN);
     action->ticket = attempt->ticket = ++core->tickets;
     action->begin.base = act_text(core, core->spec.model);
+    action->begin.state = act_text(core, state_to_begin_with(core));
     action->begin.strategy = &core->spec.strategy;
     action->begin.local_learning_rate = core->spec.local.learning_rate;
     action->begin.precision = attempt->precision;
@@ -276,12 +389,12 @@ static void finish_attempt(struct fl_aggregator_core *core)
     int64_t quorum = quorum_of(core);
     char message[200];
 
-    if (core->status.reported < quorum) {
+    if (reported_learners(core) < quorum) {
         (void)snprintf(message, sizeof(message),
                        "%" PRId64 " of %" PRId64 " updates until the deadline: %" PRId64
                        " learners were asked, %" PRId64 " dropped, %" PRId64 " late, %" PRId64
                        " rejected",
-                       core->status.reported, quorum, core->status.selected, core->status.dropped,
+                       reported_learners(core), quorum, core->status.selected, core->status.dropped,
                        core->status.late, core->status.rejected);
         fail_attempt(core, "QuorumNotReached", message, true);
         return;
@@ -291,6 +404,7 @@ static void finish_attempt(struct fl_aggregator_core *core)
                       ? FL_AGGREGATOR_PARTIAL
                       : FL_AGGREGATOR_FINISH);
     action->ticket = core->attempt.ticket;
+    core->finishing++;
     core->attempt.finish_ms = core->now_ms;
     core->status.phase = FL_ROUND_AGGREGATING;
     touch(core);
@@ -303,6 +417,18 @@ static void close_attempt(struct fl_aggregator_core *core, const char *reason)
     end_duties(core, DUTY_FIT, true, reason);
     if (core->attempt.folding == 0)
         finish_attempt(core);
+}
+
+/* Whoever was asked has settled; in mode Async, so have those that are late, and nobody is left to
+ * be asked: a buffer larger than what there is does not fill. */
+static bool nothing_can_come(const struct fl_aggregator_core *core)
+{
+    void *cursor = NULL, *value;
+
+    while (core->spec.mode == FL_MODE_ASYNC && fl_map_next(core->members, &cursor, NULL, &value))
+        if (((struct member *)value)->duty == DUTY_FIT || can_be_asked(core, value))
+            return false;
+    return true;
 }
 
 void advance_training(struct fl_aggregator_core *core)
@@ -325,7 +451,7 @@ void advance_training(struct fl_aggregator_core *core)
         ask_members(core);
     fold_staged(core);
     all_in = attempt->active == 0 && attempt->folding == 0 && reported > 0 &&
-             (int64_t)reported >= quorum_of(core) && core->spec.mode != FL_MODE_ASYNC;
+             reported_learners(core) >= quorum_of(core) && nothing_can_come(core);
     if (reported >= attempt->want && attempt->folding == 0 && core->spec.mode != FL_MODE_SEMISYNC)
         close_attempt(core, "EnoughUpdates");
     else if (all_in || past)

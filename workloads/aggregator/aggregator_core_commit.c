@@ -23,7 +23,7 @@ static int64_t median(int64_t *values, size_t count)
 
 static void fill_status(struct fl_aggregator_core *core, const struct fl_finished *finished)
 {
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
     struct attempt *attempt = &core->attempt;
 
     status->model = fl_arena_strdup(core->round_arena, finished->model);
@@ -75,11 +75,15 @@ void keep_model(struct fl_aggregator_core *core, const char *digest)
     int64_t rounds = late ? core->spec.staleness.max_rounds : 0;
     size_t most = (size_t)(core->options.keep_models + (rounds < PAST_MAX ? rounds : PAST_MAX));
 
+    most *= *core->state ? 2 : 1; /* each with its state */
+
     for (size_t i = 0; i < core->kept_count; i++)
         if (fl_streq(core->kept[i], digest))
             drop_kept(core, i--); /* it becomes the newest */
     core->kept = fl_realloc(core->kept, (core->kept_count + 1) * sizeof(*core->kept));
     (void)snprintf(core->kept[core->kept_count++], FL_DIGEST_SIZE, "%s", digest);
+    if (core->finishing > 0) /* what is being made may be one that was made before */
+        return;
     for (size_t i = 0; core->kept_count > most && i + 1 < core->kept_count;) {
         if (is_in_use(core, core->kept[i])) {
             i++;
@@ -112,7 +116,8 @@ static void remember_counted(struct fl_aggregator_core *core)
         fl_map_put(core->counted, key, core);
 }
 
-static void remember_commit(struct fl_aggregator_core *core, const struct fl_finished *finished)
+static void remember_commit(struct fl_aggregator_core *core, const struct fl_finished *finished,
+                            const char *rule)
 {
     struct attempt *attempt = &core->attempt;
     size_t contributors = core->tier.present ? attempt->contributor_count : 0; /* for the parent */
@@ -121,9 +126,10 @@ static void remember_commit(struct fl_aggregator_core *core, const struct fl_fin
 
     core->committed = core->spec.round;
     (void)snprintf(core->model, sizeof(core->model), "%s", finished->model);
-    if (!fl_streq(text_or_null(core->state), finished->state))
-        release(core, core->state);
+    if (*core->state)
+        keep_model(core, core->state); /* as one that leaves in its turn */
     (void)snprintf(core->state, sizeof(core->state), "%s", fl_str_or(finished->state, ""));
+    (void)snprintf(core->rule, sizeof(core->rule), "%s", finished->state ? rule : "");
     core->model_size = finished->size;
     core->contributors =
         (struct fl_texts){fl_new_array(arena, const char *, contributors + 1), contributors};
@@ -139,6 +145,31 @@ static void remember_commit(struct fl_aggregator_core *core, const struct fl_fin
     (void)snprintf(past->digest, sizeof(past->digest), "%s", core->spec.model);
 }
 
+/* Who is in the sum of a parent's round is who was in any step of it: counted here, they are not
+ * counted elsewhere. Sorted, each once. */
+static void add_earlier_steps(struct fl_aggregator_core *core)
+{
+    struct attempt *attempt = &core->attempt;
+    bool first =
+        !core->tier.present || (core->spec.round - 1) % core->tier.rounds_per_parent_round == 0;
+    size_t earlier = first ? 0 : core->contributors.count, all = 0;
+    size_t count = attempt->contributor_count + earlier;
+    const char **names = fl_new_array(attempt->arena, const char *, count + 1);
+
+    for (size_t i = 0; i < attempt->contributor_count; i++)
+        names[i] = attempt->contributors[i];
+    for (size_t i = 0; i < earlier; i++)
+        names[attempt->contributor_count + i] =
+            fl_arena_strdup(attempt->arena, core->contributors.items[i]);
+    if (count > 1)
+        qsort(names, count, sizeof(char *), by_text);
+    for (size_t i = 0; i < count; i++)
+        if (all == 0 || !fl_streq(names[all - 1], names[i]))
+            names[all++] = names[i];
+    attempt->contributors = names;
+    attempt->contributor_count = attempt->contributor_cap = all;
+}
+
 static void commit(struct fl_aggregator_core *core, const struct fl_finished *finished)
 {
     struct attempt *attempt = &core->attempt;
@@ -148,16 +179,18 @@ static void commit(struct fl_aggregator_core *core, const struct fl_finished *fi
                                .model = finished->model,
                                .state = finished->state,
                                .model_size = finished->size};
+    char rule[FL_DIGEST_SIZE];
 
-    if (attempt->contributor_count > 1)
-        qsort(attempt->contributors, attempt->contributor_count, sizeof(char *), by_text);
+    add_earlier_steps(core);
     fill_status(core, finished);
     touch(core);
+    digest_rule(core, rule);
+    record.rule = finished->state ? rule : NULL;
     record.status = core->status;
     if (core->tier.present)
         record.contributors = (struct fl_texts){attempt->contributors, attempt->contributor_count};
     journal(core, &record);
-    remember_commit(core, finished);
+    remember_commit(core, finished, rule);
     keep_model(core, finished->model);
     fl_oort_round_done(&core->oort, attempt->utility);
     attempt->ticket = 0;
@@ -182,6 +215,7 @@ void fl_aggregator_finished(struct fl_aggregator_core *core, int64_t now_ms, uin
                             const struct fl_finished *finished, const struct fl_error *err)
 {
     core->now_ms = now_ms;
+    core->finishing--;
     if (ticket != core->attempt.ticket || core->status.phase != FL_ROUND_AGGREGATING) {
         keep_unwanted(core, finished);
         return;

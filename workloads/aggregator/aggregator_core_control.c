@@ -7,15 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#define STATUS_PAUSE_MS 20 /* between two walks over all members */
+
 /* --- the control plane ---------------------------------------------------------------------- */
 
 static void reply_status(struct fl_aggregator_core *core, uint64_t request)
 {
-    reply(core, request, &fl_form_round_status, &core->status);
+    reply(core, request, &fl_form_round_report, &core->status);
 }
 
 /* The same is no news; another needs its turn. */
-static int check_start(const struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+static int check_start(const struct fl_aggregator_core *core, const struct fl_round_order *spec,
                        struct fl_error *err)
 {
     bool failed = core->has_round &&
@@ -41,10 +43,10 @@ static int check_start(const struct fl_aggregator_core *core, const struct fl_ro
 }
 
 static void handle_start(struct fl_aggregator_core *core, uint64_t request, int64_t round,
-                         const struct fl_round_spec *spec)
+                         const struct fl_round_order *spec)
 {
     FL_CLEANUP(fl_bytes_unrefp)
-    struct fl_bytes *text = fl_message_encode(&fl_form_round_spec, spec);
+    struct fl_bytes *text = fl_message_encode(&fl_form_round_order, spec);
     bool same = core->has_round && text->len == core->spec_text->len &&
                 memcmp(text->data, core->spec_text->data, text->len) == 0;
     bool again = core->has_round && core->spec.round == spec->round;
@@ -64,10 +66,21 @@ static void handle_start(struct fl_aggregator_core *core, uint64_t request, int6
     reply_status(core, request);
 }
 
+static void add_watcher(struct fl_aggregator_core *core, uint64_t request, bool of_status,
+                        int64_t after)
+{
+    struct watcher *watcher = fl_calloc(1, sizeof(*watcher));
+
+    watcher->request = request;
+    watcher->of_status = of_status;
+    watcher->after = after;
+    watcher->until_ms = core->now_ms + core->options.poll_ms;
+    TAILQ_INSERT_TAIL(&core->watchers, watcher, all);
+}
+
 static void handle_watch(struct fl_aggregator_core *core, uint64_t request, int64_t round,
                          int64_t after)
 {
-    struct watcher *watcher;
     struct fl_error err;
 
     if (!core->has_round || round != core->spec.round) {
@@ -80,27 +93,7 @@ static void handle_watch(struct fl_aggregator_core *core, uint64_t request, int6
         reply_error(core, request, &err, NULL);
         return;
     }
-    watcher = fl_calloc(1, sizeof(*watcher));
-    watcher->request = request;
-    watcher->after = after;
-    watcher->until_ms = core->now_ms + core->options.poll_ms;
-    TAILQ_INSERT_TAIL(&core->watchers, watcher, all);
-}
-
-void flush_watchers(struct fl_aggregator_core *core)
-{
-    struct watcher *watcher = TAILQ_FIRST(&core->watchers);
-
-    while (watcher) {
-        struct watcher *next = TAILQ_NEXT(watcher, all);
-
-        if (core->status.version > watcher->after || core->now_ms >= watcher->until_ms) {
-            reply_status(core, watcher->request);
-            TAILQ_REMOVE(&core->watchers, watcher, all);
-            free(watcher);
-        }
-        watcher = next;
-    }
+    add_watcher(core, request, false, after);
 }
 
 static void handle_abort(struct fl_aggregator_core *core, uint64_t request, int64_t round)
@@ -138,7 +131,8 @@ static void stop(struct fl_aggregator_core *core, const char *message)
         return;
     abort_round(core, "training was stopped");
     drop_evaluation(core);
-    core->stopped = true;
+    drop_initial(core);
+    core->stopped = core->status_changed = true;
     core->stop_until_ms = core->now_ms + core->options.stop_ms;
     core->stop_message = message ? fl_strdup(message) : NULL;
     journal(core, &record);
@@ -158,31 +152,120 @@ static void handle_stop(struct fl_aggregator_core *core, uint64_t request,
     reply(core, request, &fl_form_answer, &answer);
 }
 
-static void handle_status(struct fl_aggregator_core *core, uint64_t request)
+/* --- what is told of the whole -----------------------------------------------------------------
+ */
+
+static void fill_whole(const struct fl_aggregator_core *core, struct fl_status *status)
 {
-    struct fl_status status;
     void *cursor = NULL, *value;
 
-    fl_message_init(&fl_form_status, &status);
-    status.protocol = FL_PROTOCOL_VERSION;
-    status.aggregator = core->id;
-    status.project = core->project;
-    status.life = core->life;
-    status.members = (int64_t)fl_map_count(core->members);
-    status.round = core->has_round ? core->spec.round : 0;
-    status.committed = core->committed;
-    status.model = text_or_null(core->model);
-    status.stopped = core->stopped;
+    fl_message_init(&fl_form_status, status);
+    status->protocol = FL_PROTOCOL_VERSION;
+    status->aggregator = core->id;
+    status->project = core->project;
+    status->life = core->life;
+    status->members = (int64_t)fl_map_count(core->members);
+    status->round = core->has_round ? core->spec.round : 0;
+    status->committed = core->committed;
+    status->model = text_or_null(core->model);
+    status->stopped = core->stopped;
     while (fl_map_next(core->members, &cursor, NULL, &value)) {
         const struct member *member = value;
 
-        status.available += is_available(core, member);
-        status.learners += member->aggregator ? member->learners : 1;
-        status.examples += member->examples;
+        status->available += is_available(core, member);
+        status->learners = add_up(status->learners, member->aggregator ? member->learners : 1);
+        status->examples = add_up(status->examples, member->examples);
     }
-    if (status.examples > FL_PROTOCOL_NUMBER_MAX)
-        status.examples = FL_PROTOCOL_NUMBER_MAX;
+}
+
+/* It takes a walk over all members: not more often than makes sense. */
+static void renew_status(struct fl_aggregator_core *core)
+{
+    struct fl_status status;
+    struct fl_bytes *text;
+
+    core->status_changed = false;
+    core->status_ms = core->now_ms;
+    fill_whole(core, &status);
+    text = fl_message_encode(&fl_form_status, &status);
+    if (!core->status_was || text->len != core->status_was->len ||
+        memcmp(text->data, core->status_was->data, text->len) != 0)
+        core->status_version = core->status_version ? core->status_version + 1 : core->version + 1;
+    fl_bytes_unref(core->status_was);
+    core->status_was = text;
+}
+
+static void reply_whole(struct fl_aggregator_core *core, uint64_t request)
+{
+    struct fl_status status;
+
+    fill_whole(core, &status);
+    status.version = core->status_version;
     reply(core, request, &fl_form_status, &status);
+}
+
+static void handle_status(struct fl_aggregator_core *core, uint64_t request, int64_t after)
+{
+    if (core->status_changed || !core->status_was)
+        renew_status(core);
+    if (after < 0)
+        reply_whole(core, request);
+    else
+        add_watcher(core, request, true, after);
+}
+
+static bool is_due(const struct fl_aggregator_core *core, const struct watcher *watcher)
+{
+    if (core->now_ms >= watcher->until_ms)
+        return true;
+    return watcher->of_status ? core->status_version != watcher->after
+                              : core->status.version > watcher->after;
+}
+
+static bool is_status_watched(const struct fl_aggregator_core *core)
+{
+    const struct watcher *watcher;
+
+    TAILQ_FOREACH(watcher, &core->watchers, all)
+        if (watcher->of_status)
+            return true;
+    return false;
+}
+
+void flush_watchers(struct fl_aggregator_core *core)
+{
+    struct watcher *watcher = TAILQ_FIRST(&core->watchers);
+
+    if (core->status_changed && core->now_ms >= core->status_ms + STATUS_PAUSE_MS &&
+        is_status_watched(core))
+        renew_status(core);
+    while (watcher) {
+        struct watcher *next = TAILQ_NEXT(watcher, all);
+
+        if (is_due(core, watcher)) {
+            if (watcher->of_status)
+                reply_whole(core, watcher->request);
+            else
+                reply_status(core, watcher->request);
+            TAILQ_REMOVE(&core->watchers, watcher, all);
+            free(watcher);
+        }
+        watcher = next;
+    }
+}
+
+int64_t watch_deadline(const struct fl_aggregator_core *core)
+{
+    int64_t soonest = INT64_MAX;
+    const struct watcher *watcher;
+
+    TAILQ_FOREACH(watcher, &core->watchers, all)
+        if (watcher->until_ms < soonest)
+            soonest = watcher->until_ms;
+    if (core->status_changed && is_status_watched(core) &&
+        core->status_ms + STATUS_PAUSE_MS < soonest)
+        soonest = core->status_ms + STATUS_PAUSE_MS;
+    return soonest;
 }
 
 /* --- requests ------------------------------------------------------------------------------- */
@@ -202,7 +285,7 @@ static const struct fl_form *form_of(enum fl_route route)
     case FL_ROUTE_LEAVE:
         return &fl_form_leave;
     case FL_ROUTE_START_ROUND:
-        return &fl_form_round_spec;
+        return &fl_form_round_order;
     case FL_ROUTE_CHILDREN:
         return &fl_form_children;
     case FL_ROUTE_STOP:
@@ -218,7 +301,7 @@ union message {
     struct fl_offer offer;
     struct fl_result result;
     struct fl_leave leave;
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
     struct fl_children children;
     struct fl_stop stop;
 };
@@ -293,7 +376,7 @@ static void dispatch(struct fl_aggregator_core *core, uint64_t request,
         handle_stop(core, request, &message->stop);
         break;
     case FL_ROUTE_STATUS:
-        handle_status(core, request);
+        handle_status(core, request, routed->after);
         break;
     case FL_ROUTE_NONE:
         break;

@@ -13,6 +13,8 @@ static void add_metric(struct fl_map *sums, const char *name, double value, int6
 {
     struct metric_sum *sum = fl_map_get(sums, name);
 
+    struct fl_exact_scalar more;
+
     if (!isfinite(value) || examples < 1)
         return;
     if (!sum) {
@@ -21,7 +23,11 @@ static void add_metric(struct fl_map *sums, const char *name, double value, int6
         sum = fl_calloc(1, sizeof(*sum));
         fl_map_put(sums, name, sum);
     }
-    fl_exact_scalar_add(&sum->sum, value * (double)examples);
+    more = sum->sum;
+    fl_exact_scalar_add(&more, value * (double)examples);
+    if (more.overflow || examples > FL_PROTOCOL_NUMBER_MAX - sum->weight)
+        return; /* what does not fit costs nobody else anything */
+    sum->sum = more;
     sum->weight += examples;
 }
 
@@ -48,8 +54,6 @@ struct fl_metrics metrics_of(struct fl_arena *arena, const struct fl_map *sums)
     while (fl_map_next(sums, &cursor, &name, &value)) {
         const struct metric_sum *sum = value;
 
-        if (sum->sum.overflow)
-            continue;
         metrics.items[metrics.count++] = (struct fl_metric){
             fl_arena_strdup(arena, name), fl_exact_scalar_get(&sum->sum) / (double)sum->weight};
     }
@@ -71,7 +75,8 @@ void start_evaluation(struct fl_aggregator_core *core, const char *model, int64_
                                       .model_size = model_size,
                                       .for_parent = for_parent,
                                       .start_ms = core->now_ms,
-                                      .deadline_ms = core->now_ms + deadline_ms};
+                                      .deadline_ms = core->now_ms + deadline_ms,
+                                      .max_examples = most_examples(core)};
     (void)snprintf(evaluation->model, sizeof(evaluation->model), "%s", model);
     keep_model(core, model);
     fl_map_destroy(core->evaluation_metrics);
@@ -121,7 +126,7 @@ static void ask_to_evaluate(struct fl_aggregator_core *core)
 void finish_evaluation(struct fl_aggregator_core *core)
 {
     struct fl_record record = {.kind = FL_RECORD_EVALUATE, .round = core->evaluation.round};
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     end_duties(core, DUTY_EVALUATE, false, NULL);
     if (core->evaluation.for_parent) {
@@ -159,6 +164,18 @@ void advance_evaluation(struct fl_aggregator_core *core)
         finish_evaluation(core);
 }
 
+/* A claim is bounded as in training; a tier's is of many. */
+static void count_result(struct fl_aggregator_core *core, const struct member *member,
+                         const struct fl_result *result)
+{
+    int64_t most = core->evaluation.max_examples, examples = result->examples;
+
+    if (most > 0 && !member->aggregator && examples > most)
+        examples = most;
+    add_metrics(core->evaluation_metrics, &result->metrics, result->loss, examples);
+    core->evaluation.examples = add_up(core->evaluation.examples, examples);
+}
+
 void handle_result(struct fl_aggregator_core *core, uint64_t request,
                    const struct fl_result *result)
 {
@@ -176,8 +193,7 @@ void handle_result(struct fl_aggregator_core *core, uint64_t request,
         answer.verdict = member->asked_evaluation ? FL_VERDICT_COUNTED : FL_VERDICT_REFUSED;
         answer.reason = member->asked_evaluation ? NULL : "NotAsked";
     } else {
-        add_metrics(core->evaluation_metrics, &result->metrics, result->loss, result->examples);
-        core->evaluation.examples += result->examples;
+        count_result(core, member, result);
         core->evaluation.reported++;
         finish_duty(core, member);
         set_task(core, member, FL_TASK_WAIT);

@@ -9,7 +9,8 @@
  * aggregator_core_update.c      offers, uploads, folds
  * aggregator_core_held.c        offers that wait for their answer
  * aggregator_core_commit.c      the commit
- * aggregator_core_evaluation.c  evaluation, metrics */
+ * aggregator_core_evaluation.c  evaluation, metrics
+ * aggregator_core_initial.c     the initial model */
 #ifndef FL_WORKLOADS_AGGREGATOR_CORE_INTERNAL_H
 #define FL_WORKLOADS_AGGREGATOR_CORE_INTERNAL_H
 
@@ -27,7 +28,7 @@ struct metric_sum {
     int64_t weight;
 };
 
-enum duty { DUTY_NONE = 0, DUTY_FIT, DUTY_EVALUATE };
+enum duty { DUTY_NONE = 0, DUTY_FIT, DUTY_EVALUATE, DUTY_INIT };
 
 struct member {
     char *id, *project, *token;
@@ -44,7 +45,7 @@ struct member {
     int64_t duty_round, duty_attempt;
     int64_t asked_ms;
     int64_t asked_round, asked_attempt; /* nobody is asked twice in one attempt */
-    bool asked_evaluation;
+    bool asked_evaluation, asked_initial;
     /* How its last update fared, for those who ask again. */
     int64_t settled_round, settled_attempt;
     enum fl_verdict settled;
@@ -74,6 +75,7 @@ struct upload {
 
 struct watcher {
     uint64_t request;
+    bool of_status; /* else of the round */
     int64_t after, until_ms;
     TAILQ_ENTRY(watcher) all;
 };
@@ -114,6 +116,7 @@ struct attempt {
     struct fl_arena *arena;
     const char **contributors;
     size_t contributor_count, contributor_cap;
+    size_t name_bytes; /* of those that count, being folded or already */
     int64_t *download_ms, *train_ms, *upload_ms;
     size_t times;
     size_t time_cap;
@@ -128,6 +131,18 @@ struct evaluation {
     int64_t start_ms, deadline_ms;
     size_t active, reported;
     int64_t examples;
+    int64_t max_examples; /* that one may claim; 0: no bound */
+};
+
+/* The making of an initial model; `work` and `made` stay for those who ask again. */
+struct initial {
+    bool active, for_parent;
+    int64_t round, attempt, seed, patience_ms, until_ms;
+    struct member *maker; /* who is at it; NULL: nobody */
+    uint64_t ticket;      /* what came is being taken over; 0: not yet */
+    int64_t asked;
+    char work[FL_DIGEST_SIZE], made[FL_DIGEST_SIZE];
+    char message[500]; /* how it went with the last one */
 };
 
 struct fl_aggregator_core {
@@ -138,6 +153,7 @@ struct fl_aggregator_core {
     uint64_t tickets;
     struct fl_map *members;
     int64_t sum_learners, sum_examples; /* as last told */
+    bool has_tiers;                     /* an aggregator has joined: members are not learners */
     bool members_changed;
     TAILQ_HEAD(, member) polls;
     TAILQ_HEAD(, upload) uploads;
@@ -146,6 +162,9 @@ struct fl_aggregator_core {
     struct held_stamp held_stamp; /* when they were last looked at */
     uint64_t answered;            /* of them */
     TAILQ_HEAD(, watcher) watchers;
+    bool status_changed;         /* perhaps */
+    struct fl_bytes *status_was; /* without its version, which is: */
+    int64_t status_version, status_ms;
     TAILQ_HEAD(, queued) actions;
     struct queued *lent;
     struct fl_arena *action_arena;
@@ -160,12 +179,12 @@ struct fl_aggregator_core {
     /* The round */
     bool has_round;
     struct fl_arena *round_arena;
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
     struct fl_bytes *spec_text; /* to tell the same from another */
     struct fl_tier_spec tier;
     const char *origin, *work; /* below a parent: its task's */
     char leaf_work[FL_DIGEST_SIZE], tier_work[FL_DIGEST_SIZE];
-    struct fl_round_status status;
+    struct fl_round_report status;
     struct fl_exclusion *excluded;
     int64_t round_start_ms, wait_until_ms;
     int64_t failures;
@@ -175,15 +194,19 @@ struct fl_aggregator_core {
     struct fl_map *train_metrics, *evaluation_metrics; /* struct metric_sum */
     struct fl_oort oort;
     struct evaluation evaluation;
+    struct initial initial;
+    bool made_base; /* the order had none */
 
     /* What is committed */
     int64_t committed;
     char model[FL_DIGEST_SIZE], state[FL_DIGEST_SIZE];
+    char rule[FL_DIGEST_SIZE]; /* that made the state: another begins without it */
     int64_t model_size;
     struct fl_arena *committed_arena;
     struct fl_texts contributors;
     char (*kept)[FL_DIGEST_SIZE]; /* models that were begun with or made, the oldest first */
     size_t kept_count;
+    size_t finishing;       /* FINISH and PARTIAL without their result */
     struct fl_map *counted; /* modes with late updates: "round:learner" of committed rounds */
     struct past_base past[PAST_MAX];
     size_t past_count;
@@ -224,14 +247,16 @@ void tell_members(struct fl_aggregator_core *core);
 
 /* requests */
 void flush_watchers(struct fl_aggregator_core *core);
+int64_t watch_deadline(const struct fl_aggregator_core *core);
 
 /* rounds */
-void start_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void start_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                  const struct fl_tier_spec *tier, const char *origin, const char *work,
                  int64_t attempt);
-void install_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void install_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                    const struct fl_tier_spec *tier, const char *origin, const char *work,
                    int64_t attempt);
+void digest_rule(const struct fl_aggregator_core *core, char out[FL_DIGEST_SIZE]);
 void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_DIGEST_SIZE]);
 void wait_for_members(struct fl_aggregator_core *core);
 void fail_round(struct fl_aggregator_core *core, enum fl_round_phase phase, const char *reason,
@@ -255,7 +280,10 @@ bool is_kept(const struct fl_aggregator_core *core, const char *digest);
 
 /* attempts */
 size_t count_available(const struct fl_aggregator_core *core);
+/* The learners of those, through all tiers. */
+int64_t count_learners(const struct fl_aggregator_core *core);
 size_t share_of(double share, size_t count);
+int64_t most_examples(const struct fl_aggregator_core *core); /* of one learner; 0: no bound */
 void begin_attempt(struct fl_aggregator_core *core, size_t available);
 void advance_training(struct fl_aggregator_core *core);
 void fail_attempt(struct fl_aggregator_core *core, const char *reason, const char *message,
@@ -274,7 +302,31 @@ void add_metrics(struct fl_map *sums, const struct fl_metrics *metrics, double l
                  int64_t examples);
 struct fl_metrics metrics_of(struct fl_arena *arena, const struct fl_map *sums);
 
+/* the initial model */
+void need_initial(struct fl_aggregator_core *core);
+void drop_initial(struct fl_aggregator_core *core);
+void maker_lost(struct fl_aggregator_core *core, const struct member *member, const char *reason,
+                const char *message);
+void set_base(struct fl_aggregator_core *core, const char *digest, int64_t size);
+bool is_initial_offer(const struct fl_aggregator_core *core, const struct member *member,
+                      const struct fl_offer *offer);
+void handle_initial_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                          const struct fl_offer *offer);
+void fill_init(const struct fl_aggregator_core *core, struct fl_task *task);
+void advance_initial(struct fl_aggregator_core *core);
+int64_t initial_deadline(const struct fl_aggregator_core *core);
+/* `reason` NULL: it is there */
+void tell_parent_initial(struct fl_aggregator_core *core, const char *digest, int64_t size,
+                         const char *reason, const char *message);
+
 /* updates */
+struct upload *upload_of(const struct fl_aggregator_core *core, const char *member);
+struct upload *find_folding(const struct fl_aggregator_core *core, uint64_t ticket);
+void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard);
+void take_upload(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                 const struct fl_offer *offer, bool place);
+void answer_offer(struct fl_aggregator_core *core, uint64_t request, enum fl_verdict verdict,
+                  const char *reason);
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer);
 void fold_staged(struct fl_aggregator_core *core);
 void discard_uploads(struct fl_aggregator_core *core, bool folding_too);
@@ -292,6 +344,12 @@ bool answer_held(struct fl_aggregator_core *core);
 bool drop_held(struct fl_aggregator_core *core, uint64_t request); /* its connection went away */
 void destroy_held(struct fl_aggregator_core *core);
 int64_t held_deadline(const struct fl_aggregator_core *core);
+
+/* Sums of what members claim stop where a message could not hold them. */
+static inline int64_t add_up(int64_t a, int64_t b)
+{
+    return b < FL_PROTOCOL_NUMBER_MAX - a ? a + b : FL_PROTOCOL_NUMBER_MAX;
+}
 
 static inline const char *text_or_null(const char *text)
 {

@@ -42,7 +42,7 @@ static bool has_tag(const struct member *member, const char *tag)
 
 bool fits_round(const struct fl_aggregator_core *core, const struct member *member)
 {
-    const struct fl_round_spec *spec = &core->spec;
+    const struct fl_round_order *spec = &core->spec;
 
     if (!core->has_round)
         return true;
@@ -68,15 +68,14 @@ void tell_members(struct fl_aggregator_core *core)
     while (fl_map_next(core->members, &cursor, NULL, &value)) {
         const struct member *member = value;
 
-        learners += member->aggregator ? member->learners : 1;
-        examples += member->examples;
+        learners = add_up(learners, member->aggregator ? member->learners : 1);
+        examples = add_up(examples, member->examples);
     }
     if (learners == core->sum_learners && examples == core->sum_examples)
         return;
     action = act(core, FL_AGGREGATOR_MEMBERS);
     action->learners = core->sum_learners = learners;
-    action->examples = core->sum_examples =
-        examples < FL_PROTOCOL_NUMBER_MAX ? examples : FL_PROTOCOL_NUMBER_MAX;
+    action->examples = core->sum_examples = examples;
 }
 
 /* --- tasks ---------------------------------------------------------------------------------- */
@@ -85,7 +84,7 @@ void tell_members(struct fl_aggregator_core *core)
 static void fill_fit(const struct fl_aggregator_core *core, const struct member *member,
                      struct fl_task *task)
 {
-    const struct fl_round_spec *spec = &core->spec;
+    const struct fl_round_order *spec = &core->spec;
     const struct fl_participation_spec *part = &spec->participation;
     int64_t left = core->attempt.deadline_ms - core->now_ms;
 
@@ -149,7 +148,7 @@ static void fill_task(const struct fl_aggregator_core *core, const struct member
         task->address = member->move_to;
     if (task->kind == FL_TASK_END)
         task->message = core->stop_message;
-    if (task->kind != FL_TASK_FIT && task->kind != FL_TASK_EVALUATE)
+    if (task->kind != FL_TASK_FIT && task->kind != FL_TASK_EVALUATE && task->kind != FL_TASK_INIT)
         return;
     (void)snprintf(origin, 64, "%" PRId64 ".%" PRId64, core->spec.round, core->attempt_number);
     task->origin = core->origin ? core->origin : origin;
@@ -157,6 +156,8 @@ static void fill_task(const struct fl_aggregator_core *core, const struct member
     task->round = member->duty_round;
     if (task->kind == FL_TASK_FIT)
         fill_fit(core, member, task);
+    else if (task->kind == FL_TASK_INIT)
+        fill_init(core, task);
     else
         fill_evaluate(core, task);
 }
@@ -291,7 +292,8 @@ void handle_join(struct fl_aggregator_core *core, uint64_t request, const struct
         member = new_member(core, join->learner);
     member->heard_ms = core->now_ms;
     describe(member, join);
-    core->members_changed = true;
+    core->has_tiers |= join->aggregator;
+    core->members_changed = core->status_changed = true;
     free(FL_TAKE(member->move_to));
     place = join->orphan_of ? place_orphan(core, join->orphan_of) : NULL;
     if (place)
@@ -361,7 +363,7 @@ void remove_member(struct fl_aggregator_core *core, struct member *member)
 {
     answer_poll(core, member);
     discard_uploads_of(core, member->id);
-    core->members_changed = true;
+    core->members_changed = core->status_changed = true;
     fl_map_remove(core->members, member->id);
 }
 

@@ -71,6 +71,17 @@ void tell_parent_evaluation(struct fl_aggregator_core *core)
             result->result.loss = result->result.metrics.items[i].value;
 }
 
+/* A parent may ask for what is no round of ours. */
+static int check_spec(const struct fl_round_order *spec, struct fl_error *err)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    FL_CLEANUP(fl_bytes_unrefp)
+    struct fl_bytes *text = fl_message_encode(&fl_form_round_order, spec);
+    struct fl_round_order read;
+
+    return fl_message_decode(arena, &fl_form_round_order, text->data, text->len, &read, err);
+}
+
 /* Our own rounds for one of the parent's: numbered on, so that round r of the parent is rounds
  * (r - 1) * n + 1 … r * n of ours. */
 static void start_parent_step(struct fl_aggregator_core *core, int64_t round, const char *model,
@@ -78,9 +89,10 @@ static void start_parent_step(struct fl_aggregator_core *core, int64_t round, co
 {
     const struct fl_task *task = core->parent_task;
     bool again = core->has_round && core->spec.round == round;
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
+    struct fl_error err = {0};
 
-    fl_message_init(&fl_form_round_spec, &spec);
+    fl_message_init(&fl_form_round_order, &spec);
     spec.project = task->project;
     spec.round = round;
     spec.model = model;
@@ -88,18 +100,25 @@ static void start_parent_step(struct fl_aggregator_core *core, int64_t round, co
     spec.seed = task->seed;
     spec.local = task->local;
     spec.strategy = task->tier.strategy;
+    if (fl_streq(spec.strategy.name, "FedBuff")) { /* its buffer is the parent's; ours is a part */
+        spec.mode = FL_MODE_ASYNC;
+        spec.staleness.max_rounds = 0;
+    }
     spec.tags = task->tags;
     spec.min_examples = task->min_examples;
     spec.range_bits = task->tier.precision.range_bits;
-    spec.participation.quorum = task->tier.quorum;
+    spec.participation.quorum = spec.participation.min_available = task->tier.quorum;
     spec.participation.fraction = task->tier.fraction;
     spec.participation.over_selection = task->tier.over_selection;
     spec.participation.deadline_ms = task->tier.deadline_ms;
     spec.participation.available_within_ms = task->tier.deadline_ms;
     spec.participation.retry_limit = task->tier.retry_limit;
     spec.rounds_per_parent_round = task->tier.rounds_per_parent_round;
-    start_round(core, &spec, &task->tier, task->origin, task->work,
-                again ? core->attempt_number : 0);
+    if (check_spec(&spec, &err) < 0)
+        tell_parent_fit(core, "Invalid", err.msg);
+    else
+        start_round(core, &spec, &task->tier, task->origin, task->work,
+                    again ? core->attempt_number : 0);
 }
 
 void next_parent_step(struct fl_aggregator_core *core)
@@ -135,6 +154,22 @@ static void set_parent_task(struct fl_aggregator_core *core, const struct fl_tas
     core->parent_task = copy;
 }
 
+void tell_parent_initial(struct fl_aggregator_core *core, const char *digest, int64_t size,
+                         const char *reason, const char *message)
+{
+    struct fl_aggregator_action *action = act(core, FL_AGGREGATOR_PARENT_RESULT);
+    struct fl_parent_result *result = &action->parent;
+
+    fl_message_init(&fl_form_offer, &result->offer);
+    result->ok = reason == NULL;
+    result->work = act_text(core, core->initial.work);
+    result->reason = act_text(core, reason);
+    result->message = act_text(core, message);
+    result->offer.digest = act_text(core, digest);
+    result->offer.size = size;
+    result->offer.examples = 1; /* of nobody's data */
+}
+
 void fl_aggregator_parent_fit(struct fl_aggregator_core *core, int64_t now_ms,
                               const struct fl_task *task)
 {
@@ -142,6 +177,7 @@ void fl_aggregator_parent_fit(struct fl_aggregator_core *core, int64_t now_ms,
     assert(task->kind == FL_TASK_FIT && task->tier.present);
     set_parent_task(core, task);
     drop_evaluation(core);
+    drop_initial(core);
     if (core->has_round && !fl_streq(core->work, task->work))
         abort_round(core, "the parent has gone on");
     next_parent_step(core);
@@ -153,6 +189,7 @@ void fl_aggregator_parent_evaluate(struct fl_aggregator_core *core, int64_t now_
 {
     core->now_ms = now_ms;
     abort_round(core, "the parent has gone on");
+    drop_initial(core);
     set_parent_task(core, task);
     start_evaluation(core, task->model, task->model_size, task->round,
                      (task->deadline_ms * 3 + 3) / 4, true);
@@ -164,6 +201,7 @@ void fl_aggregator_parent_cancel(struct fl_aggregator_core *core, int64_t now_ms
     core->now_ms = now_ms;
     core->parent_task = NULL;
     drop_evaluation(core);
+    drop_initial(core);
     abort_round(core, "the parent has cancelled it");
     advance(core);
 }

@@ -17,13 +17,13 @@ bool round_is_over(const struct fl_aggregator_core *core)
 
 void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_DIGEST_SIZE])
 {
-    const struct fl_round_spec *spec = &core->spec;
-    struct fl_round_spec work;
+    const struct fl_round_order *spec = &core->spec;
+    struct fl_round_order work;
     struct fl_tier_spec sums;
     FL_JSON value = json_object();
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
 
-    fl_message_init(&fl_form_round_spec, &work);
+    fl_message_init(&fl_form_round_order, &work);
     work.project = spec->project;
     work.round = spec->round;
     work.model = spec->model;
@@ -32,7 +32,7 @@ void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_D
     work.local = spec->local;
     work.tags = spec->tags;
     work.strategy.name = "FedAvg"; /* what the server makes of it is no part of the work */
-    json_object_set_new(value, "work", fl_message_to_json(&fl_form_round_spec, &work));
+    json_object_set_new(value, "work", fl_message_to_json(&fl_form_round_order, &work));
     fl_message_init(&fl_form_tier, &sums);
     sums.present = tier;
     sums.strategy = spec->strategy;
@@ -45,15 +45,15 @@ void digest_work(const struct fl_aggregator_core *core, bool tier, char out[FL_D
     fl_digest_of(text->data, text->len, out);
 }
 
-void install_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void install_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                    const struct fl_tier_spec *tier, const char *origin, const char *work,
                    int64_t attempt)
 {
     struct fl_arena *arena = fl_arena_create();
 
-    fl_message_copy(arena, &fl_form_round_spec, spec, &core->spec);
+    fl_message_copy(arena, &fl_form_round_order, spec, &core->spec);
     fl_bytes_unref(core->spec_text);
-    core->spec_text = fl_message_encode(&fl_form_round_spec, spec);
+    core->spec_text = fl_message_encode(&fl_form_round_order, spec);
     fl_message_init(&fl_form_tier, &core->tier);
     if (tier && tier->present)
         fl_message_copy(arena, &fl_form_tier, tier, &core->tier);
@@ -65,17 +65,33 @@ void install_round(struct fl_aggregator_core *core, const struct fl_round_spec *
     core->has_round = true;
     core->attempt_number = attempt;
     core->failures = 0;
+    core->made_base = false;
     if (!core->project)
         core->project = fl_strdup(spec->project);
     attempt_finish(&core->attempt);
     fl_map_destroy(core->holders);
     core->holders = fl_map_create(NULL);
     core->round_start_ms = core->now_ms;
-    fl_message_init(&fl_form_round_status, &core->status);
+    fl_message_init(&fl_form_round_report, &core->status);
     core->status.project = core->project;
     core->status.round = spec->round;
+    core->status.run = spec->run;
+    core->status.base = core->spec.model;
+    core->status.base_size = core->spec.model_size;
     core->status.attempt = attempt;
     digest_work(core, false, core->leaf_work);
+}
+
+/* Which strategy, with which parameters. */
+void digest_rule(const struct fl_aggregator_core *core, char out[FL_DIGEST_SIZE])
+{
+    struct fl_tier_spec tier;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+
+    fl_message_init(&fl_form_tier, &tier);
+    tier.strategy = core->spec.strategy;
+    text = fl_message_encode(&fl_form_tier, &tier);
+    fl_digest_of(text->data, text->len, out);
 }
 
 void wait_for_members(struct fl_aggregator_core *core)
@@ -85,7 +101,7 @@ void wait_for_members(struct fl_aggregator_core *core)
     touch(core);
 }
 
-void start_round(struct fl_aggregator_core *core, const struct fl_round_spec *spec,
+void start_round(struct fl_aggregator_core *core, const struct fl_round_order *spec,
                  const struct fl_tier_spec *tier, const char *origin, const char *work,
                  int64_t attempt)
 {
@@ -97,7 +113,9 @@ void start_round(struct fl_aggregator_core *core, const struct fl_round_spec *sp
     if (tier)
         record.tier = *tier;
     shorten_journal(core);
-    keep_model(core, spec->model);
+    drop_initial(core);
+    if (spec->model)
+        keep_model(core, spec->model);
     install_round(core, spec, tier, origin, work, attempt);
     journal(core, &record);
     wait_for_members(core);
@@ -123,7 +141,7 @@ void finish_duty(struct fl_aggregator_core *core, struct member *member)
 void exclude(struct fl_aggregator_core *core, const char *learner, enum fl_outcome outcome,
              const char *reason, const char *message)
 {
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
 
     status->late += outcome == FL_OUTCOME_LATE;
     status->dropped += outcome == FL_OUTCOME_DROPPED;
@@ -151,6 +169,7 @@ void drop_member(struct fl_aggregator_core *core, struct member *member, const c
 
     if (training && core->status.phase == FL_ROUND_TRAINING && !is_folding(core, member->id))
         exclude(core, member->id, FL_OUTCOME_DROPPED, reason, message);
+    maker_lost(core, member, reason, message);
     finish_duty(core, member);
     set_task(core, member, FL_TASK_WAIT);
 }
@@ -211,6 +230,8 @@ void abort_round(struct fl_aggregator_core *core, const char *message)
         finish_evaluation(core);
         return;
     }
+    if (!core->initial.for_parent)
+        drop_initial(core);
     core->attempt.closed = true;
     discard_uploads(core, true);
     end_duties(core, DUTY_FIT, false, NULL);
@@ -228,6 +249,7 @@ static void sweep(struct fl_aggregator_core *core)
     if (core->now_ms < core->sweep_ms)
         return;
     core->sweep_ms = core->now_ms + (silence + 3) / 4;
+    core->status_changed = true; /* who was heard of too long ago is not available */
     while (fl_map_next(core->members, &cursor, NULL, &value)) {
         struct member *member = value;
         int64_t silent = core->now_ms - member->heard_ms;
@@ -241,15 +263,22 @@ static void sweep(struct fl_aggregator_core *core)
 
 static void advance_waiting(struct fl_aggregator_core *core)
 {
-    size_t needed = (size_t)core->spec.participation.min_available;
-    size_t available = fl_map_count(core->members) < needed ? 0 : count_available(core);
+    int64_t needed = core->spec.participation.min_available;
+    bool may_be = core->has_tiers || (int64_t)fl_map_count(core->members) >= needed;
+    bool enough = may_be && count_learners(core) >= needed;
+    size_t available = enough ? count_available(core) : 0;
     char message[120];
 
-    if (available >= needed && available > 0) {
+    if (core->initial.active && !core->initial.for_parent)
+        return; /* that comes first, and has deadlines of its own */
+    if (available > 0 && !core->spec.model) {
+        need_initial(core);
+    } else if (available > 0) {
         begin_attempt(core, available);
     } else if (core->now_ms >= core->wait_until_ms) {
-        (void)snprintf(message, sizeof(message), "%zu of %zu learners are available",
-                       count_available(core), needed);
+        (void)snprintf(message, sizeof(message),
+                       "%" PRId64 " of %" PRId64 " learners are available", count_learners(core),
+                       needed);
         fail_attempt(core, "NotEnoughLearners", message, true);
     }
 }
@@ -262,10 +291,14 @@ void advance(struct fl_aggregator_core *core)
         tell_members(core);
     if (core->evaluation.deadline_ms > 0)
         advance_evaluation(core);
+    if (core->initial.active && !core->stopped)
+        advance_initial(core);
     if (!core->has_round || core->stopped)
         return;
     if (core->status.phase == FL_ROUND_WAITING)
         advance_waiting(core);
+    if (core->initial.active && !core->initial.maker) /* it has just become needed */
+        advance_initial(core);
     if (core->status.phase == FL_ROUND_TRAINING)
         advance_training(core);
 }
@@ -276,9 +309,10 @@ int64_t round_deadline(const struct fl_aggregator_core *core)
 
 #define SOONER(condition, time) soonest = (condition) && (time) < soonest ? (time) : soonest
     SOONER(core->evaluation.deadline_ms > 0, core->evaluation.deadline_ms);
+    SOONER(true, initial_deadline(core));
     if (!core->has_round)
         return soonest;
-    SOONER(core->status.phase == FL_ROUND_WAITING, core->wait_until_ms);
+    SOONER(core->status.phase == FL_ROUND_WAITING && !core->initial.active, core->wait_until_ms);
     SOONER(core->status.phase == FL_ROUND_TRAINING && !core->attempt.closed,
            core->attempt.deadline_ms);
 #undef SOONER

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NAMES_MAX_BYTES (FL_PROTOCOL_BODY_MAX - (size_t)256 * 1024)
+
 void upload_destroy(struct upload *upload)
 {
     free(upload->member);
@@ -25,7 +27,7 @@ struct upload *find_upload(const struct fl_aggregator_core *core, uint64_t id)
     return NULL;
 }
 
-static struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
+struct upload *upload_of(const struct fl_aggregator_core *core, const char *member)
 {
     struct upload *upload;
 
@@ -42,7 +44,7 @@ bool is_folding(const struct fl_aggregator_core *core, const char *member)
     return upload && upload->state == UPLOAD_FOLDING;
 }
 
-static void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
+void remove_upload(struct fl_aggregator_core *core, struct upload *upload, bool discard)
 {
     if (discard)
         act(core, FL_AGGREGATOR_DISCARD)->upload = upload->id;
@@ -106,8 +108,7 @@ static size_t contributors_of(const struct fl_offer *offer, const char *const **
     return offer->partial ? offer->contributors.count : 1;
 }
 
-static bool is_counted(const struct fl_aggregator_core *core, const struct fl_offer *offer,
-                       const struct fl_map *counted)
+static bool is_counted(const struct fl_offer *offer, const struct fl_map *counted)
 {
     const char *const *learners;
     size_t count = contributors_of(offer, &learners);
@@ -118,8 +119,31 @@ static bool is_counted(const struct fl_aggregator_core *core, const struct fl_of
     for (size_t i = 0; i < count && !found; i++)
         found = fl_map_get(counted, counted_key(&key, offer->round, learners[i])) != NULL;
     fl_buf_finish(&key);
-    (void)core;
     return found;
+}
+
+static size_t bytes_of_names(const struct fl_offer *offer)
+{
+    const char *const *learners;
+    size_t count = contributors_of(offer, &learners), bytes = 0;
+
+    for (size_t i = 0; i < count; i++)
+        bytes += strlen(learners[i]) + 3; /* quotes and comma */
+    return bytes;
+}
+
+/* A partial sum names its learners to the parent, in one message. */
+static bool are_too_many(const struct fl_aggregator_core *core, const struct fl_offer *offer)
+{
+    const char *const *learners;
+    size_t count = contributors_of(offer, &learners), bytes = core->attempt.name_bytes;
+
+    if (!core->tier.present || !core->attempt.counted)
+        return false;
+    count += fl_map_count(core->attempt.counted) + core->contributors.count;
+    for (size_t i = 0; i < core->contributors.count; i++) /* of earlier steps */
+        bytes += strlen(core->contributors.items[i]) + 3;
+    return count > FL_PROTOCOL_CONTRIBUTORS_MAX || bytes + bytes_of_names(offer) > NAMES_MAX_BYTES;
 }
 
 static void mark_counted(struct fl_aggregator_core *core, const struct fl_offer *offer, bool counts)
@@ -136,6 +160,10 @@ static void mark_counted(struct fl_aggregator_core *core, const struct fl_offer 
         else
             fl_map_remove(core->attempt.counted, key.data);
     }
+    if (counts)
+        core->attempt.name_bytes += bytes_of_names(offer);
+    else
+        core->attempt.name_bytes -= bytes_of_names(offer);
     fl_buf_finish(&key);
 }
 
@@ -212,7 +240,7 @@ static const char *check_late(const struct fl_aggregator_core *core, const struc
         return "BaseUnknown";
     if (member->duty != DUTY_FIT || member->duty_round != offer->round)
         return "NotAsked";
-    if (is_counted(core, offer, core->counted))
+    if (is_counted(offer, core->counted))
         return "CountedAlready";
     return NULL;
 }
@@ -232,8 +260,10 @@ static const char *check_offer(const struct fl_aggregator_core *core, const stru
         return "NotAsked";
     reason = offer->round == core->spec.round ? check_current(core, member, offer)
                                               : check_late(core, member, offer);
-    if (!reason && core->attempt.counted && is_counted(core, offer, core->attempt.counted))
+    if (!reason && core->attempt.counted && is_counted(offer, core->attempt.counted))
         reason = "CountedAlready"; /* by another aggregator, which they left */
+    if (!reason && are_too_many(core, offer))
+        reason = "TooManyContributors";
     return reason;
 }
 
@@ -286,8 +316,15 @@ bool has_place(const struct fl_aggregator_core *core)
     return can_fold_now(core) && (int64_t)core->upload_count < core->options.max_uploads;
 }
 
-static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
-                       const struct fl_offer *offer)
+void answer_offer(struct fl_aggregator_core *core, uint64_t request, enum fl_verdict verdict,
+                  const char *reason)
+{
+    answer(core, request, verdict, 0, reason);
+}
+
+/* `place`: its bytes can be taken now. */
+void take_upload(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                 const struct fl_offer *offer, bool place)
 {
     struct upload *upload = upload_of(core, member->id);
 
@@ -299,10 +336,16 @@ static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct
     }
     if (upload && upload->state == UPLOAD_EXPECTED)
         answer_send(core, request, upload);
-    else if (upload || !has_place(core))
+    else if (upload || !place)
         hold_offer(core, request, offer, upload ? upload->id : 0);
     else
         expect(core, request, member, offer);
+}
+
+static void take_offer(struct fl_aggregator_core *core, uint64_t request, struct member *member,
+                       const struct fl_offer *offer)
+{
+    take_upload(core, request, member, offer, has_place(core));
 }
 
 void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struct fl_offer *offer)
@@ -318,6 +361,10 @@ void handle_offer(struct fl_aggregator_core *core, uint64_t request, const struc
         return;
     }
     member->heard_ms = core->now_ms;
+    if (is_initial_offer(core, member, offer)) {
+        handle_initial_offer(core, request, member, offer);
+        return;
+    }
     if (member->settled_round == offer->round && member->settled_attempt == offer->attempt) {
         answer(core, request, member->settled, 0, text_or_null(member->settled_reason));
         return;
@@ -454,6 +501,17 @@ void fold_staged(struct fl_aggregator_core *core)
     }
 }
 
+/* Whoever left and came back while it was folded may have another by now. */
+static void end_duty_of(struct fl_aggregator_core *core, struct member *member,
+                        const struct fl_offer *offer)
+{
+    if (member->duty != DUTY_FIT || member->duty_round != offer->round ||
+        member->duty_attempt != offer->attempt)
+        return;
+    finish_duty(core, member);
+    set_task(core, member, FL_TASK_WAIT);
+}
+
 static void note_times(struct attempt *attempt, const struct upload *upload, int64_t now_ms)
 {
     if (attempt->times == attempt->time_cap) {
@@ -503,11 +561,20 @@ static void note_member(struct fl_aggregator_core *core, struct member *member,
     core->attempt.utility += fl_oort_statistical_utility(&member->stats);
 }
 
+/* No claim counts as more than the bound; a tier has bounded its learners'. */
+static int64_t counted_examples(const struct fl_aggregator_core *core, const struct fl_offer *offer)
+{
+    int64_t most = core->attempt.max_examples;
+
+    return most > 0 && !offer->partial && offer->examples > most ? most : offer->examples;
+}
+
 static void accept(struct fl_aggregator_core *core, const struct upload *upload)
 {
     const struct fl_offer *offer = &upload->offer;
-    struct fl_round_status *status = &core->status;
+    struct fl_round_report *status = &core->status;
     struct member *member = find_member(core, upload->member);
+    int64_t examples = counted_examples(core, offer);
     const struct fl_record record = {.kind = FL_RECORD_ACCEPT,
                                      .round = core->spec.round,
                                      .attempt = core->attempt_number,
@@ -522,22 +589,19 @@ static void accept(struct fl_aggregator_core *core, const struct upload *upload)
     fl_map_put(core->holders, offer->learner, core);
     status->reported++;
     status->learners += offer->partial ? (int64_t)offer->contributors.count : 1;
-    status->examples += offer->examples;
+    status->examples = add_up(status->examples, examples);
     if (upload->staleness > status->staleness_max)
         status->staleness_max = upload->staleness;
     core->attempt.staleness_sum += upload->staleness;
     core->attempt.last_fold_ms = core->now_ms;
     note_times(&core->attempt, upload, core->now_ms);
     note_contributors(&core->attempt, offer);
-    add_metrics(core->train_metrics, &offer->metrics, offer->loss, offer->examples);
+    add_metrics(core->train_metrics, &offer->metrics, offer->loss, examples);
     touch(core);
     if (!member)
         return;
     note_member(core, member, upload);
-    if (member->duty == DUTY_FIT && member->duty_round == offer->round) {
-        finish_duty(core, member);
-        set_task(core, member, FL_TASK_WAIT);
-    }
+    end_duty_of(core, member, offer);
 }
 
 static void reject(struct fl_aggregator_core *core, const struct upload *upload, const char *reason,
@@ -550,21 +614,25 @@ static void reject(struct fl_aggregator_core *core, const struct upload *upload,
     if (!member)
         return;
     settle(member, &upload->offer, FL_VERDICT_REFUSED, reason);
-    if (member->duty == DUTY_FIT) {
-        finish_duty(core, member);
-        set_task(core, member, FL_TASK_WAIT);
-    }
+    end_duty_of(core, member, &upload->offer);
+}
+
+struct upload *find_folding(const struct fl_aggregator_core *core, uint64_t ticket)
+{
+    struct upload *upload;
+
+    TAILQ_FOREACH(upload, &core->uploads, all)
+        if (upload->state == UPLOAD_FOLDING && upload->ticket == ticket)
+            return upload;
+    return NULL;
 }
 
 void fl_aggregator_folded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,
                           const char *reason, const struct fl_error *err)
 {
-    struct upload *upload;
+    struct upload *upload = find_folding(core, ticket);
 
     core->now_ms = now_ms;
-    TAILQ_FOREACH(upload, &core->uploads, all)
-        if (upload->state == UPLOAD_FOLDING && upload->ticket == ticket)
-            break;
     if (!upload)
         return; /* of an attempt that is over */
     TAILQ_REMOVE(&core->uploads, upload, all);

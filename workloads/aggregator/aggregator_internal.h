@@ -55,6 +55,7 @@ struct fl_aggregator {
     /* below a parent */
     struct fl_learner_core *learner;
     struct fl_uplink *uplink;
+    bool leaving;        /* the parent: not the end of training */
     struct fl_map *held; /* digest -> bits of who holds it */
     uint64_t parent_ticket;
 };

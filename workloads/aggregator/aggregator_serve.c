@@ -224,6 +224,7 @@ int program_open_bulk(struct fl_aggregator *aggregator, struct fl_error *err)
     const struct fl_bulk_server_options options = {.env = aggregator->program.env,
                                                    .loop = aggregator->program.loop,
                                                    .blobs = aggregator->blobs,
+                                                   .fleeting = true, /* their offers come again */
                                                    .uploads_dir = aggregator->uploads_dir,
                                                    .max_upload_bytes =
                                                        aggregator->program.core.max_update_bytes,

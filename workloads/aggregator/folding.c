@@ -6,6 +6,7 @@
 #include "workloads/tensor/safetensors.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <sys/queue.h>
 
 /* One thing to do; a copy of the action, and what came of it. */
@@ -15,7 +16,7 @@ struct job {
     struct fl_arena *arena;
     enum fl_aggregator_action_kind kind;
     uint64_t ticket, upload;
-    const char *model, *path;
+    const char *path, *digest;
     struct fl_aggregator_begin begin;
     struct fl_strategy_spec strategy;
     struct fl_aggregator_fold fold;
@@ -40,8 +41,8 @@ struct fl_folding {
     struct fl_strategy *strategy;
     struct fl_strategy_spec spec; /* that it was made of; `name` is owned */
     double local_learning_rate;
-    char *restore;         /* digest of the state for the next strategy; NULL: none */
-    struct fl_model *base; /* NULL: no round is open */
+    char state[FL_DIGEST_SIZE]; /* of the strategy; "": none; "?": what no BEGIN will name */
+    struct fl_model *base;      /* NULL: no round is open */
     char base_digest[FL_DIGEST_SIZE];
 };
 
@@ -85,42 +86,28 @@ static int put_model(struct job *job, const struct fl_model *model, char digest[
 static void forget_strategy(struct fl_folding *folding)
 {
     fl_strategy_destroy(FL_TAKE(folding->strategy));
+    folding->state[0] = '\0';
     free((char *)FL_TAKE(folding->spec.name));
     fl_model_unref(FL_TAKE(folding->base));
 }
 
-/* The strategy begins anew, with the state that is named. */
-static int restore(struct job *job)
+void fl_strategy_spec_options(const struct fl_strategy_spec *spec, double local_learning_rate,
+                              struct fl_strategy_options *ret_options)
 {
-    struct fl_folding *folding = job->folding;
-
-    forget_strategy(folding);
-    free(folding->restore);
-    folding->restore = job->model ? fl_strdup(job->model) : NULL;
-    return 0;
-}
-
-static struct fl_strategy_options options_of(const struct job *job)
-{
-    const struct fl_strategy_spec *spec = &job->strategy;
-    struct fl_strategy_options options;
-
-    fl_strategy_options_init(&options, spec->name);
-    options.server_learning_rate = spec->server_learning_rate;
-    options.server_momentum = spec->server_momentum;
-    options.beta1 = spec->beta1;
-    options.beta2 = spec->beta2;
-    options.tau = spec->tau;
-    options.q = spec->q;
-    options.trim_fraction = spec->trim_fraction;
-    options.norm_bound = spec->norm_bound;
-    options.byzantine_learners = spec->byzantine_learners;
-    options.select_updates = spec->select_updates;
-    options.max_iterations = spec->max_iterations;
-    options.buffer_size = spec->buffer_size;
-    options.local_learning_rate = job->begin.local_learning_rate;
-    options.spill_dir = job->folding->options.spill_dir;
-    return options;
+    fl_strategy_options_init(ret_options, spec->name);
+    ret_options->server_learning_rate = spec->server_learning_rate;
+    ret_options->server_momentum = spec->server_momentum;
+    ret_options->beta1 = spec->beta1;
+    ret_options->beta2 = spec->beta2;
+    ret_options->tau = spec->tau;
+    ret_options->q = spec->q;
+    ret_options->trim_fraction = spec->trim_fraction;
+    ret_options->norm_bound = spec->norm_bound;
+    ret_options->byzantine_learners = spec->byzantine_learners;
+    ret_options->select_updates = spec->select_updates;
+    ret_options->max_iterations = spec->max_iterations;
+    ret_options->buffer_size = spec->buffer_size;
+    ret_options->local_learning_rate = local_learning_rate;
 }
 
 static bool same_number(double a, double b)
@@ -128,12 +115,13 @@ static bool same_number(double a, double b)
     return a == b || (a != a && b != b);
 }
 
-/* Its state (momenta) goes on as long as it is the same rule with the same parameters. */
+/* Then it can go on as it is. */
 static bool is_same(const struct fl_folding *folding, const struct job *job)
 {
     const struct fl_strategy_spec *a = &folding->spec, *b = &job->strategy;
 
     return folding->strategy && strcmp(a->name, b->name) == 0 &&
+           strcmp(folding->state, fl_str_or(job->begin.state, "")) == 0 &&
            same_number(a->server_learning_rate, b->server_learning_rate) &&
            same_number(a->server_momentum, b->server_momentum) && same_number(a->beta1, b->beta1) &&
            same_number(a->beta2, b->beta2) && same_number(a->tau, b->tau) &&
@@ -149,23 +137,26 @@ static int restore_state(struct job *job)
 {
     struct fl_folding *folding = job->folding;
     FL_CLEANUP(fl_model_unrefp) struct fl_model *state = NULL;
-    FL_CLEANUP(fl_freep) char *digest = FL_TAKE(folding->restore);
     int r;
 
-    if (!digest)
+    if (!job->begin.state)
         return 0;
-    r = open_blob(job, digest, &state);
+    r = open_blob(job, job->begin.state, &state);
     if (r == 0)
         r = fl_strategy_restore(folding->strategy, state, &job->err);
+    if (r == 0)
+        memcpy(folding->state, job->begin.state, FL_DIGEST_SIZE);
     return r;
 }
 
 static int make_strategy(struct job *job)
 {
     struct fl_folding *folding = job->folding;
-    const struct fl_strategy_options options = options_of(job);
+    struct fl_strategy_options options;
     int r;
 
+    fl_strategy_spec_options(&job->strategy, job->begin.local_learning_rate, &options);
+    options.spill_dir = folding->options.spill_dir;
     forget_strategy(folding);
     r = fl_strategy_create(&options, &folding->strategy, &job->err);
     if (r < 0)
@@ -258,8 +249,11 @@ static int save_state(struct job *job)
     FL_CLEANUP(fl_model_unrefp)
     struct fl_model *state = fl_strategy_state(job->folding->strategy);
     int64_t size;
+    int r = state ? put_model(job, state, job->state, &size) : 0;
 
-    return state ? put_model(job, state, job->state, &size) : 0;
+    if (r == 0)
+        memcpy(job->folding->state, job->state, FL_DIGEST_SIZE);
+    return r;
 }
 
 static int finish(struct job *job)
@@ -270,10 +264,12 @@ static int finish(struct job *job)
 
     if (!job->folding->base)
         return fl_error_set(&job->err, FL_E_CONFLICT, "no round is open");
-    if (job->kind == FL_AGGREGATOR_PARTIAL)
+    if (job->kind == FL_AGGREGATOR_PARTIAL) {
         r = fl_strategy_partial(strategy, &model, &job->err);
-    else
+    } else {
+        (void)snprintf(job->folding->state, FL_DIGEST_SIZE, "?");
         r = fl_strategy_finish(strategy, &model, &job->err);
+    }
     if (r == 0)
         r = put_model(job, model, job->made, &job->size);
     if (r == 0 && job->kind == FL_AGGREGATOR_FINISH)
@@ -281,6 +277,17 @@ static int finish(struct job *job)
     if (r == 0)
         fl_model_unref(FL_TAKE(job->folding->base));
     return r;
+}
+
+static int adopt(struct job *job)
+{
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+    int r = fl_safetensors_open(job->path, NULL, &model, &job->err);
+
+    (void)snprintf(job->made, sizeof(job->made), "%s", fl_str_or(job->digest, ""));
+    return r < 0 ? r
+                 : fl_blobs_adopt(job->folding->options.blobs, job->path, job->made, false,
+                                  &job->err);
 }
 
 static int abandon(struct job *job)
@@ -294,14 +301,14 @@ static int abandon(struct job *job)
 static void carry_out(struct job *job)
 {
     switch (job->kind) {
-    case FL_AGGREGATOR_RESTORE:
-        job->result = restore(job);
-        break;
     case FL_AGGREGATOR_BEGIN:
         job->result = begin(job);
         break;
     case FL_AGGREGATOR_FOLD:
         job->result = fold(job);
+        break;
+    case FL_AGGREGATOR_ADOPT:
+        job->result = adopt(job);
         break;
     case FL_AGGREGATOR_ABANDON:
         job->result = abandon(job);
@@ -333,8 +340,7 @@ static void deliver(void *user)
         .err = job->result < 0 ? &job->err : NULL};
     bool last;
 
-    if (!folding->closed && job->kind != FL_AGGREGATOR_RESTORE &&
-        job->kind != FL_AGGREGATOR_ABANDON)
+    if (!folding->closed && job->kind != FL_AGGREGATOR_ABANDON)
         folding->options.folded(folding->options.user, &result);
     job_destroy(job);
     fl_lock_take(folding->lock);
@@ -386,10 +392,11 @@ void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action
     job->kind = action->kind;
     job->ticket = action->ticket;
     job->upload = action->upload;
-    job->model = copy(arena, action->model);
+    job->digest = copy(arena, action->digest);
     job->path = copy(arena, fl_str_or(path, ""));
     job->begin = action->begin;
     job->begin.base = copy(arena, action->begin.base);
+    job->begin.state = copy(arena, action->begin.state);
     if (action->kind == FL_AGGREGATOR_BEGIN)
         job->strategy = *action->begin.strategy;
     job->strategy.name = copy(arena, fl_str_or(job->strategy.name, ""));
@@ -439,7 +446,6 @@ void fl_folding_destroy(struct fl_folding *folding)
         job_destroy(job);
     }
     forget_strategy(folding);
-    free(folding->restore);
     fl_lock_take(folding->lock);
     folding->closed = true;
     last = folding->posted == 0;

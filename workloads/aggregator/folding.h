@@ -8,11 +8,16 @@
 #include "lib/env.h"
 #include "lib/loop.h"
 #include "workloads/aggregator/aggregator_core.h"
+#include "workloads/strategy/strategy.h"
+
+/* What the protocol says of a strategy, as options of it. */
+void fl_strategy_spec_options(const struct fl_strategy_spec *spec, double local_learning_rate,
+                              struct fl_strategy_options *ret_options);
 
 struct fl_folding;
 
 struct fl_fold_result {
-    enum fl_aggregator_action_kind kind; /* BEGIN, FOLD, FINISH, PARTIAL */
+    enum fl_aggregator_action_kind kind; /* BEGIN, FOLD, FINISH, PARTIAL, ADOPT */
     uint64_t ticket, upload;
     const char *reason; /* of a refused update; NULL */
     struct fl_finished finished;
@@ -33,7 +38,7 @@ int fl_folding_create(const struct fl_folding_options *options, struct fl_foldin
 void fl_folding_destroy(struct fl_folding *folding); /* waits for what is being done */
 FL_DEFINE_CLEANUP(struct fl_folding, fl_folding_destroy)
 
-/* RESTORE, BEGIN, FOLD (`path`: the update's file), FINISH, PARTIAL, ABANDON. */
+/* BEGIN, FOLD and ADOPT (`path`: the update's file), FINISH, PARTIAL, ABANDON. */
 void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action *action,
                    const char *path);
 

@@ -62,14 +62,14 @@ static void make_updates(struct bench *bench, struct fl_blobs *blobs)
 
 static int64_t fold_updates(struct bench *bench)
 {
-    struct fl_round_spec defaults;
+    struct fl_round_order defaults;
     struct fl_aggregator_action action = {.kind = FL_AGGREGATOR_BEGIN};
     struct fl_exact_precision exact;
     int64_t began;
 
     if (fl_exact_plan(7, 1 << 16, &exact, NULL) < 0)
         exit(1);
-    fl_message_init(&fl_form_round_spec, &defaults);
+    fl_message_init(&fl_form_round_order, &defaults);
     defaults.strategy.name = "FedAvg";
     action.begin =
         (struct fl_aggregator_begin){.base = bench->base,

@@ -13,7 +13,7 @@
 #define CHECK_LEN      9                          /* of "xxxxxxxx " */
 
 static const char *const kinds[] = {"Start", "Spec", "Attempt", "Accept", "Commit", "Evaluate",
-                                    "Fail",  "Stop", "Counted", "Holds",  NULL};
+                                    "Fail",  "Stop", "Counted", "Holds",  "Base",   NULL};
 
 #define SELF       fl_record
 #define AT(member) .offset = offsetof(struct SELF, member)
@@ -49,6 +49,7 @@ static const struct fl_member record_members[] = {
      .max = FL_PROTOCOL_CONTRIBUTORS_MAX},
     DIGEST("model", model),
     DIGEST("state", state),
+    DIGEST("rule", rule),
     COUNT("modelSize", model_size),
     {0},
 };
@@ -66,12 +67,12 @@ void fl_journal_write(struct fl_buf *buf, const struct fl_record *record)
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
 
     if (record->kind == FL_RECORD_SPEC)
-        json_object_set_new(value, "spec", fl_message_to_json(&fl_form_round_spec, &record->spec));
+        json_object_set_new(value, "spec", fl_message_to_json(&fl_form_round_order, &record->spec));
     if (record->kind == FL_RECORD_SPEC && record->tier.present)
         json_object_set_new(value, "tier", fl_message_to_json(&fl_form_tier, &record->tier));
     if (has_status(record->kind))
         json_object_set_new(value, "status",
-                            fl_message_to_json(&fl_form_round_status, &record->status));
+                            fl_message_to_json(&fl_form_round_report, &record->status));
     text = fl_json_to_bytes(value);
     fl_buf_printf(buf, "%08lx ", crc32(0, (const unsigned char *)text->data, (unsigned)text->len));
     fl_buf_append(buf, text->data, text->len);
@@ -89,13 +90,13 @@ static int read_record(struct fl_arena *arena, const char *text, size_t len,
     if (r == 0)
         r = fl_message_from_json(arena, &record_form, value, &record, err);
     if (r == 0 && record.kind == FL_RECORD_SPEC)
-        r = fl_message_from_json(arena, &fl_form_round_spec, json_object_get(value, "spec"),
+        r = fl_message_from_json(arena, &fl_form_round_order, json_object_get(value, "spec"),
                                  &record.spec, err);
     if (r == 0 && record.kind == FL_RECORD_SPEC && json_object_get(value, "tier"))
         r = fl_message_from_json(arena, &fl_form_tier, json_object_get(value, "tier"), &record.tier,
                                  err);
     if (r == 0 && has_status(record.kind))
-        r = fl_message_from_json(arena, &fl_form_round_status, json_object_get(value, "status"),
+        r = fl_message_from_json(arena, &fl_form_round_report, json_object_get(value, "status"),
                                  &record.status, err);
     if (r == 0)
         *ret_record = record;
@@ -174,12 +175,14 @@ static void apply_spec(struct fl_journal_state *state, const struct fl_record *r
 {
     state->has_round = true;
     state->spec = record->spec;
+    state->base = NULL;
+    state->base_size = 0;
     state->tier = record->tier;
     state->origin = record->origin;
     state->work = record->work;
     state->attempt = record->attempt;
     state->done = state->evaluated = state->failed = false;
-    state->status = (struct fl_round_status){0};
+    state->status = (struct fl_round_report){0};
     state->holders.count = 0;
 }
 
@@ -191,6 +194,7 @@ static void apply_commit(struct replay *replay, const struct fl_record *record)
     state->committed = record->round;
     state->model = record->model;
     state->state = record->state;
+    state->rule = record->rule;
     state->model_size = record->model_size;
     state->contributors = record->contributors;
     if (state->has_round) {
@@ -227,6 +231,10 @@ static const char *out_of_place(const struct fl_journal_state *state,
     case FL_RECORD_COUNTED:
     case FL_RECORD_HOLDS:
         return record->learner ? NULL : "nobody's update";
+    case FL_RECORD_BASE:
+        if (!record->model || record->model_size < 1)
+            return "a base without a model";
+        return open && !state->spec.model ? NULL : "a base without its round";
     case FL_RECORD_STOP:
         break;
     }
@@ -252,7 +260,10 @@ static void apply(struct replay *replay, const struct fl_record *record)
         replay->pending_count = 0;
         break;
     case FL_RECORD_ACCEPT:
-        add_pending(replay, record->learner, record->work_round);
+        for (size_t i = 0; i < record->contributors.count; i++)
+            add_pending(replay, record->contributors.items[i], record->work_round);
+        if (record->contributors.count == 0)
+            add_pending(replay, record->learner, record->work_round);
         add_holder(replay, record->learner);
         break;
     case FL_RECORD_COMMIT:
@@ -275,6 +286,10 @@ static void apply(struct replay *replay, const struct fl_record *record)
         break;
     case FL_RECORD_HOLDS:
         add_holder(replay, record->learner);
+        break;
+    case FL_RECORD_BASE:
+        state->base = record->model;
+        state->base_size = record->model_size;
         break;
     }
 }
@@ -370,6 +385,11 @@ static void write_round(struct fl_buf *buf, const struct fl_journal_state *state
     record.work = state->work;
     fl_journal_write(buf, &record);
     record.origin = record.work = NULL;
+    if (state->base)
+        fl_journal_write(buf, &(struct fl_record){.kind = FL_RECORD_BASE,
+                                                  .round = state->spec.round,
+                                                  .model = state->base,
+                                                  .model_size = state->base_size});
     for (size_t i = 0; i < state->holders.count; i++) {
         record.kind = FL_RECORD_HOLDS;
         record.learner = state->holders.items[i];
@@ -388,10 +408,11 @@ static void write_commit(struct fl_buf *buf, const struct fl_journal_state *stat
                                .round = state->committed,
                                .model = state->model,
                                .state = state->state,
+                               .rule = state->rule,
                                .model_size = state->model_size,
                                .contributors = state->contributors};
 
-    fl_message_init(&fl_form_round_status, &record.status);
+    fl_message_init(&fl_form_round_report, &record.status);
     if (state->done) {
         record.attempt = state->attempt;
         record.status = state->status;

@@ -26,15 +26,16 @@ enum fl_record_kind {
     FL_RECORD_STOP,    /* training is over */
     FL_RECORD_COUNTED, /* in a compacted journal: a work that a committed round has counted */
     FL_RECORD_HOLDS,   /* in a compacted journal: who was accepted in an attempt of the round */
+    FL_RECORD_BASE,    /* model, of a round that was started without: a learner made it */
 };
 
 struct fl_record {
     enum fl_record_kind kind;
-    int64_t life;              /* START */
-    int64_t round, attempt;    /* all others */
-    struct fl_round_spec spec; /* SPEC */
-    struct fl_tier_spec tier;  /* SPEC, below a parent */
-    const char *origin, *work; /* SPEC, below a parent: the parent's task */
+    int64_t life;               /* START */
+    int64_t round, attempt;     /* all others */
+    struct fl_round_order spec; /* SPEC */
+    struct fl_tier_spec tier;   /* SPEC, below a parent */
+    const char *origin, *work;  /* SPEC, below a parent: the parent's task */
     /* ACCEPT */
     const char *learner, *digest;
     int64_t work_round; /* the task's: below `round` where it came late */
@@ -42,8 +43,9 @@ struct fl_record {
     struct fl_texts contributors; /* of a partial sum; also COMMIT below a parent: of the whole */
     /* COMMIT */
     const char *model, *state; /* digests; state NULL: the strategy has none */
+    const char *rule;          /* digest of the strategy and its parameters; with a state */
     int64_t model_size;
-    struct fl_round_status status; /* COMMIT, EVALUATE, FAIL: as it is from then on */
+    struct fl_round_report status; /* COMMIT, EVALUATE, FAIL: as it is from then on */
 };
 
 /* Appends one line. */
@@ -59,16 +61,18 @@ struct fl_counted {
 struct fl_journal_state {
     int64_t life;      /* of the last START; 0: none */
     int64_t committed; /* last round with a COMMIT; 0: none */
-    const char *model, *state;
+    const char *model, *state, *rule;
     int64_t model_size;
     struct fl_texts contributors; /* of that commit */
     bool has_round;               /* a round was started: */
-    struct fl_round_spec spec;
+    struct fl_round_order spec;
     struct fl_tier_spec tier;
     const char *origin, *work;
+    const char *base; /* BASE; NULL: there is none, or the spec has one */
+    int64_t base_size;
     int64_t attempt;               /* the last that began; 0: none */
     bool done, evaluated, failed;  /* that round: is committed; and then; or not */
-    struct fl_round_status status; /* the last that was written; phase 0: none */
+    struct fl_round_report status; /* the last that was written; phase 0: none */
     struct fl_texts holders;       /* whose update was accepted in the round: they still have it */
     struct fl_counted *counted;    /* of committed rounds, the oldest first */
     size_t counted_count;

@@ -108,11 +108,11 @@ static void rate(const struct fl_select *select, struct ranked *tried, size_t co
     FL_CLEANUP(fl_freep) double *sorted = fl_calloc(count, sizeof(*sorted));
     double mean = 0, cut, pace = select->oort->preferred_ms;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         sorted[i] = tried[i].key = fl_oort_statistical_utility(tried[i].candidate);
-        mean += tried[i].key / (double)count;
-    }
     cut = percentile(sorted, count, CUT);
+    for (size_t i = 0; i < count; i++) /* a liar's would drown all others' */
+        mean += fmin(tried[i].key, cut) / (double)count;
     for (size_t i = 0; i < count; i++) {
         const struct fl_candidate *candidate = tried[i].candidate;
         double last = (double)(candidate->last_round > 0 ? candidate->last_round : 1);

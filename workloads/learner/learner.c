@@ -230,6 +230,16 @@ static int fit(struct lesson *lesson, const struct fl_model *base)
     return r;
 }
 
+static int init(struct lesson *lesson)
+{
+    struct fl_trainer *trainer = lesson->node->options.trainer;
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+    int r = trainer->ops->init(trainer, (uint64_t)lesson->task.seed, &model, &lesson->err);
+
+    lesson->offer.examples = 1; /* of nobody's data */
+    return r < 0 ? r : put_model(lesson, model);
+}
+
 static int evaluate(struct lesson *lesson, const struct fl_model *model)
 {
     struct fl_trainer *trainer = lesson->node->options.trainer;
@@ -251,6 +261,13 @@ static int evaluate(struct lesson *lesson, const struct fl_model *model)
     return 0;
 }
 
+static int follow_task(struct lesson *lesson, const struct fl_model *model)
+{
+    if (lesson->task.kind == FL_TASK_INIT)
+        return init(lesson);
+    return lesson->evaluate ? evaluate(lesson, model) : fit(lesson, model);
+}
+
 static void learn(struct lesson *lesson)
 {
     struct fl_learner_node_options *options = &lesson->node->options;
@@ -262,11 +279,11 @@ static void learn(struct lesson *lesson)
         options->renew ? options->renew(options->user, &options->trainer, &lesson->err) : 0;
     if (lesson->result < 0)
         return;
-    lesson->result = open_model(lesson, &model);
+    lesson->result = lesson->task.kind == FL_TASK_INIT ? 0 : open_model(lesson, &model);
     lesson->reason = "NoModel";
     if (lesson->result < 0)
         return;
-    lesson->result = lesson->evaluate ? evaluate(lesson, model) : fit(lesson, model);
+    lesson->result = follow_task(lesson, model);
     lesson->reason = options->why ? options->why(options->trainer) : NULL;
     if (!lesson->reason || !*lesson->reason)
         lesson->reason = lesson->evaluate ? "EvaluationFailed" : "TrainingFailed";

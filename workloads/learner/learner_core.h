@@ -97,7 +97,7 @@ enum fl_learner_action_kind {
     FL_LEARNER_DOWNLOAD, /* ticket, address, digest, size -> downloaded (at once where it is here)
                           */
     FL_LEARNER_UPLOAD, /* ticket, address, target (the path of the offer's answer), digest, size */
-    FL_LEARNER_TRAIN,  /* ticket, task -> trained, failed */
+    FL_LEARNER_TRAIN,  /* ticket, task (Fit, or Init) -> trained, failed */
     FL_LEARNER_EVALUATE, /* ticket, task -> evaluated, failed */
     FL_LEARNER_CANCEL,   /* ticket: of any of the above */
     FL_LEARNER_KEEP,     /* kept: remember for the next life, before going on */

@@ -65,7 +65,9 @@ struct fl_learner_core {
     int64_t job_until_ms, job_start_ms;
     int64_t task_until_ms;      /* its deadline and the grace; INT64_MAX: none */
     char model[FL_DIGEST_SIZE]; /* the last that a task named: here, or on its way */
-    int64_t done, all;          /* progress */
+    uint64_t dropped;           /* a download that was cancelled, and may be done all the same */
+    char dropped_model[FL_DIGEST_SIZE];
+    int64_t done, all; /* progress */
     int64_t due_ms, progress_due_ms;
     int64_t failures, download_ms;
     char reason[64], message[FL_PROTOCOL_TEXT_MAX / 2];

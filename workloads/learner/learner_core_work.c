@@ -10,6 +10,10 @@
 
 void learner_drop_work(struct fl_learner_core *core)
 {
+    if (core->stage == STAGE_DOWNLOAD && core->job) {
+        core->dropped = core->job;
+        memcpy(core->dropped_model, core->model, sizeof(core->dropped_model));
+    }
     learner_cancel(core, &core->job);
     core->stage = STAGE_NONE;
     core->done = core->all = 0;
@@ -62,7 +66,7 @@ void learner_start_upload(struct fl_learner_core *core, const char *path)
 
 void learner_start_trainer(struct fl_learner_core *core)
 {
-    if (core->task.kind == FL_TASK_FIT)
+    if (core->task.kind != FL_TASK_EVALUATE)
         start_job(core, STAGE_TRAIN, FL_LEARNER_TRAIN, 0)->task = &core->task;
     else
         start_job(core, STAGE_EVALUATE, FL_LEARNER_EVALUATE, 0)->task = &core->task;
@@ -114,8 +118,8 @@ static void adopt(struct fl_learner_core *core, const struct fl_task *task)
 
 static bool same_work(const struct fl_task *a, const struct fl_task *b)
 {
-    return a->kind == FL_TASK_FIT && b->kind == FL_TASK_FIT && fl_streq(a->work, b->work) &&
-           a->seed == b->seed;
+    return (a->kind == FL_TASK_FIT || a->kind == FL_TASK_INIT) && a->kind == b->kind &&
+           fl_streq(a->work, b->work) && a->seed == b->seed;
 }
 
 static void begin_fit(struct fl_learner_core *core)
@@ -135,6 +139,19 @@ static void begin_fit(struct fl_learner_core *core)
     } else {
         learner_forget_kept(core);
         learner_start_download(core);
+    }
+}
+
+static void begin_init(struct fl_learner_core *core)
+{
+    const struct fl_task *task = &core->task;
+
+    if (core->has_kept && fl_streq(core->kept.offer.work, task->work) &&
+        core->kept.seed == task->seed) {
+        learner_offer_at(core, core->now_ms);
+    } else {
+        learner_forget_kept(core);
+        learner_start_trainer(core);
     }
 }
 
@@ -166,6 +183,9 @@ void learner_take_task(struct fl_learner_core *core, const struct fl_task *task)
     switch (task->kind) {
     case FL_TASK_FIT:
         begin_fit(core);
+        break;
+    case FL_TASK_INIT:
+        begin_init(core);
         break;
     case FL_TASK_EVALUATE:
         learner_start_download(core);
@@ -208,6 +228,8 @@ static bool job_ends(struct fl_learner_core *core, int64_t now_ms, uint64_t tick
 void fl_learner_downloaded(struct fl_learner_core *core, int64_t now_ms, uint64_t ticket,
                            const struct fl_error *err)
 {
+    if (!err && ticket == core->dropped && !fl_learner_needs(core, core->dropped_model))
+        learner_release(core, core->dropped_model);
     if (!job_ends(core, now_ms, ticket))
         return;
     if (err) {
@@ -237,8 +259,11 @@ void fl_learner_trained(struct fl_learner_core *core, int64_t now_ms, uint64_t t
 {
     struct fl_kept kept = {.offer = *facts, .seed = core->task.seed};
 
-    if (!job_ends(core, now_ms, ticket))
+    if (!job_ends(core, now_ms, ticket)) {
+        if (!fl_learner_needs(core, facts->digest)) /* it was cancelled, and done all the same */
+            learner_release(core, facts->digest);
         return;
+    }
     kept.offer.work = core->task.work;
     kept.offer.base = core->task.model;
     kept.offer.download_ms = core->download_ms;

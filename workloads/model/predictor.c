@@ -16,7 +16,8 @@ static int build(struct fl_predictor *predictor, size_t batch, struct fl_error *
     const struct fl_network_examples examples = {.shape = description->shape,
                                                  .rank = description->rank,
                                                  .classes = description->classes,
-                                                 .batch = batch};
+                                                 .batch = batch,
+                                                 .model = predictor->model};
     int r;
 
     if (!fl_trainer_find(description->trainer))
@@ -29,7 +30,10 @@ static int build(struct fl_predictor *predictor, size_t batch, struct fl_error *
         r = fl_model_check_like(fl_network_form(predictor->network), predictor->model, err);
     if (r == 0)
         r = fl_model_check_finite(predictor->model, err);
-    return r < 0 ? fl_error_wrap(err, "the model is not what it says") : 0;
+    if (r < 0)
+        return fl_error_wrap(err, "the model is not what it says");
+    fl_network_drop_form(predictor->network);
+    return 0;
 }
 
 int fl_predictor_create(struct fl_model *model, size_t batch, struct fl_predictor **ret_predictor,

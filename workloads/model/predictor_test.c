@@ -96,11 +96,12 @@ static const struct {
 } lies[] = {
     {"flops.trainer", "Oracle", "there is no trainer \"Oracle\""},
     {"flops.options", "{\"depth\":3}", "no such option"},
-    {"flops.options", "{\"hiddenUnits\":[7]}", "another shape"},
-    {"flops.input", "{\"dtype\":\"F32\",\"name\":\"x\",\"shape\":[3]}", "another shape"},
-    {"flops.output", "{\"classes\":4,\"name\":\"y\"}", "another shape"},
-    {"flops.output", "{\"classes\":65536,\"name\":\"y\"}", "another shape"},
-    {"flops.trainer", "CNN", "\"conv1.bias\" of type F32 is expected"},
+    {"flops.options", "{\"hiddenUnits\":[7]}", "parameters where there would be"},
+    {"flops.options", "{\"hiddenUnits\":[65536,65536]}", "more than"},
+    {"flops.input", "{\"dtype\":\"F32\",\"name\":\"x\",\"shape\":[3]}", "parameters where"},
+    {"flops.output", "{\"classes\":4,\"name\":\"y\"}", "parameters where there would be"},
+    {"flops.output", "{\"classes\":65536,\"name\":\"y\"}", "parameters where there would be"},
+    {"flops.trainer", "CNN", "parameters where there would be"},
 };
 
 static void what_does_not_fit_is_refused(void **state)

@@ -371,7 +371,7 @@ static int read_form(struct fl_arena *arena, const struct place *place, const st
     if (form->present_offset)
         *((bool *)message + form->present_offset - 1) = true;
     r = form->check ? form->check(message, err) : 0;
-    return r < 0 ? fl_error_wrap(err, "%s", form->name) : 0;
+    return r < 0 && err ? fl_error_wrap(err, "%s", form->name) : r;
 }
 
 int fl_message_from_json(struct fl_arena *arena, const struct fl_form *form, const json_t *value,
@@ -395,7 +395,7 @@ int fl_message_decode(struct fl_arena *arena, const struct fl_form *form, const 
     int r = fl_json_parse(text, len, &limits, NULL, NULL, &value, err);
 
     if (r < 0)
-        return fl_error_wrap(err, "%s", form->name);
+        return err ? fl_error_wrap(err, "%s", form->name) : r;
     return fl_message_from_json(arena, form, value, ret_message, err);
 }
 

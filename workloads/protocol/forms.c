@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-const char *const fl_task_kinds[] = {"Fit", "Evaluate", "Wait", "Move", "End", NULL};
+const char *const fl_task_kinds[] = {"Fit", "Evaluate", "Wait", "Move", "End", "Init", NULL};
 const char *const fl_verdicts[] = {"Ok", "Send", "Wait", "Counted", "Refused", "Stop", NULL};
 const char *const fl_modes[] = {"Sync", "SemiSync", "Async", NULL};
 const char *const fl_selections[] = {"All", "Random", "Availability", "Oort", NULL};
@@ -194,8 +194,13 @@ static int check_task(const void *message, struct fl_error *err)
 
     if (work && (!task->project || !task->model || task->round < 1 || task->model_size < 1))
         return fl_error_set(err, FL_E_INVALID, "work needs project, round, model and its size");
+    if (task->tier.present && !task->tier.strategy.name)
+        return fl_error_set(err, FL_E_INVALID, "tier.strategy.name: is missing");
     if (task->kind == FL_TASK_FIT && (task->attempt < 1 || !task->work))
         return fl_error_set(err, FL_E_INVALID, "Fit needs attempt and work");
+    if (task->kind == FL_TASK_INIT &&
+        (!task->project || task->round < 1 || task->attempt < 1 || !task->work))
+        return fl_error_set(err, FL_E_INVALID, "Init needs project, round, attempt and work");
     if (task->kind == FL_TASK_MOVE && !task->address)
         return fl_error_set(err, FL_E_INVALID, "Move needs an address");
     return 0;
@@ -261,7 +266,7 @@ static const struct fl_member offer_members[] = {
     INT_REQUIRED("round", round, 1, COUNT_MAX),
     INT_REQUIRED("attempt", attempt, 1, COUNT_MAX),
     NAME_REQUIRED("work", work),
-    DIGEST("base", base, true),
+    DIGEST("base", base, false),
     DIGEST("digest", digest, true),
     INT_REQUIRED("size", size, 1, NUMBER_MAX),
     INT_REQUIRED("examples", examples, 1, NUMBER_MAX),
@@ -350,12 +355,16 @@ static const struct fl_member evaluation_members[] = {
 static FORM(evaluation, "evaluation");
 #undef SELF
 
-static int check_round_spec(const void *message, struct fl_error *err)
+static int check_round_order(const void *message, struct fl_error *err)
 {
-    const struct fl_round_spec *spec = message;
+    const struct fl_round_order *spec = message;
     const struct fl_participation_spec *part = &spec->participation;
     bool buffered = fl_streq(spec->strategy.name, "FedBuff");
 
+    if (!spec->strategy.name)
+        return fl_error_set(err, FL_E_INVALID, "strategy.name: is missing");
+    if (!spec->model != (spec->model_size == 0))
+        return fl_error_set(err, FL_E_INVALID, "modelSize: belongs to model");
     if (part->quorum > part->min_available)
         return fl_error_set(err, FL_E_INVALID, "participation.quorum: is above minAvailable");
     if (part->selection == FL_SELECTION_ALL && part->fraction < 1)
@@ -365,13 +374,13 @@ static int check_round_spec(const void *message, struct fl_error *err)
     return 0;
 }
 
-#define SELF fl_round_spec
-static const struct fl_member round_spec_members[] = {
+#define SELF fl_round_order
+static const struct fl_member round_order_members[] = {
     NAME_REQUIRED("project", project),
     INT_REQUIRED("round", round, 1, COUNT_MAX),
     COUNT("run", run),
-    DIGEST("model", model, true),
-    INT_REQUIRED("modelSize", model_size, 1, NUMBER_MAX),
+    DIGEST("model", model, false),
+    COUNT("modelSize", model_size),
     ENUM("mode", mode, fl_modes, FL_MODE_SYNC),
     COUNT("seed", seed),
     OBJECT("local", local, fl_form_local),
@@ -387,7 +396,7 @@ static const struct fl_member round_spec_members[] = {
     SPAN("tierDeadlineMs", tier_deadline_ms, 0),
     {0},
 };
-FORM(round_spec, "round", .check = check_round_spec);
+FORM(round_order, "round", .check = check_round_order);
 #undef SELF
 
 #define SELF fl_exclusion
@@ -401,10 +410,11 @@ static const struct fl_member exclusion_members[] = {
 static FORM(exclusion, "exclusion");
 #undef SELF
 
-#define SELF fl_round_status
-static const struct fl_member round_status_members[] = {
+#define SELF fl_round_report
+static const struct fl_member round_report_members[] = {
     NAME("project", project),
     INT("round", round, 0, COUNT_MAX, 0),
+    COUNT("run", run),
     INT("attempt", attempt, 0, COUNT_MAX, 0),
     COUNT("version", version),
     ENUM("phase", phase, fl_round_phases, 0),
@@ -425,6 +435,8 @@ static const struct fl_member round_status_members[] = {
     COUNT("examples", examples),
     METRICS("train", train),
     METRICS("evaluation", evaluation),
+    DIGEST("base", base, false),
+    COUNT("baseSize", base_size),
     DIGEST("model", model, false),
     COUNT("modelSize", model_size),
     SPAN("selectMs", select_ms, 0),
@@ -440,7 +452,7 @@ static const struct fl_member round_status_members[] = {
     REAL("stalenessMean", staleness_mean, 0, 1e9, 0),
     {0},
 };
-FORM(round_status, "status");
+FORM(round_report, "status");
 #undef SELF
 
 #define SELF fl_children
@@ -470,6 +482,7 @@ static const struct fl_member status_members[] = {
     COUNT("committed", committed),
     DIGEST("model", model, false),
     BOOL("stopped", stopped),
+    COUNT("version", version),
     {0},
 };
 FORM(status, "status");

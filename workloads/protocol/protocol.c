@@ -107,6 +107,7 @@ int fl_protocol_route(struct fl_arena *arena, const char *method, const char *ta
     if (!route)
         return fl_error_set(err, FL_E_NOT_FOUND, "there is no such path");
     routed.route = route->route;
+    routed.after = route->route == FL_ROUTE_STATUS ? -1 : 0;
     while (rest && (pair = fl_str_next(arena, &rest, '&')) != NULL)
         if (*pair && read_parameter(arena, pair, &routed, err) < 0)
             return err ? err->code : FL_E_BAD_REQUEST;

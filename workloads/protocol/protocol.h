@@ -32,17 +32,18 @@
  *
  * What a controller (or a person) does; all idempotent:
  *
- *   PUT  /v1/rounds/N      fl_round_spec     -> fl_round_status. The same spec again changes
+ *   PUT  /v1/rounds/N      fl_round_order     -> fl_round_report. The same spec again changes
  *                                            nothing, another one is a Conflict. The round must be
  *                                            the one after the last committed
- *   GET  /v1/rounds/N?after=VERSION          -> fl_round_status, once its version is above VERSION
+ *   GET  /v1/rounds/N?after=VERSION          -> fl_round_report, once its version is above VERSION
  *                                            or after pollMs
- *   POST /v1/rounds/N/abort {}               -> fl_round_status
+ *   POST /v1/rounds/N/abort {}               -> fl_round_report
  *   PUT  /v1/children      fl_children       -> fl_answer. Where aggregators of the tier below can
  *                                            be reached; a learner whose aggregator is gone joins
  *                                            here and is told by Move
  *   POST /v1/stop          fl_stop           -> fl_answer. Learners get End
- *   GET  /v1/status                          -> fl_status
+ *   GET  /v1/status?after=VERSION            -> fl_status, once its version is another than
+ *                                            VERSION or after pollMs; without VERSION at once
  *
  * Errors are {"error":{"reason":"NotFound","message":"…"}} with an HTTP status; reasons are those
  * of lib/error.h and NotJoined.
@@ -129,7 +130,14 @@ struct fl_joined {
     const char *parent;       /* where to turn to if this aggregator is gone; NULL: nowhere */
 };
 
-enum fl_task_kind { FL_TASK_FIT = 1, FL_TASK_EVALUATE, FL_TASK_WAIT, FL_TASK_MOVE, FL_TASK_END };
+enum fl_task_kind {
+    FL_TASK_FIT = 1,
+    FL_TASK_EVALUATE,
+    FL_TASK_WAIT,
+    FL_TASK_MOVE,
+    FL_TASK_END,
+    FL_TASK_INIT, /* make the initial model from `seed`, and offer it as an update is */
+};
 extern const char *const fl_task_kinds[]; /* "Fit" …; [kind - 1] */
 
 /* What training is told; see struct fl_fit_options. */
@@ -168,16 +176,16 @@ struct fl_tier_spec {
 struct fl_task {
     int64_t seq; /* grows, also across restarts of the aggregator */
     enum fl_task_kind kind;
-    /* Fit, Evaluate */
+    /* Fit, Evaluate, Init */
     const char *project;
     int64_t round, attempt;
     const char *origin; /* the root's round and attempt, "12.1": whoever moved skips this one */
-    const char *work;   /* Fit: equal work (with an equal seed) gives an equal update */
+    const char *work;   /* Fit, Init: equal work (with an equal seed) gives an equal update */
     const char *model;  /* digest: the base, or the model to be evaluated */
     int64_t model_size;
     int64_t deadline_ms;           /* left */
     struct fl_local_options local; /* Fit */
-    int64_t seed;                  /* this learner's */
+    int64_t seed;                  /* this learner's; Init: the project's */
     struct fl_texts tags;          /* data sets to use; none: all */
     int64_t min_examples;          /* a learner with fewer takes no part */
     struct fl_tier_spec tier;      /* Fit */
@@ -202,7 +210,7 @@ struct fl_progress {
 struct fl_offer {
     const char *learner, *project;
     int64_t round, attempt;
-    const char *work, *base; /* as in the task */
+    const char *work, *base; /* as in the task; base NULL: an initial model */
     const char *digest;
     int64_t size;     /* bytes */
     int64_t examples; /* trained on */
@@ -262,7 +270,9 @@ extern const char *const fl_selections[];
 enum fl_weighting { FL_WEIGHTING_CONSTANT = 1, FL_WEIGHTING_POLYNOMIAL, FL_WEIGHTING_EXPONENTIAL };
 extern const char *const fl_weightings[];
 
-struct fl_participation_spec { /* FLProject.spec.training.participation, resolved */
+/* FLProject.spec.training.participation, resolved. Least numbers are of learners, through all
+ * tiers. */
+struct fl_participation_spec {
     int64_t min_available, available_within_ms;
     double fraction, over_selection;
     int64_t quorum; /* 0: fraction of min_available, rounded up */
@@ -284,11 +294,12 @@ struct fl_evaluation_spec {
     int64_t deadline_ms;
 };
 
-struct fl_round_spec {
+struct fl_round_order {
     const char *project;
     int64_t round;     /* from 1 */
     int64_t run;       /* a failed round may be started again with a higher one */
-    const char *model; /* base: digest; must be here (PUT /v1/models/{digest}) */
+    const char *model; /* base: digest; must be here (PUT /v1/models/{digest}). NULL: a learner
+                          makes it from the seed */
     int64_t model_size;
     enum fl_mode mode;
     int64_t seed; /* the project's */
@@ -331,9 +342,9 @@ struct fl_exclusions {
     size_t count;
 };
 
-struct fl_round_status { /* what FLRound.status needs */
+struct fl_round_report { /* what FLRound.status needs */
     const char *project;
-    int64_t round, attempt;
+    int64_t round, run, attempt;
     int64_t version; /* grows with every change, also across restarts */
     enum fl_round_phase phase;
     const char *reason, *message; /* of Failed, Aborted; of Waiting what for */
@@ -343,6 +354,8 @@ struct fl_round_status { /* what FLRound.status needs */
     int64_t learners; /* whose update counts, through all tiers */
     int64_t examples;
     struct fl_metrics train, evaluation;
+    const char *base; /* digest: what it began with; NULL: a learner is still making it */
+    int64_t base_size;
     const char *model; /* digest; set as soon as it is committed */
     int64_t model_size;
     int64_t select_ms, download_ms, train_ms, upload_ms, aggregate_ms, evaluate_ms, total_ms;
@@ -368,6 +381,8 @@ struct fl_status {
     int64_t committed; /* the last one that was committed */
     const char *model; /* it made */
     bool stopped;
+    int64_t version; /* another with every change of the above, also across restarts; 0: it is
+                        not counted, and nothing is held */
 };
 
 /* --- coding --------------------------------------------------------------------------------- */
@@ -384,8 +399,8 @@ struct fl_form;
     X(leave, fl_leave)                                                                             \
     X(answer, fl_answer)                                                                           \
     X(tier, fl_tier_spec)                                                                          \
-    X(round_spec, fl_round_spec)                                                                   \
-    X(round_status, fl_round_status)                                                               \
+    X(round_order, fl_round_order)                                                                 \
+    X(round_report, fl_round_report)                                                               \
     X(children, fl_children)                                                                       \
     X(stop, fl_stop)                                                                               \
     X(status, fl_status)
@@ -428,7 +443,7 @@ struct fl_routed {
     enum fl_route route;
     int64_t round;
     const char *learner, *join;
-    int64_t after; /* task: seq; watch: version */
+    int64_t after; /* task: seq; watch, status: version (of status: < 0 where it is not said) */
 };
 /* NOT_FOUND: no such path (bulk paths are not control requests); METHOD_NOT_ALLOWED; BAD_REQUEST:
  * parameters. */

@@ -2,17 +2,19 @@
 
 #include "lib/json.h"
 #include "lib/str.h"
-#include "workloads/data/number.h"
+#include "workloads/serve/decimal.h"
 
+#include <assert.h>
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void fl_scan_init(struct fl_scan *scan, const char *text, size_t len)
+void fl_scan_init(struct fl_scan *scan, struct fl_arena *arena, const char *text, size_t len)
 {
-    *scan = (struct fl_scan){.begin = text, .at = text, .end = text + len};
+    *scan = (struct fl_scan){.arena = arena, .begin = text, .at = text, .end = text + len};
 }
 
 bool fl_scan_fail(struct fl_scan *scan, int code, const char *fmt, ...)
@@ -98,37 +100,44 @@ static bool take_quoted(struct fl_scan *scan, const char **ret_text, size_t *ret
     return true;
 }
 
-bool fl_scan_name(struct fl_scan *scan, const char **ret_name, size_t *ret_len)
-{
-    bool escaped;
-
-    if (!take_quoted(scan, ret_name, ret_len, &escaped))
-        return false;
-    if (fl_scan_peek(scan) != ':')
-        return bad(scan, "a colon is expected");
-    scan->at++;
-    return true;
-}
-
 bool fl_scan_is(const char *name, size_t len, const char *wanted)
 {
     return strlen(wanted) == len && memcmp(name, wanted, len) == 0;
 }
 
 /* Rare in what comes here: left to who knows all of it. */
-static bool unescape(struct fl_scan *scan, struct fl_arena *arena, const char *raw, size_t len,
-                     const char **ret_text)
+static bool unescape(struct fl_scan *scan, const char *raw, size_t len, const char **ret_text)
 {
-    FL_CLEANUP(fl_freep) char *text = fl_asprintf("[\"%.*s\"]", (int)len, raw);
+    FL_CLEANUP(fl_buf_finish) struct fl_buf quoted = {0};
     FL_JSON list = NULL;
 
-    if (fl_json_parse(text, strlen(text), NULL, NULL, NULL, &list, NULL) < 0)
+    fl_buf_puts(&quoted, "[\"");
+    fl_buf_append(&quoted, raw, len);
+    fl_buf_puts(&quoted, "\"]");
+    if (fl_json_parse(quoted.data, quoted.len, NULL, NULL, NULL, &list, NULL) < 0)
         return bad(scan, "a text with a wrong escape");
-    *ret_text = fl_arena_strdup(arena, json_string_value(json_array_get(list, 0)));
+    *ret_text = fl_arena_strdup(scan->arena, json_string_value(json_array_get(list, 0)));
     return true;
 }
 
-bool fl_scan_text(struct fl_scan *scan, struct fl_arena *arena, const char **ret_text)
+bool fl_scan_name(struct fl_scan *scan, const char **ret_name, size_t *ret_len)
+{
+    bool escaped;
+
+    if (!take_quoted(scan, ret_name, ret_len, &escaped))
+        return false;
+    if (escaped) {
+        if (!unescape(scan, *ret_name, *ret_len, ret_name))
+            return false;
+        *ret_len = strlen(*ret_name);
+    }
+    if (fl_scan_peek(scan) != ':')
+        return bad(scan, "a colon is expected");
+    scan->at++;
+    return true;
+}
+
+bool fl_scan_text(struct fl_scan *scan, const char **ret_text)
 {
     const char *raw;
     size_t len;
@@ -139,8 +148,8 @@ bool fl_scan_text(struct fl_scan *scan, struct fl_arena *arena, const char **ret
     if (!fl_utf8_valid(raw, len))
         return bad(scan, "a text that is no UTF-8");
     if (escaped)
-        return unescape(scan, arena, raw, len, ret_text);
-    *ret_text = fl_arena_strndup(arena, raw, len);
+        return unescape(scan, raw, len, ret_text);
+    *ret_text = fl_arena_strndup(scan->arena, raw, len);
     return true;
 }
 
@@ -150,7 +159,7 @@ static bool take_number(struct fl_scan *scan, double *ret_value)
 
     if (first != '-' && (first < '0' || first > '9'))
         return bad(scan, "a number is expected");
-    behind = fl_number_read(scan->at, scan->end, ret_value);
+    behind = fl_decimal_read(scan->at, scan->end, ret_value);
     if (!behind)
         return bad(scan, "that is no number");
     scan->at = behind;
@@ -235,7 +244,8 @@ bool fl_scan_skip(struct fl_scan *scan)
 
 bool fl_scan_end(struct fl_scan *scan)
 {
-    if (fl_scan_peek(scan) != '\0')
+    (void)fl_scan_peek(scan);
+    if (scan->at != scan->end)
         return bad(scan, "something stands behind the value");
     return !scan->err.code;
 }
@@ -245,6 +255,16 @@ bool fl_scan_end(struct fl_scan *scan)
 void fl_numbers_finish(struct fl_numbers *numbers)
 {
     free(numbers->items);
+}
+
+void fl_numbers_reserve(struct fl_numbers *numbers, size_t count)
+{
+    assert(count <= numbers->max);
+
+    if (count <= numbers->room)
+        return;
+    numbers->room = count;
+    numbers->items = fl_realloc(numbers->items, count * sizeof(float));
 }
 
 bool fl_numbers_add(struct fl_numbers *numbers, float number)
@@ -261,11 +281,11 @@ bool fl_numbers_add(struct fl_numbers *numbers, float number)
     return true;
 }
 
-static bool take_element(struct fl_scan *scan, struct fl_numbers *numbers)
+bool fl_scan_number(struct fl_scan *scan, float *ret_value)
 {
     const char next = fl_scan_peek(scan);
-    double value;
-    bool truth;
+    double value = 0;
+    bool truth = false;
 
     if (next == 't' || next == 'f') {
         if (!fl_scan_bool(scan, &truth))
@@ -274,10 +294,66 @@ static bool take_element(struct fl_scan *scan, struct fl_numbers *numbers)
     } else if (!take_number(scan, &value)) {
         return false;
     }
-    if (!isfinite((float)value))
+    if (!(fabs(value) <= (double)FLT_MAX))
         return bad(scan, "a number that is too large for FP32");
-    return fl_numbers_add(numbers, (float)value) ||
+    *ret_value = (float)value;
+    return true;
+}
+
+static bool take_element(struct fl_scan *scan, struct fl_numbers *numbers)
+{
+    float value;
+
+    if (!fl_scan_number(scan, &value))
+        return false;
+    return fl_numbers_add(numbers, value) ||
            fl_scan_fail(scan, FL_E_TOO_LARGE, "more than %zu numbers", numbers->max);
+}
+
+/* What most bodies consist of: numbers with a comma and perhaps a space between. Stops before
+ * whatever else there is, an element being due: the careful way takes it from there. */
+static void take_plain(struct fl_scan *scan, struct fl_numbers *numbers, int64_t *count)
+{
+    const char *at = scan->at;
+    double value = 0;
+
+    while (numbers->count < numbers->room) {
+        const char *behind = fl_decimal_read(at, scan->end, &value);
+
+        if (!behind || *behind != ',' || !(fabs(value) <= (double)FLT_MAX))
+            break;
+        numbers->items[numbers->count++] = (float)value;
+        ++*count;
+        at = behind + 1;
+        at += *at == ' ';
+    }
+    scan->at = at;
+}
+
+static bool take_array(struct fl_scan *scan, struct fl_numbers *numbers, unsigned level);
+
+/* An element of an array at this level: all of one array are of one kind. */
+static bool take_member(struct fl_scan *scan, struct fl_numbers *numbers, unsigned level,
+                        int64_t *count)
+{
+    const bool is_array = fl_scan_peek(scan) == '[';
+
+    if (numbers->rank == 0 && !is_array)
+        numbers->rank = level + 1; /* the innermost level is known now */
+    if (numbers->rank > 0 && is_array != (level + 1 < numbers->rank))
+        return bad(scan, "rows of different depth");
+    ++*count;
+    if (is_array)
+        return take_array(scan, numbers, level + 1);
+    if (!take_element(scan, numbers))
+        return false;
+    if (*scan->at == ',') {
+        scan->at++;
+        take_plain(scan, numbers, count);
+        ++*count;
+        return take_element(scan, numbers);
+    }
+    return true;
 }
 
 /* `level` arrays are open. */
@@ -290,24 +366,18 @@ static bool take_array(struct fl_scan *scan, struct fl_numbers *numbers, unsigne
         return bad(scan, "arrays nested too deep");
     if (!fl_scan_open(scan, '['))
         return false;
-    while (fl_scan_more(scan, ']', &first)) {
-        const bool is_array = fl_scan_peek(scan) == '[';
-
-        if (numbers->rank == 0 && !is_array)
-            numbers->rank = level + 1; /* the innermost level is known now */
-        if (numbers->rank > 0 && is_array != (level + 1 < numbers->rank))
-            return bad(scan, "rows of different depth");
-        if (is_array ? !take_array(scan, numbers, level + 1) : !take_element(scan, numbers))
+    while (fl_scan_more(scan, ']', &first))
+        if (!take_member(scan, numbers, level, &count))
             return false;
-        count++;
-    }
     if (scan->err.code)
         return false;
+    if (numbers->rank == 0)
+        numbers->rank = level + 1; /* empty */
     if (numbers->shape[level] >= 0 && numbers->shape[level] != count)
         return bad(scan, "rows of different length");
+    if (level + 1 > numbers->rank)
+        return bad(scan, "rows of different depth");
     numbers->shape[level] = count;
-    if (numbers->rank == 0 && count == 0)
-        numbers->rank = level + 1;
     return true;
 }
 

@@ -104,7 +104,8 @@ static void add_layers(struct fl_network *network, const struct fl_network_shape
 }
 
 /* Sizes are each below 2^40 or so: options bound what they name, the data lies in memory. */
-static int check_size(const struct fl_network *network, struct fl_error *err)
+static int check_size(const struct fl_network *network, const struct fl_model *model,
+                      struct fl_error *err)
 {
     double parameters = 0;
 
@@ -114,6 +115,10 @@ static int check_size(const struct fl_network *network, struct fl_error *err)
         return fl_error_set(err, FL_E_INVALID,
                             "the model would have %.0f parameters, more than %zu", parameters,
                             PARAMETERS_MAX);
+    if (model && (double)model->parameters != parameters)
+        return fl_error_set(err, FL_E_INVALID,
+                            "the model has %zu parameters where there would be %.0f",
+                            model->parameters, parameters);
     return 0;
 }
 
@@ -239,11 +244,12 @@ static int make_space(struct fl_network *network, struct fl_error *err)
         return fl_error_set(err, FL_E_INVALID,
                             "training this model would need %zu bytes beside it, more than %zu",
                             space.used, SPACE_MAX);
-    if (posix_memalign(&network->memory, ALIGN, space.used) != 0)
+    network->memory = calloc(1, space.used + ALIGN); /* what is not used costs nothing */
+    if (!network->memory)
         return fl_error_set(err, FL_E_UNAVAILABLE, "no memory for %zu bytes to train in",
                             space.used);
-    memset(network->memory, 0, space.used);
-    space = (struct space){.base = network->memory};
+    space = (struct space){.base = (unsigned char *)network->memory +
+                                   (ALIGN - (uintptr_t)network->memory % ALIGN) % ALIGN};
     share_out(network, &space);
     return 0;
 }
@@ -279,7 +285,7 @@ static int make(const struct fl_network_shape *shape, const struct fl_network_ex
         network->width *= (size_t)examples->shape[i];
     add_layers(network, shape, image);
     network->slice = slice_for(network, examples->batch > 0 ? examples->batch : SLICE_MAX);
-    r = check_size(network, err);
+    r = check_size(network, examples->model, err);
     if (r == 0)
         r = make_form(network, err);
     if (r == 0)
@@ -327,6 +333,11 @@ size_t fl_network_slice(const struct fl_network *network)
 const struct fl_model *fl_network_form(const struct fl_network *network)
 {
     return network->form;
+}
+
+void fl_network_drop_form(struct fl_network *network)
+{
+    fl_model_unref(FL_TAKE(network->form));
 }
 
 void fl_network_init(const struct fl_network *network, uint64_t seed, struct fl_model *model)

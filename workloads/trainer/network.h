@@ -40,6 +40,9 @@ struct fl_network_examples {
     unsigned rank;
     int64_t classes;
     size_t batch;
+    /* A stranger's: where it has not as many parameters as the network would, that is INVALID
+     * before anything is allocated. NULL: any. */
+    const struct fl_model *model;
 };
 int fl_network_create_for(const struct fl_network_shape *shape,
                           const struct fl_network_examples *examples,
@@ -49,6 +52,8 @@ FL_DEFINE_CLEANUP(struct fl_network, fl_network_destroy)
 
 size_t fl_network_slice(const struct fl_network *network);
 const struct fl_model *fl_network_form(const struct fl_network *network); /* all zero */
+/* Gives its memory, as large as a model, back: predicting does not need it. NULL from then on. */
+void fl_network_drop_form(struct fl_network *network);
 
 /* Weights uniform within ±sqrt(g / fan-in), g being 6 before ReLU (He et al. 2015) and 3 elsewhere
  * (LeCun et al. 1998), drawn layer by layer from the seed; biases 0. */

@@ -74,8 +74,9 @@ struct fl_bulk_server_options {
     int64_t max_chunk_bytes;  /* 0: 64 MiB */
     size_t max_uploads;       /* here at a time; 0: 1024 */
     int64_t idle_ms;          /* an unfinished upload without a chunk expires; 0: 10 min */
-    bool durable;             /* an upload is synced to the disk before it counts as complete */
-    fl_bulk_allow_fn *allow;  /* NULL: anybody anything */
+    bool fleeting; /* uploads end with this life: their folder is emptied, no state is kept */
+    bool durable;  /* an upload is synced to the disk before it counts as complete */
+    fl_bulk_allow_fn *allow;       /* NULL: anybody anything */
     fl_bulk_complete_fn *complete; /* of uploads; models go into the blobs by themselves */
     fl_bulk_moved_fn *moved;       /* may be NULL, as `complete` */
     void *user;

@@ -646,6 +646,31 @@ static void test_a_restarted_server_goes_on(void **state)
     rig_stop(rig);
 }
 
+static void test_fleeting_uploads_end_with_the_server(void **state)
+{
+    const struct fl_bulk_server_options options = {.fleeting = true};
+    struct rig *rig = rig_start(&options);
+    struct fl_http_client *client = plain_client(rig);
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct exchange first = {"PUT", PUT_0_9("0"), {crc_header(arena, "01234")}, "01234", 204,
+                             NULL,  NULL};
+    struct exchange rest = {"PUT", PUT_0_9("5"), {crc_header(arena, "56789")}, "56789", 201,
+                            NULL,  NULL};
+    struct exchange gone = {"HEAD", "/v1/uploads/k", {0}, NULL, 404, NULL, NULL};
+
+    (void)state;
+    check_exchange(client, &first);
+    assert_int_equal(files_in(rig->uploads), 1);
+    check_exchange(client, &rest);
+    assert_upload_is(rig, "k", "0123456789", 10);
+    rig_halt(rig);
+    rig_serve(rig);
+    assert_int_equal(files_in(rig->uploads), 0);
+    check_exchange(client, &gone);
+    fl_http_client_destroy(client);
+    rig_stop(rig);
+}
+
 /* A part that is shorter than its state says is nothing to go on with. */
 static void test_a_lost_part_begins_anew(void **state)
 {
@@ -846,6 +871,7 @@ int main(void)
         cmocka_unit_test(test_idle_uploads_expire),
         cmocka_unit_test(test_one_sender_a_key),
         cmocka_unit_test(test_a_restarted_server_goes_on),
+        cmocka_unit_test(test_fleeting_uploads_end_with_the_server),
         cmocka_unit_test(test_a_lost_part_begins_anew),
         cmocka_unit_test(test_a_server_restarts_in_mid_upload),
         cmocka_unit_test(test_transfers_are_cancelled),

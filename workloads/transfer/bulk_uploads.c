@@ -13,7 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define READ_BYTES ((size_t)256 * 1024)
+#define READ_BYTES  ((size_t)256 * 1024)
+#define SMALL_BYTES 65536 /* are read at once: a worker costs more than their digest */
 
 /* The whole digest, computed by a worker. */
 struct fl_bulk_verify {
@@ -40,13 +41,22 @@ static int open_files(struct fl_bulk_incoming *upload, int flags, struct fl_erro
 
     if (upload->fd >= 0)
         return 0;
-    upload->state_fd = open(upload->state_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
+    if (upload->state_path)
+        upload->state_fd = open(upload->state_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
     upload->fd = open(upload->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-    if (upload->fd >= 0 && upload->state_fd >= 0)
+    if (upload->fd >= 0 && (upload->state_fd >= 0 || !upload->state_path))
         return 0;
     r = fl_error_errno(err, errno, "open %s", upload->path);
     close_files(upload);
     return r;
+}
+
+/* The state goes first: a part without one is removed at the next start. */
+static void remove_files(const struct fl_bulk_incoming *upload)
+{
+    if (upload->state_path)
+        (void)unlink(upload->state_path);
+    (void)unlink(upload->path);
 }
 
 /* Only what changes is written again: short, in place, and in one go. */
@@ -55,6 +65,8 @@ static int save_state(const struct fl_bulk_incoming *upload, bool all, struct fl
     char text[FL_BULK_STATE_MAX + 1];
     size_t len;
 
+    if (!upload->state_path)
+        return 0;
     fl_bulk_state_format(&upload->state, text);
     len = all ? strlen(text) : FL_BULK_STATE_FIXED;
     if (pwrite(upload->state_fd, text, len, 0) != (ssize_t)len)
@@ -81,7 +93,8 @@ static struct fl_bulk_incoming *create_upload(struct fl_bulk_server *server,
     upload->server = server;
     upload->state = *state;
     upload->path = file_name(server->uploads_dir, state->key, "part");
-    upload->state_path = file_name(server->uploads_dir, state->key, "state");
+    if (!server->options.fleeting)
+        upload->state_path = file_name(server->uploads_dir, state->key, "state");
     upload->fd = upload->state_fd = -1;
     upload->last_ms = fl_monotonic_ms(server->options.env);
     return upload;
@@ -122,7 +135,6 @@ static struct fl_http_request *release_request(struct fl_bulk_incoming *upload)
     return request;
 }
 
-/* The state goes first: a part without one is removed at the next start. */
 void fl_bulk_upload_drop(struct fl_bulk_incoming *upload)
 {
     struct fl_bulk_server *server = upload->server;
@@ -130,8 +142,7 @@ void fl_bulk_upload_drop(struct fl_bulk_incoming *upload)
 
     if (request)
         fl_http_abort(request);
-    (void)unlink(upload->state_path);
-    (void)unlink(upload->path);
+    remove_files(upload);
     server->stats.announced_bytes -= upload->state.size;
     (void)fl_map_remove(server->uploads, upload->state.key);
 }
@@ -141,8 +152,7 @@ static int make_files(struct fl_bulk_incoming *upload, struct fl_error *err)
 {
     int r;
 
-    (void)unlink(upload->state_path);
-    (void)unlink(upload->path);
+    remove_files(upload);
     r = open_files(upload, O_CREAT | O_EXCL, err);
     return r < 0 ? r : save_state(upload, true, err);
 }
@@ -178,8 +188,7 @@ int fl_bulk_upload_start(struct fl_bulk_server *server, const char *key,
     upload = create_upload(server, &state);
     r = make_files(upload, err);
     if (r < 0) {
-        (void)unlink(upload->state_path);
-        (void)unlink(upload->path);
+        remove_files(upload);
         return r;
     }
     *ret_upload = upload;
@@ -411,8 +420,13 @@ static void begin_verify(struct fl_bulk_incoming *upload)
     verify->fd = fcntl(upload->fd, F_DUPFD_CLOEXEC, 0);
     if (verify->fd < 0)
         (void)fl_error_errno(&err, errno, "open the upload once more");
-    else if (fl_loop_offload(upload->server->options.loop, verify_work, verify_done, verify,
-                             &err) == 0) {
+    else if (upload->state.size <= SMALL_BYTES && !verify->durable) {
+        upload->verify = verify;
+        verify_work(verify);
+        verify_done(verify);
+        return;
+    } else if (fl_loop_offload(upload->server->options.loop, verify_work, verify_done, verify,
+                               &err) == 0) {
         upload->verify = verify;
         return;
     }
@@ -481,6 +495,12 @@ static bool has_state(const char *part)
     return fl_path_exists(state);
 }
 
+/* Of what an earlier life has left. */
+static bool is_nobodys(const struct fl_bulk_server *server, const char *path)
+{
+    return server->options.fleeting || (fl_str_has_suffix(path, ".part") && !has_state(path));
+}
+
 int fl_bulk_uploads_load(struct fl_bulk_server *server, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
@@ -492,9 +512,9 @@ int fl_bulk_uploads_load(struct fl_bulk_server *server, struct fl_error *err)
         for (size_t i = 0; i < list.count; i++) {
             const char *path = fl_arena_printf(arena, "%s/%s", server->uploads_dir, list.names[i]);
 
-            if (pass == 0 && fl_str_has_suffix(path, ".state"))
+            if (pass == 0 && !server->options.fleeting && fl_str_has_suffix(path, ".state"))
                 load_state(server, path);
-            else if (pass == 1 && fl_str_has_suffix(path, ".part") && !has_state(path))
+            else if (pass == 1 && is_nobodys(server, path))
                 (void)unlink(path);
         }
     return r;

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Has ONNX, ONNX Runtime and MLflow judge models that model_driver exported.
+
+usage: models.py DRIVER [mlflow]    With "mlflow" also the directories. Each check is a line."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import onnx
+import onnxruntime
+
+TOLERANCE = 1e-5
+passed = failed = 0
+
+
+def check(what, holds, why=""):
+    global passed, failed
+    if holds:
+        passed += 1
+        print(f"ok - {what}")
+    else:
+        failed += 1
+        print(f"not ok - {what} {why}")
+
+
+def same(what, ours, theirs):
+    theirs = numpy.asarray(theirs)
+    if ours.shape != theirs.shape:
+        check(what, False, f"shape {theirs.shape}, not {ours.shape}")
+        return
+    worst = float(numpy.abs(ours - theirs).max())
+    check(f"{what} (worst difference {worst:.1e})", worst <= TOLERANCE)
+
+
+def judge_onnx(folder, examples, ours):
+    path = os.path.join(folder, "model.onnx")
+    onnx.checker.check_model(path, full_check=True)
+    check(f"{folder}: onnx's own checker and shape inference", True)
+    model = onnx.load(path)
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    check(f"{folder}: says what it is", json.loads(props["flops.output"])["classes"] == ours.shape[1])
+    check(f"{folder}: says where it came from", props["lineage.project"] == "default/judged")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    given, taken = session.get_inputs()[0], session.get_outputs()[0]
+    check(f"{folder}: the batch is free", given.shape == ["N", *examples.shape[1:]] and
+          taken.shape == ["N", ours.shape[1]], f"{given.shape} {taken.shape}")
+    for count in (1, 2, len(examples)):
+        same(f"{folder}: {count} at once by ONNX Runtime", ours[:count],
+             session.run(None, {given.name: examples[:count]})[0])
+
+
+def judge_mlflow(folder, examples, ours):
+    import mlflow  # heavy, so only where it is wanted
+
+    path = os.path.join(folder, "mlflow")
+    model = mlflow.pyfunc.load_model(path)
+    answer = model.predict(examples)
+    answer = next(iter(answer.values())) if isinstance(answer, dict) else answer
+    same(f"{folder}: by mlflow.pyfunc", ours, answer)
+    info = mlflow.models.get_model_info(path)
+    signature = info.signature.inputs.inputs[0]
+    check(f"{folder}: the signature is the model's",
+          tuple(signature.shape) == (-1, *examples.shape[1:]) and signature.type == numpy.float32)
+    check(f"{folder}: MLflow knows where it came from", info.metadata["lineage.project"] == "default/judged")
+    try:
+        model.predict(examples.reshape(len(examples), -1)[:, :-1])
+        check(f"{folder}: MLflow refuses another shape", False)
+    except mlflow.exceptions.MlflowException:
+        check(f"{folder}: MLflow refuses another shape", True)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as top:
+        lines = subprocess.run([sys.argv[1], top], check=True, capture_output=True, text=True,
+                               timeout=300).stdout.splitlines()
+        check("there are models to judge", len(lines) >= 5)
+        for line in lines:
+            folder, count, classes, *shape = line.split()
+            examples = numpy.fromfile(os.path.join(folder, "examples.f32"), "<f4")
+            examples = examples.reshape(int(count), *map(int, shape))
+            ours = numpy.fromfile(os.path.join(folder, "probabilities.f32"), "<f4")
+            ours = ours.reshape(int(count), int(classes))
+            try:
+                judge_onnx(folder, examples, ours)
+                if "mlflow" in sys.argv[2:]:
+                    judge_mlflow(folder, examples, ours)
+            except Exception as error:  # pylint: disable=broad-except
+                check(folder, False, repr(error))
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())

@@ -1,0 +1,34 @@
+/* The FLProject kind: one federated training, from its services to its rounds.
+ *
+ * A pass looks (nodes, children, rounds, models, the root), decides (flproject_decide.h), acts
+ * through the API, and tells what it sees in status. It is woken by changes of what it looked at
+ * and looks again by itself only when a delay or a deadline ends. Nothing is remembered: not here,
+ * not in status; what an old round told is carried on by the next (its tally).
+ *
+ * It makes, by role: the Secret "federation" with the control token, the Workloads "root", the
+ * tiers' and the learners', the FLRounds "round-N", and an InferenceServer. All of them, and what
+ * they made, go with the project. */
+#ifndef FL_RECONCILERS_FLPROJECT_H
+#define FL_RECONCILERS_FLPROJECT_H
+
+#include "lib/error.h"
+#include "lib/mem.h"
+
+struct fl_manager;
+struct fl_federation_driver;
+struct fl_flproject_controller;
+
+/* Adds the kind to the manager, before its start. `federation` is lent. Destroyed after the
+ * manager. */
+int fl_flproject_controller_create(struct fl_manager *manager,
+                                   struct fl_federation_driver *federation,
+                                   struct fl_flproject_controller **ret_controller,
+                                   struct fl_error *err);
+void fl_flproject_controller_destroy(struct fl_flproject_controller *controller);
+FL_DEFINE_CLEANUP(struct fl_flproject_controller, fl_flproject_controller_destroy)
+
+/* For the federation's driver: something about this project's root changed. Any thread. */
+void fl_flproject_changed(struct fl_flproject_controller *controller, const char *ns,
+                          const char *project);
+
+#endif
