@@ -54,10 +54,11 @@ static const char help[] =
     "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
-    const char *aggregator, *name, *holdout, *project, *folder, *level, *die_at;
+    const char *aggregator, *name, *project, *folder, *level, *die_at, *holdout;
+    int64_t first;
     struct fl_training_flags what;
     struct fl_node_flags flags;
-    int64_t lost_ms, first;
+    int64_t lost_ms;
 
     struct fl_arena *arena;
     struct fl_node_death death;
@@ -88,18 +89,16 @@ static int check(struct command *command)
                     {"--name", command->name},
                     {"--trainer", program ? "its own" : command->what.builtin}};
 
-    if (!fl_learner_read_share(command->holdout, &what->holdout))
-        return fl_command_usage("learner", "--holdout %s: must be from 0 to below 1",
-                                command->holdout);
-    if (what->holdout > 0 && what->test_data)
-        return fl_command_usage("learner", "--holdout and --test-data exclude each other");
     for (size_t i = 0; i < FL_COUNT_OF(required); i++)
         if (!required[i].value)
             return fl_command_usage("learner", "%s is missing", required[i].option);
-    if (program && (what->builtin || what->options || what->test_data || what->holdout > 0))
+    if (!fl_learner_read_share(command->holdout, &command->what.share))
+        return fl_command_usage("learner", "--holdout %s: must be from 0 to below 1",
+                                command->holdout);
+    if (program && (what->builtin || what->options || what->test_data))
         return fl_command_usage("learner",
-                                "%s: a program that trains comes instead of --trainer, --options, "
-                                "--holdout and --test-data",
+                                "%s: a program that trains comes instead of --trainer, --options "
+                                "and --test-data",
                                 what->program.items[0]);
     if (strchr(command->name, '/') || *command->name == '.' || !*command->name)
         return fl_command_usage("learner", "--name %s: that is no name", command->name);

@@ -41,21 +41,26 @@ static int open_data(const struct fl_training_flags *flags, struct fl_arena *are
     return 0;
 }
 
-static int make_builtin(const struct fl_trainer_ops *ops, const json_t *options, double holdout,
+/* A test set judges; without one, a share of the data does. */
+static int make_builtin(const struct fl_trainer_ops *ops, const json_t *options, double share,
                         struct fl_training *training, struct fl_error *err)
 {
     struct fl_trainer *trains = NULL, *judges = NULL;
-    int r = fl_trainer_create_holdout(ops, options, training->data, holdout, &trains,
-                                      &training->examples, err);
+    int r;
 
-    if (r == 0 && training->test)
+    if (!training->test)
+        return fl_trainer_create_holdout(ops, options, training->data, share, &training->trainer,
+                                         &training->examples, err);
+    r = ops->create(options, training->data, &trains, err);
+    if (r == 0)
         r = ops->create(options, training->test, &judges, err);
     if (r < 0) {
         if (trains)
             trains->ops->destroy(trains);
         return r;
     }
-    training->trainer = judges ? fl_trainer_tested(trains, judges) : trains;
+    training->examples = training->data->count;
+    training->trainer = fl_trainer_tested(trains, judges);
     return 0;
 }
 
@@ -76,7 +81,7 @@ static int open_builtin(const struct fl_training_flags *flags, struct fl_arena *
     r = fl_kernels_init(err);
     if (r == 0)
         r = open_data(flags, arena, training, err);
-    return r < 0 ? r : make_builtin(ops, options, flags->holdout, training, err);
+    return r < 0 ? r : make_builtin(ops, options, flags->share, training, err);
 }
 
 /* --- programs --- */
@@ -125,11 +130,6 @@ static int start_program(struct fl_training *training, struct fl_trainer **ret_t
     return fl_trainer_start(&program, training->env, ret_trainer, err);
 }
 
-static const char *words_tag(const struct fl_words *tags)
-{
-    return tags->count > 0 ? tags->items[0] : NULL;
-}
-
 static int open_program(const struct fl_training_flags *flags, struct fl_arena *arena,
                         struct fl_training *training, struct fl_error *err)
 {
@@ -142,7 +142,6 @@ static int open_program(const struct fl_training_flags *flags, struct fl_arena *
     memcpy(training->argv, words->items, words->count * sizeof(*words->items));
     training->argv[0] = path;
     training->limits = *flags;
-    training->tag = words_tag(&flags->tags);
     return start_program(training, &training->trainer, err);
 }
 

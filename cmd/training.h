@@ -11,20 +11,19 @@
 #include "workloads/trainer/host.h"
 
 struct fl_training_flags {
-    const char *builtin, *options, *data_dir;
-    struct fl_words tags; /* see learner_data.h */
-    int64_t number;       /* < 0: none */
-    double holdout;       /* share of the data that is evaluated on; or: */
-    const char *test_data;
+    const char *builtin, *options, *test_data, *data_dir;
+    struct fl_words tags;    /* see learner_data.h, as the number */
+    int64_t number;          /* < 0: the whole data set */
+    double share;            /* kept for evaluation, where there is no test set */
     struct fl_words program; /* and its arguments; none: builtin */
     int64_t start_ms, silence_ms, cancel_ms, memory_mib;
 };
 
 struct fl_training {
     const struct fl_env *env;
-    const char *tag; /* of the data: "mnist.3"; a program's own may have none: NULL */
-    size_t examples; /* it trains on */
     struct fl_dataset *data, *test;
+    const char *tag; /* of the data: "mnist.3"; NULL: a program has its own */
+    size_t examples; /* it trains on */
     struct fl_trainer *trainer;
     const char **argv; /* NULL: builtin */
     struct fl_training_flags limits;

@@ -100,7 +100,8 @@ struct sim_scenario {
     bool (*nothing_left)(struct sim *sim, struct fl_buf *why);
 };
 
-extern const struct sim_scenario sim_toy, sim_toy_pair, sim_workload, sim_gitsync, sim_flround;
+extern const struct sim_scenario sim_toy, sim_toy_pair, sim_workload, sim_gitsync, sim_flround,
+    sim_project;
 
 struct sim_options {
     uint64_t seed;
