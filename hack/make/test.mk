@@ -4,7 +4,7 @@
 THREADED := $(filter $(O)/lib/loop_test $(O)/lib/http_% $(O)/controller/store/% \
                      $(O)/lib/run_test $(O)/controller/source/% $(O)/controller/client/% \
                      $(O)/controller/apiserver/% $(O)/controller/content/% $(O)/controller/queue/% $(O)/controller/cache/% \
-                     $(O)/workloads/transfer/% $(O)/workloads/simulate/% \
+                     $(O)/workloads/transfer/% $(O)/workloads/serve/% $(O)/workloads/simulate/% \
                      $(O)/controller/runtime/metrics_test $(O)/controller/runtime/manager_test \
                      $(O)/reconcilers/workload/local/% \
                      $(O)/reconcilers/workload/orchestrator_contract_test \
