@@ -126,7 +126,7 @@ static int ask(const struct demo *demo, const char *line, const char **ret_text,
 
     if (r == 0)
         r = fl_file_read(in(demo, "answer"), OUTPUT_BYTES, &text, err);
-    if (r < 0)
+    if (r < 0 || !text)
         return r;
     *ret_text = fl_arena_strndup(demo->arena, (const char *)text->data,
                                  strcspn((const char *)text->data, "\n"));

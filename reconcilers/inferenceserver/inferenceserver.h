@@ -33,7 +33,7 @@ int fl_inferenceserver_controller_create(struct fl_manager *manager,
                                          struct fl_error *err);
 void fl_inferenceserver_controller_destroy(struct fl_inferenceserver_controller *controller);
 FL_DEFINE_CLEANUP(struct fl_inferenceserver_controller, fl_inferenceserver_controller_destroy)
-/* As fl_router_changed_fn; `controller` is a struct fl_inferenceserver_controller. */
-void fl_inferenceserver_router_changed(void *controller, const char *ns, const char *name);
+/* As fl_router_changed_fn; `user` is a struct fl_inferenceserver_controller. */
+void fl_inferenceserver_router_changed(void *user, const char *ns, const char *name);
 
 #endif

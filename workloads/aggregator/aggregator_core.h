@@ -81,11 +81,12 @@ void fl_aggregator_request(struct fl_aggregator_core *core, int64_t now_ms,
 /* Its connection went away: no reply is wanted any more. */
 void fl_aggregator_request_gone(struct fl_aggregator_core *core, int64_t now_ms, uint64_t request);
 
-/* Bytes on the bulk side: that learner is alive; counted for status. `upload` 0: a download. */
+/* Bytes on the bulk side: that learner is alive; counted for status. `id` of the upload; 0: a
+ * download. */
 void fl_aggregator_moved_bytes(struct fl_aggregator_core *core, int64_t now_ms, const char *learner,
-                               uint64_t upload, int64_t bytes);
+                               uint64_t id, int64_t bytes);
 /* An upload is complete and its digest right (err NULL), or cannot be completed. */
-void fl_aggregator_uploaded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t upload,
+void fl_aggregator_uploaded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t id,
                             const struct fl_error *err);
 
 /* Results of actions; `err` NULL: done. `ticket` is the action's. */

@@ -42,7 +42,7 @@ static void fill_status(struct fl_aggregator_core *core, const struct fl_finishe
 
 static void release(struct fl_aggregator_core *core, const char *digest)
 {
-    if (*digest)
+    if (digest && *digest)
         act(core, FL_AGGREGATOR_RELEASE)->model = act_text(core, digest);
 }
 
