@@ -32,7 +32,7 @@ test: deps ## everything: set-up, unit tests, sanitizers, fuzzing for a while, o
 	@hack/test
 
 .PHONY: demo
-demo: deps ## a first look: starts a control plane, declares the examples, shows them, cleans up
+demo: deps ## a federation from nothing to a served model, and nothing left of it
 	@$(MAKE) --no-print-directory all
 	@hack/demo
 
