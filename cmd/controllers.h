@@ -22,10 +22,10 @@ struct fl_controllers_options {
     const char *url;                     /* of the API server; set before the start */
     const char *ca_file;                 /* by which services check it */
     const unsigned char *capability_key; /* of tokens for content */
-    const char *manifests;  /* a folder to watch; NULL */
-    const char *git_url;    /* a repository to follow; NULL */
-    const char *git_branch; /* NULL: its default one */
-    const char *git_path;   /* NULL: all of it */
+    const char *manifests;               /* a folder to watch; NULL */
+    const char *git_url;                 /* a repository to follow; NULL */
+    const char *git_branch;              /* NULL: its default one */
+    const char *git_path;                /* NULL: all of it */
     /* The loops cannot go on (leadership is lost, or they could not begin). Loop thread. */
     void (*failed)(void *user, const struct fl_error *err);
     void *user;

@@ -4,12 +4,10 @@
 #include "cmd/learner_data.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
+#include "cmd/training.h"
 #include "lib/log.h"
 #include "lib/machine.h"
 #include "lib/str.h"
-#include "workloads/data/store.h"
-#include "workloads/tensor/kernels.h"
-#include "workloads/trainer/holdout.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -19,7 +17,8 @@
 #define LEAVE_MS 5000 /* after it, it goes without a goodbye */
 
 static const char help[] =
-    "Usage: flops learner --aggregator URL --trainer NAME --name ID | --first N [options]\n\n"
+    "Usage: flops learner --aggregator URL --trainer NAME --name ID | --first N [options]\n"
+    "       flops learner --aggregator URL --name ID | --first N [options] -- PROGRAM [ARG...]\n\n"
     "Trains for an aggregator on a data set of this node (see `flops data`). It calls, nobody "
     "calls\n"
     "it; it waits for its aggregator as long as it runs.\n\n"
@@ -31,6 +30,7 @@ static const char help[] =
     "                          only one). With --first, of one that is divided, the part by "
     "number\n"
     "      --holdout SHARE     of its examples kept from training, for evaluation (default 0)\n"
+    "      --test-data TAG     evaluate on this one, not on what is trained on\n"
     "      --trainer NAME      SoftmaxRegression, MLP or CNN\n"
     "      --options JSON      as FLProject.spec.source.builtin.options\n"
     "      --project NAME      train for this one only\n"
@@ -40,26 +40,32 @@ static const char help[] =
     "                          over the same folder, it offers the update it has\n"
     "      --ca FILE, --cert FILE, --key FILE   whom to trust, and as whom to call\n"
     "      --lost D            an aggregator that is silent for so long is gone (default 60s)\n"
+    "\nA PROGRAM trains instead of a builtin trainer where one is given. It is started with a "
+    "socket as\n"
+    "descriptor 3 and speaks the protocol of workloads/trainer/protocol.h; it brings data of its "
+    "own,\n"
+    "and --data is the name by which that is known. It is started again when it has ended.\n\n"
+    "      --trainer-start D   until it is ready (default 2m)\n"
+    "      --trainer-silence D between two words of it while it works (default 5m)\n"
+    "      --trainer-cancel D  until it stops what is not wanted any more (default 10s)\n"
+    "      --trainer-memory N  MiB that it may have in use (default: any)\n\n"
     "      --log-level LEVEL   debug, info (the default), warn or error\n"
     "\nExit status: 0 training is over, or it was told to stop; 1 failed; 2 wrong "
     "usage.\n" FL_NODE_DEATH_HELP;
 
 struct command {
-    const char *aggregator, *name, *data, *holdout, *trainer_name, *options, *project, *data_dir,
-        *folder, *level, *die_at;
+    const char *aggregator, *name, *project, *folder, *level, *die_at, *holdout;
+    int64_t first;
+    struct fl_training_flags what;
     struct fl_node_flags flags;
-    struct fl_words tags;
-    int64_t lost_ms, first;
-    double share;
-    size_t examples; /* it trains on */
+    int64_t lost_ms;
 
     struct fl_arena *arena;
     struct fl_node_death death;
     struct fl_env env;
     struct fl_loop *loop;
     struct fl_timer *leaving;
-    struct fl_dataset *dataset;
-    struct fl_trainer *trainer;
+    struct fl_training training;
     struct fl_learner_node *node;
 };
 
@@ -68,34 +74,41 @@ static void command_finish(struct command *command)
     fl_learner_node_destroy(command->node);
     fl_timer_destroy(command->leaving);
     fl_loop_destroy(command->loop);
-    if (command->trainer)
-        command->trainer->ops->destroy(command->trainer);
-    fl_dataset_unref(command->dataset);
+    fl_training_finish(&command->training);
     fl_log_destroy(command->env.log);
     fl_arena_destroy(command->arena);
 }
 
 static int check(struct command *command)
 {
+    struct fl_training_flags *what = &command->what;
+    const bool program = what->program.count > 0;
     const struct {
         const char *option, *value;
     } required[] = {{"--aggregator", command->aggregator},
                     {"--name", command->name},
-                    {"--trainer", command->trainer_name}};
+                    {"--trainer", program ? "its own" : command->what.builtin}};
 
-    if (!fl_learner_read_share(command->holdout, &command->share))
-        return fl_command_usage("learner", "--holdout %s: must be from 0 to below 1",
-                                command->holdout);
     for (size_t i = 0; i < FL_COUNT_OF(required); i++)
         if (!required[i].value)
             return fl_command_usage("learner", "%s is missing", required[i].option);
+    if (!fl_learner_read_share(command->holdout, &command->what.share))
+        return fl_command_usage("learner", "--holdout %s: must be from 0 to below 1",
+                                command->holdout);
+    if (what->share > 0 && what->test_data)
+        return fl_command_usage("learner", "--holdout and --test-data exclude each other");
+    if (program && (what->builtin || what->options || what->test_data || what->share > 0))
+        return fl_command_usage("learner",
+                                "%s: a program that trains comes instead of --trainer, --options, "
+                                "--holdout and --test-data",
+                                what->program.items[0]);
     if (strchr(command->name, '/') || *command->name == '.' || !*command->name)
         return fl_command_usage("learner", "--name %s: that is no name", command->name);
-    if (!command->data_dir)
-        command->data_dir = fl_default_data_dir(command->arena);
+    if (!what->data_dir)
+        what->data_dir = fl_default_data_dir(command->arena);
     if (!command->folder)
         command->folder =
-            fl_arena_printf(command->arena, "%s/learners/%s", command->data_dir, command->name);
+            fl_arena_printf(command->arena, "%s/learners/%s", what->data_dir, command->name);
     return -1;
 }
 
@@ -106,12 +119,17 @@ static int parse(struct command *command, int argc, char **argv)
         {"aggregator", 0, FL_OPTION_TEXT, &command->aggregator},
         {"name", 0, FL_OPTION_TEXT, &command->name},
         {"first", 0, FL_OPTION_INT, &command->first},
-        {"data", 0, FL_OPTION_LIST, &command->tags},
+        {"data", 0, FL_OPTION_LIST, &command->what.tags},
         {"holdout", 0, FL_OPTION_TEXT, &command->holdout},
-        {"trainer", 0, FL_OPTION_TEXT, &command->trainer_name},
-        {"options", 0, FL_OPTION_TEXT, &command->options},
+        {"test-data", 0, FL_OPTION_TEXT, &command->what.test_data},
+        {"trainer", 0, FL_OPTION_TEXT, &command->what.builtin},
+        {"trainer-start", 0, FL_OPTION_DURATION, &command->what.start_ms},
+        {"trainer-silence", 0, FL_OPTION_DURATION, &command->what.silence_ms},
+        {"trainer-cancel", 0, FL_OPTION_DURATION, &command->what.cancel_ms},
+        {"trainer-memory", 0, FL_OPTION_INT, &command->what.memory_mib},
+        {"options", 0, FL_OPTION_TEXT, &command->what.options},
         {"project", 0, FL_OPTION_TEXT, &command->project},
-        {"data-dir", 0, FL_OPTION_TEXT, &command->data_dir},
+        {"data-dir", 0, FL_OPTION_TEXT, &command->what.data_dir},
         {"folder", 0, FL_OPTION_TEXT, &command->folder},
         {"lost", 0, FL_OPTION_DURATION, &command->lost_ms},
         {"log-level", 0, FL_OPTION_TEXT, &command->level},
@@ -123,38 +141,18 @@ static int parse(struct command *command, int argc, char **argv)
 
     if (status >= 0)
         return status;
-    if (words.count > 0)
-        return fl_command_usage("learner", "unexpected argument \"%s\"", words.items[0]);
+    command->what.program = words;
+    command->what.number = command->first < 0 ? -1 : fl_learner_number(command->first);
     if (command->first >= 0 && !command->name)
-        command->name =
-            fl_arena_printf(command->arena, "learner-%" PRId64, fl_learner_number(command->first));
+        command->name = fl_arena_printf(command->arena, "learner-%" PRId64, command->what.number);
     return check(command);
 }
 
-static int open_trainer(struct command *command, struct fl_error *err)
+static int renew(void *user, struct fl_trainer **trainer, struct fl_error *err)
 {
-    const struct fl_trainer_ops *ops = fl_trainer_find(command->trainer_name);
-    const struct fl_data_store store = {
-        fl_arena_printf(command->arena, "%s/data", command->data_dir), &command->env};
-    FL_JSON options = NULL;
-    int r = 0;
+    struct command *command = user;
 
-    if (!ops)
-        return fl_error_set(err, FL_E_INVALID, "there is no builtin trainer \"%s\"",
-                            command->trainer_name);
-    if (command->options)
-        r = fl_json_parse(command->options, strlen(command->options), NULL, NULL, NULL, &options,
-                          err);
-    if (r < 0)
-        return fl_error_wrap(err, "--options");
-    r = fl_kernels_init(err);
-    if (r == 0)
-        r = fl_learner_open_data(&store, command->arena, &command->tags,
-                                 command->first < 0 ? -1 : fl_learner_number(command->first),
-                                 &command->data, &command->dataset, err);
-    return r < 0 ? r
-                 : fl_trainer_create_holdout(ops, options, command->dataset, command->share,
-                                             &command->trainer, &command->examples, err);
+    return fl_training_renew(&command->training, trainer, err);
 }
 
 static void ended(void *user, const char *message)
@@ -167,16 +165,19 @@ static void ended(void *user, const char *message)
 
 static int open_node(struct command *command, struct fl_error *err)
 {
+    const bool program = command->what.program.count > 0;
     const struct fl_machine machine = fl_machine_get("/");
     /* A part is known by the name of the whole, too. */
-    const char *tags[] = {command->data, fl_arena_strndup(command->arena, command->data,
-                                                          strcspn(command->data, "."))};
+    const char *data = fl_str_or(command->training.tag, "");
+    const char *tags[] = {data, fl_arena_strndup(command->arena, data, strcspn(data, "."))};
     struct fl_learner_node_options options = {.env = &command->env,
                                               .loop = command->loop,
                                               .aggregator = command->aggregator,
                                               .http = fl_node_http(&command->flags),
                                               .folder = command->folder,
-                                              .trainer = command->trainer,
+                                              .trainer = command->training.trainer,
+                                              .why = program ? fl_training_why : NULL,
+                                              .renew = program ? renew : NULL,
                                               .lost_ms = command->lost_ms,
                                               .ended = ended,
                                               .user = command};
@@ -186,9 +187,9 @@ static int open_node(struct command *command, struct fl_error *err)
     options.join.learner = options.join.name = command->name;
     options.join.project = command->project;
     options.join.platform = machine.platform;
-    options.join.examples = (int64_t)command->examples;
+    options.join.examples = fl_training_examples(&command->training);
     options.join.tags.items = tags;
-    options.join.tags.count = strcmp(tags[0], tags[1]) == 0 ? 1 : 2;
+    options.join.tags.count = !*data ? 0 : strcmp(tags[0], tags[1]) == 0 ? 1 : 2;
     return fl_learner_node_create(&options, &command->node, err);
 }
 
@@ -209,7 +210,8 @@ static void on_stop_signal(void *user)
 
 static int start(struct command *command, struct fl_error *err)
 {
-    int r = open_trainer(command, err);
+    int r =
+        fl_training_open(&command->what, &command->env, command->arena, &command->training, err);
 
     if (r == 0)
         r = fl_loop_create(&command->loop, err);
@@ -241,7 +243,8 @@ static int run(int argc, char **argv)
         return status;
     if (start(&command, &err) < 0)
         return fl_command_fail("learner", &err);
-    (void)printf("learner %s is ready: %zu examples\n", command.name, command.examples);
+    (void)printf("learner %s is ready: %lld examples\n", command.name,
+                 (long long)fl_training_examples(&command.training));
     (void)fflush(stdout);
     fl_loop_run(command.loop);
     return 0;

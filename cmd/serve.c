@@ -5,13 +5,17 @@
 #include "cmd/options.h"
 #include "lib/digest.h"
 #include "lib/log.h"
+#include "lib/machine.h"
 #include "lib/str.h"
+#include "workloads/tensor/kernels.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#define DRAIN_MS 30000
+#define DRAIN_MS    30000
+#define THREADS_MAX 64
 
 static const char help[] =
     "Usage: flops serve --model FILE [options]\n"
@@ -30,23 +34,35 @@ static const char help[] =
     "      --protocols LIST     OpenInference,MLflow,KServeV1 (default: all)\n"
     "      --tls-cert FILE, --tls-key FILE   serve TLS\n"
     "      --client-token-file FILE   clients must show this bearer token\n"
-    "      --admin-token-file FILE    allow PUT /v1/admin/model to who shows this one\n"
+    "      --admin ADDR:PORT    where the control plane replaces the model: PUT /v1/admin/model\n"
+    "                           {\"path\" or \"url\": …, \"digest\": \"sha256:…\"}; without a "
+    "token on\n"
+    "                           loopback only (default: nowhere)\n"
+    "      --admin-port-env NAME, --admin-token-file FILE\n"
     "      --max-body BYTES     largest request (default 8 MiB)\n"
-    "      --max-concurrency N  more requests at a time are refused (default 1024)\n"
+    "      --max-rows N         most rows in a request (default 4096)\n"
+    "      --max-concurrency N  more requests at a time are refused: 429 (default 1024)\n"
+    "      --max-waiting N      more rows may not wait: 503 (default 65536)\n"
     "      --timeout D          of one request (default 30s)\n"
+    "      --threads N          for models whose runs are not quick (default: a processor each)\n"
     "      --batch-size N       most rows in one run of the model (default 32)\n"
     "      --batch-delay D      how long to wait for others, where there are others\n"
+    "      --drain D            how long to answer what is under way when told to stop\n"
+    "                           (default 30s)\n"
     "      --log-level LEVEL    debug, info (the default), warn or error\n"
-    "\nExit status: 0 it was told to stop; 1 failed; 2 wrong usage.\n";
+    "\nSIGTERM: it is not ready any more, answers what is under way and what still comes on open\n"
+    "connections, and ends.\n"
+    "\nExit status: 0 it was told to stop, and all was answered; 1 failed; 2 wrong usage.\n";
 
 struct command {
     const char *model, *model_url, *digest, *token_file, *name, *listen, *port_env, *protocol_list,
-        *tls_cert, *tls_key, *client_token_file, *admin_token_file, *level, *address, *token,
-        *client_token, *admin_token;
+        *tls_cert, *tls_key, *client_token_file, *admin, *admin_port_env, *admin_token_file, *level,
+        *address, *admin_address, *token, *client_token, *admin_token;
     struct fl_node_flags flags;
-    int64_t max_body, max_concurrency, timeout_ms, batch_size, batch_delay_ms;
+    int64_t max_body, max_rows, max_concurrency, max_waiting, timeout_ms, threads, batch_size,
+        batch_delay_ms, drain_ms;
     unsigned protocols;
-    uint16_t port;
+    uint16_t port, admin_port;
 
     struct fl_arena *arena;
     struct fl_env env;
@@ -82,6 +98,26 @@ static bool read_protocols(struct command *command)
     return true;
 }
 
+static int check_admin(struct command *command)
+{
+    if (command->admin_port_env && !command->admin)
+        command->admin = "127.0.0.1:0";
+    if (!command->admin)
+        return -1;
+    command->admin_address = "127.0.0.1";
+    if (!fl_node_parse_listen(command->arena, command->admin, &command->admin_address,
+                              &command->admin_port))
+        return fl_command_usage("serve", "--admin %s: must be ADDRESS:PORT", command->admin);
+    if (command->admin_port_env &&
+        !fl_node_port_from(command->admin_port_env, &command->admin_port))
+        return fl_command_usage("serve", "--admin-port-env %s: holds no port",
+                                command->admin_port_env);
+    if (!command->admin_token_file && !fl_node_is_loopback(command->admin_address))
+        return fl_command_usage(
+            "serve", "--admin %s: beyond loopback an --admin-token-file is needed", command->admin);
+    return -1;
+}
+
 static int check(struct command *command)
 {
     if (!command->model == !command->model_url)
@@ -97,7 +133,10 @@ static int check(struct command *command)
                                 command->protocol_list);
     if (!command->tls_cert != !command->tls_key)
         return fl_command_usage("serve", "--tls-cert and --tls-key belong together");
-    return -1;
+    if (command->threads > THREADS_MAX)
+        return fl_command_usage("serve", "--threads %" PRId64 ": at most %d", command->threads,
+                                THREADS_MAX);
+    return check_admin(command);
 }
 
 static int parse(struct command *command, int argc, char **argv)
@@ -115,9 +154,15 @@ static int parse(struct command *command, int argc, char **argv)
         {"tls-cert", 0, FL_OPTION_TEXT, &command->tls_cert},
         {"tls-key", 0, FL_OPTION_TEXT, &command->tls_key},
         {"client-token-file", 0, FL_OPTION_TEXT, &command->client_token_file},
+        {"admin", 0, FL_OPTION_TEXT, &command->admin},
+        {"admin-port-env", 0, FL_OPTION_TEXT, &command->admin_port_env},
         {"admin-token-file", 0, FL_OPTION_TEXT, &command->admin_token_file},
         {"max-body", 0, FL_OPTION_INT, &command->max_body},
+        {"max-rows", 0, FL_OPTION_INT, &command->max_rows},
         {"max-concurrency", 0, FL_OPTION_INT, &command->max_concurrency},
+        {"max-waiting", 0, FL_OPTION_INT, &command->max_waiting},
+        {"threads", 0, FL_OPTION_INT, &command->threads},
+        {"drain", 0, FL_OPTION_DURATION, &command->drain_ms},
         {"timeout", 0, FL_OPTION_DURATION, &command->timeout_ms},
         {"batch-size", 0, FL_OPTION_INT, &command->batch_size},
         {"batch-delay", 0, FL_OPTION_DURATION, &command->batch_delay_ms},
@@ -141,12 +186,25 @@ static void stop(void *user)
     fl_loop_stop(command->loop);
 }
 
+static void drained(void *user)
+{
+    struct command *command = user;
+    const size_t left = fl_serve_unanswered(command->serve);
+
+    if (left > 0) {
+        fl_log_warn(command->env.log, "ended before all was answered",
+                    FL_INT("left", (int64_t)left));
+        command->status = 1;
+    }
+    fl_loop_stop(command->loop);
+}
+
 /* What is under way is answered first. */
 static void drain(void *user)
 {
     struct command *command = user;
 
-    fl_serve_drain(command->serve, DRAIN_MS, stop, command);
+    fl_serve_drain(command->serve, command->drain_ms, drained, command);
 }
 
 static void failed(void *user, const struct fl_error *err)
@@ -167,10 +225,15 @@ static int open_serve(struct command *command, struct fl_error *err)
                                        .name = command->name,
                                        .protocols = command->protocols,
                                        .token = command->client_token,
+                                       .admin_address = command->admin_address,
+                                       .admin_port = command->admin_port,
                                        .admin_token = command->admin_token,
                                        .fetch = fl_node_http(&command->flags),
                                        .max_body_bytes = (size_t)command->max_body,
+                                       .max_rows = (size_t)command->max_rows,
                                        .max_concurrency = (size_t)command->max_concurrency,
+                                       .max_waiting = (size_t)command->max_waiting,
+                                       .threads = (unsigned)command->threads,
                                        .timeout_ms = command->timeout_ms,
                                        .max_batch = (size_t)command->batch_size,
                                        .batch_delay_ms = command->batch_delay_ms,
@@ -195,12 +258,23 @@ static int read_secrets(struct command *command, struct fl_error *err)
     return r;
 }
 
+static int64_t default_threads(void)
+{
+    const int64_t cpus = fl_machine_get("/").cpus;
+
+    return cpus < 1 ? 1 : cpus > 8 ? 8 : cpus;
+}
+
 static int start(struct command *command, struct fl_error *err)
 {
     const struct fl_tls_files files = {.cert = command->tls_cert, .key = command->tls_key};
     int r = read_secrets(command, err);
 
     fl_node_raise_file_limit();
+    if (r == 0)
+        r = fl_kernels_init(err);
+    if (command->threads == 0)
+        command->threads = default_threads();
     if (r == 0 && command->tls_cert)
         r = fl_tls_server_create(&files, &command->tls, err);
     if (r == 0)
@@ -218,6 +292,7 @@ static int run(int argc, char **argv)
     struct command command = {.listen = "127.0.0.1:8080",
                               .address = "127.0.0.1",
                               .level = "info",
+                              .drain_ms = DRAIN_MS,
                               .arena = fl_arena_create()};
     enum fl_log_level level;
     struct fl_error err = {0};
@@ -231,8 +306,11 @@ static int run(int argc, char **argv)
     if (start(&command, &err) < 0)
         return fl_command_fail("serve", &err);
     fl_serve_load(command.serve, fl_str_or(command.model, command.model_url), command.digest);
-    (void)printf("serve is listening: %s://%s:%u\n", command.tls ? "https" : "http",
-                 command.address, fl_serve_port(command.serve));
+    (void)printf("serve is listening: %s://%s:%u", command.tls ? "https" : "http", command.address,
+                 fl_serve_port(command.serve));
+    if (command.admin)
+        (void)printf(", admin port %u", fl_serve_admin_port(command.serve));
+    (void)printf("\n");
     (void)fflush(stdout);
     fl_loop_run(command.loop);
     return command.status;

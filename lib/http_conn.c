@@ -162,7 +162,7 @@ static void begin_request(struct fl_http_conn *conn, bool more_has_come)
     request->body_left =
         request->head.content_length > 0 ? (uint64_t)request->head.content_length : 0;
     fl_buf_init(&request->body, 0);
-    conn->close_after = !request->head.keep_alive || server->draining;
+    conn->close_after = !request->head.keep_alive || server->leaving;
     conn->state = FL_HTTP_BODY;
     if (server->options.begin) {
         request->beginning = true;

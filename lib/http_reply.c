@@ -135,7 +135,7 @@ static bool claim(struct fl_http_request *request)
     /* An answer before the end of the body: what follows on the wire is not a request. */
     if (conn->state == FL_HTTP_BODY && (request->head.chunked || request->body_left > 0))
         conn->close_after = conn->linger = true;
-    if (conn->server->draining)
+    if (conn->server->leaving)
         conn->close_after = true;
     return true;
 }

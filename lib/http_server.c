@@ -526,13 +526,22 @@ static void on_drain_deadline(void *user)
     finish_drain(server);
 }
 
+void fl_http_server_leave(struct fl_http_server *server)
+{
+    server->leaving = true;
+    if (server->fd >= 0)
+        for (int i = 0; i < BACKLOG / ACCEPT_ROUNDS; i++)
+            on_acceptable(server->fd, EV_READ, server);
+    stop_listening(server);
+}
+
 void fl_http_server_drain(struct fl_http_server *server, int64_t deadline_ms, fl_loop_fn *done,
                           void *user)
 {
     struct fl_http_conn *conn;
 
     assert(!server->draining);
-    server->draining = true;
+    server->draining = server->leaving = true;
     server->drained = done;
     server->drained_user = user;
     server->drain_timer = fl_timer_create(server->options.loop, on_drain_deadline, server);

@@ -73,6 +73,10 @@ int fl_http_server_create(const struct fl_http_server_options *options,
 /* Closes all connections at once (`gone` is told); no request is valid after it. */
 void fl_http_server_destroy(struct fl_http_server *server);
 uint16_t fl_http_server_port(const struct fl_http_server *server);
+/* The polite beginning of an end: takes the connections that wait to be accepted, then no more;
+ * answers end their connections from now on. Idle ones stay, as a request may be on its way on
+ * them; fl_http_server_drain follows after a while. */
+void fl_http_server_leave(struct fl_http_server *server);
 /* Stops accepting; answers under way finish (`Connection: close`), streams are ended by their
  * owners; `done` runs when the last connection is gone or the deadline passed. */
 void fl_http_server_drain(struct fl_http_server *server, int64_t deadline_ms, fl_loop_fn *done,

@@ -167,6 +167,7 @@ struct fl_http_server {
     struct fl_timer *timer;
     int64_t timer_due_ms; /* 0: not armed */
 
+    bool leaving; /* answers end their connections */
     bool draining;
     struct fl_timer *drain_timer;
     fl_loop_fn *drained;

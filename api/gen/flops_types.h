@@ -1049,7 +1049,7 @@ struct fl_project_spec {
      * model. */
     struct fl_project_serve serve;
     bool has_serve;
-    /* How many finished FLRounds are kept. */
+    /* How many finished FLRounds are kept. The newest always is: it tells what was before it. */
     int64_t round_history_limit;
     /* How many ModelVersions are kept besides those with an alias. */
     int64_t model_history_limit;

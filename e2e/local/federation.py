@@ -60,6 +60,8 @@ class Process:
             return file.read()
 
     def errors(self):
+        if not self.process:
+            return ""
         return self.read("err").decode(errors="replace")
 
     def url(self):
@@ -70,6 +72,13 @@ class Process:
             self.process.send_signal(signal.SIGKILL)
         if self.process:
             self.process.wait()
+
+    def end(self):
+        """In good order, which is where sanitizers look for leaks."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            status = self.process.wait(timeout=60)
+            assert status == 0, f"{self.name} ended with {status}: {self.errors()[-3000:]}"
 
     def restart(self):
         self.kill()
@@ -127,14 +136,22 @@ class World:
         return self
 
     def __exit__(self, kind, value, trace):
-        for victim in self.victims:
-            victim.stop()
-        for process in self.processes:
-            process.kill()
-        if kind is None:
+        try:
+            if kind is None:
+                for process in reversed(self.processes):  # learners can say goodbye then
+                    process.end()
+        finally:
+            for victim in self.victims:
+                victim.stop()
+            for process in self.processes:
+                process.kill()
+        found = [process.errors() for process in self.processes if "Sanitizer" in process.errors()]
+        if kind is None and not found:
             shutil.rmtree(self.dir)
         else:
             print("what is left of it:", self.dir)
+        if found:
+            raise RuntimeError(found[0][:3000])
 
     def add(self, kind, name, *options):
         process = Process(self, kind, name, *options)

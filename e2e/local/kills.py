@@ -128,9 +128,9 @@ def plan(each, chosen):
             for step in steps:
                 yield party, [f"{step}:{n}" for n in times(step)]
         else:
-            steps.sort(key=lambda step: step.startswith("stop"))  # after it there is no other
-            for i in range(0, len(steps), STEPS_A_RUN):
-                yield party, steps[i:i + STEPS_A_RUN]
+            runs = (len(steps) + STEPS_A_RUN - 1) // STEPS_A_RUN
+            for i in range(runs):  # neighbours apart: a round is called off once in a run, training ends once
+                yield party, sorted(steps[i::runs], key=lambda step: step.startswith("stop"))
 
 
 def times(step):

@@ -57,8 +57,9 @@ HELD_ELSEWHERE := lib/mem lib/loop lib/http_io lib/http_client controller/store/
                   controller/client/client_local controller/client/client_testing \
                   controller/source/git controller/source/git_tls controller/source/dir \
                   reconcilers/gitsync/gitsync_fetch reconcilers/gitsync/gitsync_report \
-                  workloads/aggregator/aggregator_core_held workloads/trainer/native \
-                  workloads/simulate/virtual
+                  workloads/aggregator/aggregator_core_held workloads/aggregator/folding \
+                  workloads/simulate/virtual workloads/trainer/native workloads/trainer/tested \
+                  workloads/learner/learner workloads/learner/uplink
 $(HELD_ELSEWHERE:%=build/analyzer/%.o): CFLAGS += -Wno-analyzer-malloc-leak
 # It forgets across the recursion of check_node that a failure is negative; clang's does not.
 build/analyzer/api/cel_check.o: CFLAGS += -Wno-analyzer-null-dereference

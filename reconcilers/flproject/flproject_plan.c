@@ -402,10 +402,13 @@ static struct kids build_group(struct plan *plan, size_t depth, const struct gro
 {
     const struct fl_project_topology_tier *tier = &plan->tiers->items[depth];
     bool is_lowest = depth + 1 == plan->tiers->count;
-    struct kids below = is_lowest ? (struct kids){0} : build(plan, depth + 1, group);
-    size_t shards = shards_of(tier, is_lowest ? learners_of(group) : (int64_t)below.count);
-    struct kids own = {.items = fl_new_array(plan->arena, struct fl_flproject_service *, shards)};
+    struct kids below = {0}, own = {0};
+    size_t shards;
 
+    if (!is_lowest)
+        below = build(plan, depth + 1, group);
+    shards = shards_of(tier, is_lowest ? learners_of(group) : (int64_t)below.count);
+    own.items = fl_new_array(plan->arena, struct fl_flproject_service *, shards);
     while (own.count < shards) {
         own.items[own.count] = add_aggregator(plan, depth, group, own.count);
         own.count++;

@@ -240,19 +240,20 @@ const char *fl_flproject_tally_text(const struct fl_flproject_input *input,
 static int64_t take_up(const struct fl_flproject_input *input, struct fl_arena *arena,
                        struct fl_flproject_tally *tally)
 {
-    const json_t *annotations = tally->newest ? tally->newest->round->meta.annotations : NULL;
+    const struct fl_flproject_round *newest = tally->newest;
+    const json_t *annotations = newest ? newest->round->meta.annotations : NULL;
     const char *text = json_string_value(json_object_get(annotations, FL_FLPROJECT_TALLY));
     const char *started;
     FL_JSON json = NULL;
     struct fl_error err;
 
-    if (!text || fl_json_parse(text, strlen(text), NULL, NULL, NULL, &json, &err) < 0)
+    if (!newest || !text || fl_json_parse(text, strlen(text), NULL, NULL, NULL, &json, &err) < 0)
         return 0;
     tally->failed = fl_json_int(json, "failed", 0);
     started = fl_json_str(json, "started");
     if (started && fl_time_parse(started, &tally->started_us))
         tally->started = fl_arena_strdup(arena, started);
-    tally->completed = tally->newest->number - 1;
+    tally->completed = newest->number - 1;
     if (json_object_get(json, "evaluated"))
         tally->evaluated = version_from_json(json_object_get(json, "evaluated"), arena);
     if (!fl_streq(fl_json_str(json, "measure"), measure_of(input->project, arena)))
@@ -264,7 +265,7 @@ static int64_t take_up(const struct fl_flproject_input *input, struct fl_arena *
         tally->mark = json_number_value(json_object_get(json, "mark"));
         tally->since_mark = fl_json_int(json, "sinceMark", 0);
     }
-    return tally->newest->number;
+    return newest->number;
 }
 
 /* Counting */

@@ -32,7 +32,8 @@ static struct fl_string_map metrics(struct fl_arena *arena, const struct fl_metr
 
         if (!isfinite(from->items[i].value))
             continue;
-        fl_str_from_double(from->items[i].value, text);
+        /* More digits than examples can tell apart are noise in a table. */
+        (void)snprintf(text, sizeof(text), "%.6g", from->items[i].value);
         map.items[map.count++] =
             (struct fl_string_pair){from->items[i].name, fl_arena_strdup(arena, text)};
     }

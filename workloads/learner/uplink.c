@@ -1,5 +1,6 @@
 #include "workloads/learner/uplink.h"
 
+#include "lib/log.h"
 #include "lib/process.h"
 #include "lib/str.h"
 #include "lib/thread.h"
@@ -56,6 +57,7 @@ struct fl_uplink {
     struct fl_timer *timer;
     struct lane lanes[LANES];
     bool pumping;
+    char complaint[sizeof(((struct fl_error *)NULL)->msg)]; /* the last that was logged; or "" */
     int refs; /* loop thread, or with no thread running */
     struct fl_lock *lock;
     bool closed;
@@ -105,6 +107,44 @@ static void let_go(struct fl_uplink *uplink)
     free(uplink);
 }
 
+static bool is_refused(const struct errand *errand, struct fl_error *ret_why)
+{
+    bool not_joined = false;
+
+    if (errand->result < 0)
+        *ret_why = errand->err;
+    else if (errand->http_status >= 400)
+        (void)fl_protocol_read_error(errand->http_status, errand->answer->data, errand->answer->len,
+                                     &not_joined, ret_why);
+    return ret_why->code != 0 && !not_joined; /* that is what a restart looks like */
+}
+
+/* Requests are repeated without end; so that people see why nothing happens, each new reason is
+ * logged once. */
+static void log_request(struct fl_uplink *uplink, const struct errand *errand)
+{
+    struct fl_log *log = uplink->options.env->log;
+    const char *target = errand->target;
+    struct fl_error why = {0};
+
+    if (is_refused(errand, &why)) {
+        target = fl_arena_strndup(errand->arena, target, strcspn(target, "?"));
+        if (strcmp(uplink->complaint, why.msg) != 0)
+            fl_log_warn(log, "a request had no success and is repeated",
+                        FL_STR("aggregator", errand->address), FL_STR("request", target),
+                        FL_STR("error", why.msg));
+        (void)snprintf(uplink->complaint, sizeof(uplink->complaint), "%s", why.msg);
+    } else if (*uplink->complaint) {
+        fl_log_info(log, "requests are answered again", FL_STR("aggregator", errand->address));
+        *uplink->complaint = '\0';
+    }
+}
+
+static bool is_request(const struct errand *errand)
+{
+    return errand->kind == FL_LEARNER_POLL || errand->kind == FL_LEARNER_CALL;
+}
+
 static void tell_core(struct fl_uplink *uplink, const struct errand *errand)
 {
     struct fl_learner_core *core = uplink->options.core;
@@ -132,6 +172,8 @@ static void deliver(void *user)
     struct fl_uplink *uplink = notice->uplink;
 
     if (!uplink->closed) {
+        if (notice->errand && is_request(notice->errand) && !notice->errand->cancelled)
+            log_request(uplink, notice->errand);
         if (notice->errand)
             tell_core(uplink, notice->errand);
         else

@@ -1,30 +1,37 @@
-/* A model that is served: what it takes and gives, and how long a row takes it. Whoever serves
- * holds a reference; the last one frees it. What predicts is behind this door: a native network
- * today. Made on any thread; references belong to the loop's thread. */
+/* A model that is served: what it takes and gives, and how long rows take it. Whoever serves holds
+ * a reference; the last one frees it. What predicts is behind this door (predictor_driver.h). Made
+ * on any thread; references belong to the loop's thread. */
 #ifndef FL_WORKLOADS_SERVABLE_H
 #define FL_WORKLOADS_SERVABLE_H
 
 #include "lib/digest.h"
-#include "workloads/serve/request.h"
+#include "workloads/serve/predictor_driver.h"
 
 struct fl_servable;
 
-/* From the bytes of a model: safetensors of a native trainer. INVALID says why it cannot be served.
- * Warm: rows have been predicted before it returns. */
-int fl_servable_load(const void *data, size_t len, struct fl_servable **ret_servable,
-                     struct fl_error *err);
+struct fl_servable_options {
+    unsigned seats;              /* threads that predict at the same time; 0: 2 */
+    size_t max_batch;            /* rows in one run; 0: 32 */
+    const char *expected_digest; /* NULL: any */
+    /* NULL: whichever driver knows the file. */
+    const struct fl_predictor_ops *ops;
+};
+/* From the bytes of a model's file. INVALID says why it cannot be served. Warm: rows have been
+ * predicted on every seat before it returns. */
+int fl_servable_load(const struct fl_servable_options *options, const void *data, size_t len,
+                     struct fl_servable **ret_servable, struct fl_error *err);
 struct fl_servable *fl_servable_ref(struct fl_servable *served);
 void fl_servable_unref(struct fl_servable *served);
 FL_DEFINE_CLEANUP(struct fl_servable, fl_servable_unref)
 
 const struct fl_signature *fl_servable_signature(const struct fl_servable *served);
 const char *fl_servable_digest(const struct fl_servable *served);
-const char *fl_servable_platform(const struct fl_servable *served); /* "flops_mlp" */
-double fl_servable_row_us(const struct fl_servable *served);
+const char *fl_servable_platform(const struct fl_servable *served);
+/* How long a run with so many rows takes, as warming up has shown. */
+double fl_servable_run_us(const struct fl_servable *served, size_t rows);
 
-/* Who predicts: each of these on one thread at a time, both at once. */
-enum fl_servable_seat { FL_SEAT_LOOP, FL_SEAT_WORKER };
-void fl_servable_predict(struct fl_servable *served, enum fl_servable_seat seat, const float *rows,
-                         size_t count, float *ret_answers);
+/* A seat is one thread's at a time. */
+int fl_servable_predict(struct fl_servable *served, unsigned seat, const float *rows, size_t count,
+                        float *ret_answers, struct fl_error *err);
 
 #endif

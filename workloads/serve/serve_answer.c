@@ -1,40 +1,25 @@
 /* Answers and errors in the words of each protocol. */
-#include "lib/json.h"
-#include "lib/str.h"
+#include "workloads/serve/decimal.h"
 #include "workloads/serve/serve_internal.h"
 
-#include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 static void write_text(struct fl_buf *out, const char *text)
 {
-    FL_JSON value = json_string(text);
-
-    if (value)
-        fl_json_write(out, value);
-    else
-        fl_buf_puts(out, "\"\"");
-}
-
-/* Enough digits that reading gives the same float; few where few are enough. */
-static void write_number(struct fl_buf *out, float number)
-{
-    char text[32];
-    int len = snprintf(text, sizeof(text), "%.9g", (double)number);
-
-    fl_buf_append(out, text, (size_t)len);
-    if (!strpbrk(text, ".en"))
-        fl_buf_puts(out, ".0");
+    fl_buf_json_string(out, text, strlen(text));
 }
 
 static void write_row(struct fl_buf *out, const float *row, size_t count)
 {
+    fl_buf_reserve(out, count * (FL_DECIMAL_TEXT_SIZE / 2));
     for (size_t i = 0; i < count; i++) {
+        char text[FL_DECIMAL_TEXT_SIZE + 1];
+        size_t len = 0;
+
         if (i > 0)
-            fl_buf_putc(out, ',');
-        write_number(out, row[i]);
+            text[len++] = ',';
+        len += fl_decimal_write_float(row[i], text + len);
+        fl_buf_append(out, text, len);
     }
 }
 
@@ -96,11 +81,11 @@ static const char *mlflow_code(int status)
     switch (status) {
     case 400:
     case 415:
-    case 422:
         return "BAD_REQUEST";
     case 401:
         return "UNAUTHENTICATED";
     case 404:
+    case 405:
         return "ENDPOINT_NOT_FOUND";
     case 413:
         return "INVALID_PARAMETER_VALUE";
@@ -116,11 +101,15 @@ static const char *mlflow_code(int status)
 void fl_serve_write_error(struct fl_buf *out, enum protocol protocol, int status,
                           const char *message)
 {
-    if (protocol == PROTOCOL_MLFLOW) {
-        fl_buf_printf(out, "{\"error_code\":\"%s\",\"message\":", mlflow_code(status));
+    fl_buf_putc(out, '{');
+    if (protocol != PROTOCOL_MLFLOW) {
+        fl_buf_puts(out, "\"error\":");
         write_text(out, message);
-    } else {
-        fl_buf_puts(out, "{\"error\":");
+    }
+    if (protocol == PROTOCOL_COUNT)
+        fl_buf_putc(out, ',');
+    if (protocol == PROTOCOL_MLFLOW || protocol == PROTOCOL_COUNT) {
+        fl_buf_printf(out, "\"error_code\":\"%s\",\"message\":", mlflow_code(status));
         write_text(out, message);
     }
     fl_buf_putc(out, '}');

@@ -4,16 +4,17 @@
 
 #include "lib/buf.h"
 #include "lib/http_server.h"
+#include "lib/json.h"
 #include "workloads/serve/engine.h"
 #include "workloads/serve/serve.h"
 
 enum protocol { PROTOCOL_OPEN_INFERENCE, PROTOCOL_MLFLOW, PROTOCOL_KSERVE_V1, PROTOCOL_COUNT };
 
 #define FL_SERVE_BUCKETS 14
+#define FL_SERVE_CODES   12
 
-struct fl_serve_counts {
-    uint64_t codes[6]; /* answers by the first digit of their status */
-    uint64_t buckets[FL_SERVE_BUCKETS + 1];
+struct fl_serve_counts { /* of one protocol and one status */
+    uint64_t buckets[FL_SERVE_BUCKETS + 1], total;
     double seconds;
 };
 
@@ -23,16 +24,29 @@ struct loading;
 struct fl_serve {
     struct fl_serve_options options; /* with the defaults; texts are the arena's */
     struct fl_arena *arena;
-    struct fl_http_server *http;
+    struct fl_http_server *http, *admin; /* admin: may be NULL */
     struct fl_engine *engine;
     struct fl_servable *served;     /* NULL: none yet */
     struct prediction *predictions; /* under way */
     size_t in_flight;
-    struct loading *loading; /* the one that counts; NULL: none is under way */
+    struct loading *loading;    /* the one that counts; NULL: none is under way */
+    char *token_origin;         /* "https://host:port", who alone is shown the fetching token */
+    struct fl_error load_error; /* of the last loading, where it failed */
     bool draining;
-    struct fl_serve_counts counts[PROTOCOL_COUNT];
+    struct fl_timer *leaving; /* while connections are left to end by themselves */
+    int64_t leave_until_ms, drain_until_ms;
+    fl_loop_fn *drained;
+    void *drained_user;
+    struct fl_serve_counts counts[PROTOCOL_COUNT][FL_SERVE_CODES];
     uint64_t loads, load_failures;
 };
+
+/* serve_routes.c */
+void fl_serve_handle(void *serve, struct fl_http_request *request); /* fl_http_handler_fn */
+void fl_serve_begin(void *serve, struct fl_http_request *request);  /* fl_http_begin_fn */
+void fl_serve_respond_json(struct fl_http_request *request, int status, json_t *value); /* steals */
+bool fl_serve_is_ready(const struct fl_serve *serve);
+bool fl_serve_is_allowed(const struct fl_http_request *request, const char *token);
 
 /* serve_predict.c */
 void fl_serve_predict(struct fl_serve *serve, struct fl_http_request *request,
@@ -45,11 +59,22 @@ void fl_serve_refuse(struct fl_serve *serve, struct fl_http_request *request,
 void fl_serve_write_answer(struct fl_buf *out, enum protocol protocol, const char *model,
                            const struct fl_servable *served, const struct fl_ask *ask,
                            const float *answers, size_t *ret_header_len);
+/* PROTOCOL_COUNT: in a form that clients of each understand. */
 void fl_serve_write_error(struct fl_buf *out, enum protocol protocol, int status,
                           const char *message);
 
+/* serve_admin.c */
+void fl_serve_administer(void *serve, struct fl_http_request *request); /* fl_http_handler_fn */
+
 /* serve_load.c */
+/* `waiter` (may be NULL) is answered when it has ended. */
+void fl_serve_load_for(struct fl_serve *serve, const char *source, const char *digest,
+                       struct fl_http_request *waiter);
+const char *fl_serve_loading_source(const struct fl_serve *serve); /* NULL: none is under way */
 void fl_serve_stop_loading(struct fl_serve *serve);
+/* serve_admin.c: what is told when a loading has ended. */
+void fl_serve_answer_waiter(struct fl_serve *serve, struct fl_http_request *waiter,
+                            const struct fl_error *err);
 
 /* serve_metrics.c */
 void fl_serve_count(struct fl_serve *serve, enum protocol protocol, int status, int64_t began_us);

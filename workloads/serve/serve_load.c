@@ -18,7 +18,9 @@ struct loading {
     char *source, *digest;
     int tries;
     struct fl_timer *again;
-    bool busy; /* with the worker */
+    bool busy;                      /* with the worker */
+    struct fl_http_request *waiter; /* the admin's; NULL: nobody waits, or it has gone */
+    struct fl_servable_options options;
     /* The worker's. */
     struct fl_servable *served;
     struct fl_error err;
@@ -69,20 +71,14 @@ static int get(const struct loading *loading, struct fl_servable **ret_servable,
                struct fl_error *err)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *data = NULL;
-    char digest[FL_DIGEST_SIZE];
     int r = is_url(loading->source) ? fetch(loading, &data, err)
                                     : fl_file_read(fl_str_has_prefix(loading->source, "file://")
                                                        ? loading->source + strlen("file://")
                                                        : loading->source,
                                                    MODEL_MAX_BYTES, &data, err);
 
-    if (r < 0)
-        return r;
-    fl_digest_of(data->data, data->len, digest);
-    if (loading->digest && strcmp(digest, loading->digest) != 0)
-        return fl_error_set(err, FL_E_INVALID, "%s has the digest %s; %s is wanted",
-                            loading->source, digest, loading->digest);
-    return fl_servable_load(data->data, data->len, ret_servable, err);
+    return r < 0 ? r
+                 : fl_servable_load(&loading->options, data->data, data->len, ret_servable, err);
 }
 
 static void work(void *user)
@@ -95,6 +91,24 @@ static void work(void *user)
 
 static void begin(void *user);
 
+static void waiter_gone(void *user)
+{
+    ((struct loading *)user)->waiter = NULL;
+}
+
+/* It has ended, one way or the other. */
+static void conclude(struct fl_serve *serve, struct loading *loading, const struct fl_error *err)
+{
+    struct fl_http_request *waiter = FL_TAKE(loading->waiter);
+
+    if (serve->loading == loading)
+        serve->loading = NULL;
+    if (!waiter)
+        return;
+    fl_http_on_gone(waiter, NULL, NULL);
+    fl_serve_answer_waiter(serve, waiter, err);
+}
+
 static void take_over(struct fl_serve *serve, struct loading *loading)
 {
     fl_log_info(serve->options.env->log, "model",
@@ -102,20 +116,20 @@ static void take_over(struct fl_serve *serve, struct loading *loading)
     fl_servable_unref(serve->served);
     serve->served = FL_TAKE(loading->served);
     serve->loads++;
-    serve->loading = NULL;
+    serve->load_error = (struct fl_error){0};
+    conclude(serve, loading, &serve->load_error);
     loading_free(loading);
 }
 
 static void give_up(struct fl_serve *serve, struct loading *loading)
 {
-    const struct fl_error err = loading->err;
-
-    fl_log_error(serve->options.env->log, "model", FL_STR("error", err.msg));
+    serve->load_error = loading->err;
     serve->load_failures++;
-    serve->loading = NULL;
+    fl_log_error(serve->options.env->log, "model", FL_STR("error", loading->err.msg));
+    conclude(serve, loading, &serve->load_error);
     loading_free(loading);
-    if (serve->options.failed)
-        serve->options.failed(serve->options.user, &err);
+    if (!serve->served && serve->options.failed)
+        serve->options.failed(serve->options.user, &serve->load_error);
 }
 
 static void worked(void *user)
@@ -148,16 +162,47 @@ static void begin(void *user)
 
 void fl_serve_stop_loading(struct fl_serve *serve)
 {
-    struct loading *loading = FL_TAKE(serve->loading);
+    struct loading *loading = serve->loading;
+    struct fl_error err = {0};
 
     if (!loading)
         return;
+    (void)fl_error_set(&err, FL_E_CONFLICT, "another model was asked for meanwhile");
+    conclude(serve, loading, &err);
     loading->serve = NULL;
     if (!loading->busy)
         loading_free(loading);
 }
 
-void fl_serve_load(struct fl_serve *serve, const char *source, const char *digest)
+const char *fl_serve_loading_source(const struct fl_serve *serve)
+{
+    return serve->loading ? serve->loading->source : NULL;
+}
+
+/* "https://host:port" of a URL; NULL of a path. The caller's. */
+static char *origin_of(const char *source)
+{
+    const char *host;
+
+    if (!is_url(source))
+        return NULL;
+    host = strstr(source, "://") + 3;
+    return fl_strndup(source, (size_t)(host - source) + strcspn(host, "/?#"));
+}
+
+/* A token goes where the program's owner has sent it, not where a request says. */
+static void choose_token(struct fl_serve *serve, struct loading *loading)
+{
+    FL_CLEANUP(fl_freep) char *origin = origin_of(loading->source);
+
+    if (!loading->waiter && !serve->token_origin)
+        serve->token_origin = FL_TAKE(origin);
+    else if (!fl_streq(origin, serve->token_origin))
+        loading->fetch.bearer_token = NULL;
+}
+
+void fl_serve_load_for(struct fl_serve *serve, const char *source, const char *digest,
+                       struct fl_http_request *waiter)
 {
     struct loading *loading = fl_calloc(1, sizeof(*loading));
 
@@ -166,7 +211,19 @@ void fl_serve_load(struct fl_serve *serve, const char *source, const char *diges
     loading->fetch = serve->options.fetch;
     loading->source = fl_strdup(source);
     loading->digest = digest ? fl_strdup(digest) : NULL;
+    loading->options = (struct fl_servable_options){.seats = fl_engine_seats(serve->engine),
+                                                    .max_batch = serve->options.max_batch,
+                                                    .expected_digest = loading->digest};
+    loading->waiter = waiter;
+    if (waiter)
+        fl_http_on_gone(waiter, waiter_gone, loading);
+    choose_token(serve, loading);
     loading->again = fl_timer_create(serve->options.loop, begin, loading);
     serve->loading = loading;
     begin(loading);
+}
+
+void fl_serve_load(struct fl_serve *serve, const char *source, const char *digest)
+{
+    fl_serve_load_for(serve, source, digest, NULL);
 }

@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define BODY_TO_ROWS 1 /* a number needs two bytes at least */
+#include <strings.h>
 
 struct prediction {
     struct fl_serve *serve;
@@ -18,18 +17,26 @@ struct prediction {
     int64_t began_us;
 };
 
-void fl_serve_refuse(struct fl_serve *serve, struct fl_http_request *request,
-                     enum protocol protocol, int status, const char *message)
+static void refuse(struct fl_serve *serve, struct fl_http_request *request, enum protocol protocol,
+                   int status, const char *message, int64_t began_us)
 {
     FL_CLEANUP(fl_buf_finish) struct fl_buf body = {0};
 
     fl_serve_write_error(&body, protocol, status, message);
+    if (serve->served)
+        fl_http_set_header(request, "X-Model-Digest", fl_servable_digest(serve->served));
     if (status == 429 || status == 503)
         fl_http_set_header(request, "Retry-After", "1");
     if (status == 401)
         fl_http_set_header(request, "WWW-Authenticate", "Bearer");
-    fl_serve_count(serve, protocol, status, -1);
+    fl_serve_count(serve, protocol, status, began_us);
     fl_http_respond_buf(request, status, "application/json", &body);
+}
+
+void fl_serve_refuse(struct fl_serve *serve, struct fl_http_request *request,
+                     enum protocol protocol, int status, const char *message)
+{
+    refuse(serve, request, protocol, status, message, fl_machine_monotonic_us());
 }
 
 static void prediction_free(struct prediction *prediction)
@@ -64,7 +71,13 @@ static void answer(struct prediction *prediction, const float *answers)
                         header_len > 0 ? "application/octet-stream" : "application/json", &body);
 }
 
-static void done(void *user, const float *answers)
+/* What the engine and the predictor say, to a client. */
+static int failure_status(int code)
+{
+    return code == FL_E_INVALID ? 400 : fl_error_http_status(code);
+}
+
+static void done(void *user, const float *answers, const struct fl_error *err)
 {
     struct prediction *prediction = user;
 
@@ -73,10 +86,15 @@ static void done(void *user, const float *answers)
         if (answers)
             answer(prediction, answers);
         else
-            fl_serve_refuse(prediction->serve, prediction->request, prediction->protocol, 504,
-                            "the prediction took too long");
+            refuse(prediction->serve, prediction->request, prediction->protocol,
+                   failure_status(err->code), err->msg, prediction->began_us);
     }
     prediction_free(prediction);
+}
+
+static bool is_wanted(void *user)
+{
+    return ((const struct prediction *)user)->request != NULL;
 }
 
 static void on_gone(void *user)
@@ -110,7 +128,8 @@ static int read_body(struct fl_http_request *request, enum protocol protocol,
 static int check(const struct fl_serve *serve, const struct fl_http_request *request,
                  enum protocol protocol, const char **ret_why)
 {
-    const char *type = fl_http_header(request, "Content-Type");
+    const char *type = fl_http_header(request, "Content-Type"),
+               *coding = fl_http_header(request, "Content-Encoding");
 
     *ret_why = "the model is not loaded yet";
     if (!serve->served)
@@ -121,6 +140,9 @@ static int check(const struct fl_serve *serve, const struct fl_http_request *req
     *ret_why = "Content-Type: must be application/json or text/csv";
     if (protocol == PROTOCOL_MLFLOW && type && !fl_str_has_prefix(type, "application/json") &&
         !fl_str_has_prefix(type, "text/csv"))
+        return 415;
+    *ret_why = "Content-Encoding: only identity is known here";
+    if (coding && strcasecmp(coding, "identity") != 0)
         return 415;
     return 0;
 }
@@ -140,6 +162,7 @@ static void submit(struct fl_serve *serve, struct fl_http_request *request, enum
                                .deadline_ms =
                                    fl_monotonic_ms(serve->options.env) + serve->options.timeout_ms,
                                .done = done,
+                               .wanted = is_wanted,
                                .user = prediction};
 
     *prediction = (struct prediction){.serve = serve,
@@ -159,25 +182,28 @@ static void submit(struct fl_serve *serve, struct fl_http_request *request, enum
     fl_http_on_gone(request, NULL, NULL);
     fl_numbers_finish(&ask->rows);
     prediction_free(prediction);
-    fl_serve_refuse(serve, request, protocol, 429, "too many predictions wait");
+    refuse(serve, request, protocol, 503, "too many rows wait", began_us);
 }
 
 void fl_serve_predict(struct fl_serve *serve, struct fl_http_request *request,
                       enum protocol protocol)
 {
-    struct fl_ask ask = {.rows.max = serve->options.max_body_bytes / BODY_TO_ROWS};
     const int64_t began_us = fl_machine_monotonic_us();
+    const struct fl_signature *signature;
+    struct fl_ask ask = {0};
     struct fl_error err = {0};
     const char *why;
     int status = check(serve, request, protocol, &why);
 
     if (status != 0) {
-        fl_serve_refuse(serve, request, protocol, status, why);
+        refuse(serve, request, protocol, status, why, began_us);
         return;
     }
-    if (read_body(request, protocol, fl_servable_signature(serve->served), &ask, &err) < 0) {
+    signature = fl_servable_signature(serve->served);
+    ask.rows.max = serve->options.max_rows * signature->width;
+    if (read_body(request, protocol, signature, &ask, &err) < 0) {
         fl_numbers_finish(&ask.rows);
-        fl_serve_refuse(serve, request, protocol, status_of(err.code), err.msg);
+        refuse(serve, request, protocol, status_of(err.code), err.msg, began_us);
         return;
     }
     submit(serve, request, protocol, &ask, began_us);
