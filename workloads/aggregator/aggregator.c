@@ -167,7 +167,9 @@ static enum fl_step step_of_record(int kind)
                                          [FL_RECORD_COMMIT] = FL_STEP_COMMIT_UNWRITTEN,
                                          [FL_RECORD_EVALUATE] = FL_STEP_EVALUATE_UNWRITTEN,
                                          [FL_RECORD_FAIL] = FL_STEP_FAIL_UNWRITTEN,
-                                         [FL_RECORD_STOP] = FL_STEP_STOP_UNWRITTEN};
+                                         [FL_RECORD_STOP] = FL_STEP_STOP_UNWRITTEN,
+                                         /* it completes the spec */
+                                         [FL_RECORD_BASE] = FL_STEP_SPEC_UNWRITTEN};
 
     return steps[kind];
 }
