@@ -95,10 +95,12 @@ static int check(struct command *command)
     if (!fl_learner_read_share(command->holdout, &command->what.share))
         return fl_command_usage("learner", "--holdout %s: must be from 0 to below 1",
                                 command->holdout);
-    if (program && (what->builtin || what->options || what->test_data))
+    if (what->share > 0 && what->test_data)
+        return fl_command_usage("learner", "--holdout and --test-data exclude each other");
+    if (program && (what->builtin || what->options || what->test_data || what->share > 0))
         return fl_command_usage("learner",
-                                "%s: a program that trains comes instead of --trainer, --options "
-                                "and --test-data",
+                                "%s: a program that trains comes instead of --trainer, --options, "
+                                "--holdout and --test-data",
                                 what->program.items[0]);
     if (strchr(command->name, '/') || *command->name == '.' || !*command->name)
         return fl_command_usage("learner", "--name %s: that is no name", command->name);

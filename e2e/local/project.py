@@ -329,6 +329,49 @@ def kills(server):
     remove(server, "kills")
 
 
+def not_twice(server, name):
+    """No round has more examples, or more learners, than there are."""
+    rounds = [r for r in items(server, NS + "/flrounds") if r["spec"]["project"]["name"] == name]
+    odd = [r["metadata"]["name"] for r in rounds
+           if r["status"].get("examples", 0) > ROWS or r["status"].get("participants", {}).get("reported", 0) > LEARNERS]
+    judge.check(f"{name}: nobody is counted twice", rounds and not odd, odd)
+
+
+def kill_one(server, chance):
+    alive = list(instances(server))
+    if not alive or chance.random() < 0.15:
+        server.kill()
+        server.start()
+        return "control plane"
+    name, pid = chance.choice(alive)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return "nobody"
+    return name.rsplit("-", 1)[0]
+
+
+def chaos(server):
+    """Random processes are killed for $CHAOS_S seconds (300) while projects of 30 rounds run."""
+    seed = int(os.environ.get("CHAOS_SEED", time.time()))
+    chance, killed, number = random.Random(seed), {}, 0
+    end = time.monotonic() + int(os.environ.get("CHAOS_S", "300"))
+    print(f"# CHAOS_SEED={seed}")
+    while time.monotonic() < end:
+        name = f"chaos-{number}"
+        number += 1
+        apply(server, manifest(name, 30, tiers=1, learners={"count": LEARNERS, "restartLimit": 1000}, training={
+            "local": {"learningRate": "0.05", "batchSize": 10, "epochs": 20}}))
+        while time.monotonic() < end and not holds(server, name):
+            time.sleep(chance.uniform(0.3, 2.5))
+            victim = kill_one(server, chance)
+            killed[victim] = killed.get(victim, 0) + 1
+        finish(server, name, 30)
+        not_twice(server, name)
+        remove(server, name)
+    print(f"# {number} projects; killed: {killed}")
+
+
 def bad(server):
     """What cannot work says why, and what to do."""
     cases = [
@@ -416,6 +459,7 @@ def nothing_left(server):
 
 CASES = {"whole": whole, "edits": edits, "deadline": deadline, "kills": kills, "failed": failed, "bad": bad,
          "broken": broken_data}
+LONG = {"chaos": chaos}  # only when asked for by name
 
 
 def main():
@@ -426,7 +470,7 @@ def main():
         divide_machine(server)
         for name in sys.argv[1:] or CASES:
             began = time.monotonic()
-            CASES[name](server)
+            {**CASES, **LONG}[name](server)
             print(f"# {name} took {time.monotonic() - began:.1f} s")
         nothing_left(server)
         judge.check("the control plane ends well", server.stop() == 0, server.errors()[-500:])

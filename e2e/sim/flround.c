@@ -671,6 +671,7 @@ static bool nothing_left(struct sim *sim, struct fl_buf *why)
 }
 
 const struct sim_scenario sim_flround = {
+    .weight = 3,
     .name = "flround",
     .processes = 1,
     .caches = caches,

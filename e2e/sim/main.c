@@ -135,6 +135,18 @@ static int replay(const struct arguments *arguments)
     return r;
 }
 
+/* Of so many runs of all scenarios; one that is asked for alone gets all. */
+static uint64_t share(const struct arguments *arguments, const struct sim_scenario *scenario,
+                      uint64_t all)
+{
+    const uint64_t weight = scenario->weight > 0 ? scenario->weight : 1;
+    const uint64_t part = all / FL_COUNT_OF(scenarios) / weight;
+
+    if (arguments->scenario || all == 0)
+        return all;
+    return part > 0 ? part : 1;
+}
+
 static bool run_all(const struct arguments *arguments)
 {
     struct sim_tally tally = {0};
@@ -144,12 +156,12 @@ static bool run_all(const struct arguments *arguments)
         const struct sim_scenario *scenario =
             arguments->scenario ? arguments->scenario : scenarios[i];
 
-        sim_seeds(scenario, arguments->first_seed, arguments->runs / count, arguments->jobs,
-                  &tally);
-        sim_points(scenario, &sim_crashes, arguments->first_seed, arguments->points / count,
-                   arguments->jobs, &tally);
-        sim_points(scenario, &sim_refusals, arguments->first_seed, arguments->faults / count,
-                   arguments->jobs, &tally);
+        sim_seeds(scenario, arguments->first_seed, share(arguments, scenario, arguments->runs),
+                  arguments->jobs, &tally);
+        sim_points(scenario, &sim_crashes, arguments->first_seed,
+                   share(arguments, scenario, arguments->points), arguments->jobs, &tally);
+        sim_points(scenario, &sim_refusals, arguments->first_seed,
+                   share(arguments, scenario, arguments->faults), arguments->jobs, &tally);
         sim_determinism(scenario, arguments->first_seed, arguments->jobs, &tally);
     }
     printf("sim: %" PRIu64 " passed, %" PRIu64 " failed\n", tally.passed, tally.failed);

@@ -568,6 +568,7 @@ static bool nothing_left(struct sim *sim, struct fl_buf *why)
 }
 
 const struct sim_scenario sim_project = {
+    .weight = 10,
     .name = "project",
     .processes = 1,
     .one_clock = true,

@@ -73,9 +73,11 @@ struct sim_scenario {
     const struct fl_gvr *const *caches; /* of the managers, ended by NULL: pumped one by one */
     bool one_clock;                     /* machines and the world outside tell the same time */
     unsigned turns, edits;              /* of the busy phase; about */
-    int64_t patience_ms;                /* virtual time to come to rest in */
-    int64_t settle_ms;                  /* how long it may still tell of what it did */
-    int64_t idle_ms;                    /* how long nothing must be written then, */
+    unsigned weight;     /* how many runs of a small scenario one of these costs; 0: 1. Of what is
+                            asked for in all, it gets so much less */
+    int64_t patience_ms; /* virtual time to come to rest in */
+    int64_t settle_ms;   /* how long it may still tell of what it did */
+    int64_t idle_ms;     /* how long nothing must be written then, */
     const char *const
         *beats; /* but these, seldom: what tells that somebody was there; may be NULL */
 

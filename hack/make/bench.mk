@@ -22,3 +22,8 @@ bench-data: ## the data plane: speed and memory, with Flower as yardstick in the
 	@$(MAKE) --no-print-directory BUILD=release all build/release/hack/bench/crowd/crowd \
 	  build/release/workloads/aggregator/folding_bench
 	@python3 hack/bench/data.py $(CASES)
+
+.PHONY: bench-serve
+bench-serve: ## the inference server beside FastAPI with scikit-learn, in the same run
+	@$(MAKE) --no-print-directory BUILD=release bin/flops
+	@FLOPS=build/release/flops python3 hack/bench/serve.py

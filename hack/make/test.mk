@@ -4,7 +4,7 @@
 THREADED := $(filter $(O)/lib/loop_test $(O)/lib/http_% $(O)/controller/store/% \
                      $(O)/lib/run_test $(O)/controller/source/% $(O)/controller/client/% \
                      $(O)/controller/apiserver/% $(O)/controller/content/% $(O)/controller/queue/% $(O)/controller/cache/% \
-                     $(O)/workloads/transfer/% $(O)/workloads/simulate/% \
+                     $(O)/workloads/transfer/% $(O)/workloads/serve/% $(O)/workloads/simulate/% \
                      $(O)/controller/runtime/metrics_test $(O)/controller/runtime/manager_test \
                      $(O)/reconcilers/workload/local/% \
                      $(O)/reconcilers/workload/orchestrator_contract_test \
@@ -32,7 +32,7 @@ test: deps ## everything: set-up, unit tests, sanitizers, fuzzing for a while, o
 	@hack/test
 
 .PHONY: demo
-demo: deps ## a first look: starts a control plane, declares the examples, shows them, cleans up
+demo: deps ## a federation from nothing to a served model, and nothing left of it
 	@$(MAKE) --no-print-directory all
 	@hack/demo
 
