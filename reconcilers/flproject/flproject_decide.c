@@ -159,10 +159,16 @@ static bool is_outdated_retry(struct fl_flproject_decide *d, const struct fl_flp
     return round->round->status.has_run && round->round->status.run > 0 && !is_current(d, round);
 }
 
+static bool root_has(const struct fl_flproject_decide *d, const struct fl_flproject_round *round)
+{
+    return d->input->federation.known == FL_FLPROJECT_KNOWN && round->number > 0 &&
+           d->input->federation.committed >= round->number;
+}
+
 /* One whose model is committed comes to its end by itself. */
 static void look_at_open(struct fl_flproject_decide *d, const struct fl_flproject_round *round)
 {
-    bool is_committed = is_told(round->round, "Aggregated");
+    bool is_committed = is_told(round->round, "Aggregated") || root_has(d, round);
 
     if (round->is_own && !is_committed && (d->is_over || is_outdated_retry(d, round))) {
         drop(d, round);
@@ -348,6 +354,10 @@ void fl_flproject_decide(const struct fl_flproject_input *input, struct fl_arena
         (struct fl_flproject_decision){.look_again_ms = -1, .verdict = FL_FLPROJECT_DONE};
     fl_flproject_count(input, arena, &d.tally);
     judge_end(&d);
+    if (!d.is_over) { /* else nobody wants what was committed beside the objects */
+        fl_flproject_count_root(input, &d.tally);
+        judge_end(&d);
+    }
     look_at_rounds(&d);
     look_at_models(&d);
     d.is_paused = wants_pause(&d);

@@ -415,6 +415,13 @@ static void test_rounds(void **state)
          "{spec: {training: {rounds: 1}}, rounds: [{i: 1, state: committed}, {i: 2, state: "
          "evaluating, by: Evaluating}]}",
          "wait Evaluating 1/1"},
+        {"lowered, and the root has committed it already",
+         "{spec: {training: {rounds: 1}}, committed: 2, rounds: [{i: 1, state: committed}, {i: 2, "
+         "state: open}]}",
+         "wait Training 1/1"},
+        {"what was committed when nobody wanted it any more does not count",
+         "{spec: {training: {rounds: 1}}, committed: 2, rounds: [{i: 1, state: committed}]}",
+         "done Complete 1/1"},
         {"rounds are gone, models tell", "{models: [{i: 2, aliases: [latest, best]}]}",
          "wait Training 2/3 start 3 m2=bestlatest"},
         {"all is gone, the root tells", "{committed: 2}", "wait Training 2/3 start 3"},

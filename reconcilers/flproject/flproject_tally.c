@@ -321,8 +321,8 @@ static void count_round(struct fl_flproject_tally *tally, const struct fl_flproj
     }
 }
 
-/* What no object tells any more, the root may still know. */
-static void ask_root(const struct fl_flproject_input *input, struct fl_flproject_tally *tally)
+void fl_flproject_count_root(const struct fl_flproject_input *input,
+                             struct fl_flproject_tally *tally)
 {
     const struct fl_flproject_federation *root = &input->federation;
 
@@ -335,6 +335,8 @@ static void ask_root(const struct fl_flproject_input *input, struct fl_flproject
     tally->last = (struct fl_flproject_version){
         .number = root->committed,
         .model = {.digest = root->model, .round = root->committed, .has_round = true}};
+    if (tally->best.number == 0)
+        tally->best = tally->last;
 }
 
 void fl_flproject_count(const struct fl_flproject_input *input, struct fl_arena *arena,
@@ -358,9 +360,7 @@ void fl_flproject_count(const struct fl_flproject_input *input, struct fl_arena 
     }
     for (size_t i = 0; i < tally.round_count; i++)
         count_round(&tally, &tally.rounds[i], from, arena);
-    /* Without an evaluation the last is as good as any. */
-    ask_root(input, &tally);
-    if (tally.best.number == 0)
+    if (tally.best.number == 0) /* without an evaluation the last is as good as any */
         tally.best = tally.last;
     *ret_tally = tally;
 }

@@ -46,6 +46,9 @@ struct fl_flproject_tally {
 
 void fl_flproject_count(const struct fl_flproject_input *input, struct fl_arena *arena,
                         struct fl_flproject_tally *ret_tally);
+/* What no object tells any more, the root may still know: it counts where no round is open. */
+void fl_flproject_count_root(const struct fl_flproject_input *input,
+                             struct fl_flproject_tally *tally);
 /* For the annotation of the round after `tally`. */
 const char *fl_flproject_tally_text(const struct fl_flproject_input *input,
                                     const struct fl_flproject_tally *tally, struct fl_arena *arena);
