@@ -175,9 +175,8 @@ static void answered_call(struct fl_learner_core *core, enum call call, const vo
         return;
     if (call == CALL_OFFER && core->stage == STAGE_OFFER)
         answered_offer(core, &answer);
-    else if (call == CALL_RESULT && core->stage == STAGE_RESULT)
-        core->stage = STAGE_DONE;
-    else if (call == CALL_PROGRESS && core->stage == STAGE_GIVE_UP)
+    else if ((call == CALL_RESULT && core->stage == STAGE_RESULT) ||
+             (call == CALL_PROGRESS && core->stage == STAGE_GIVE_UP))
         core->stage = STAGE_DONE;
     else if (call == CALL_PROGRESS && answer.verdict == FL_VERDICT_STOP)
         learner_drop_work(core);

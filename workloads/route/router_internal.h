@@ -27,12 +27,12 @@ struct fl_router {
 };
 
 /* forward.c */
-void fl_router_forward(void *router, struct fl_http_request *request); /* fl_http_handler_fn */
-void fl_router_retry_waiting(struct fl_router *router);                /* a table has come */
+void fl_router_forward(void *user, struct fl_http_request *request); /* fl_http_handler_fn */
+void fl_router_retry_waiting(struct fl_router *router);              /* a table has come */
 void fl_router_stop_forwards(struct fl_router *router);
 
 /* admin.c */
-void fl_router_administer(void *router, struct fl_http_request *request);
+void fl_router_administer(void *user, struct fl_http_request *request);
 void fl_router_changed(struct fl_router *router);
 void fl_router_stop_watchers(struct fl_router *router);
 

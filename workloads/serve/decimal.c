@@ -253,7 +253,8 @@ size_t fl_decimal_write_float(float value, char out[FL_DECIMAL_TEXT_SIZE])
         *at++ = '-';
     value = fabsf(value);
     if (value == 0) {
-        memcpy(at, "0.0", 3);
+        at[0] = at[2] = '0';
+        at[1] = '.';
         return (size_t)(at - out) + 3;
     }
     digits = digits_of(value, &exponent, &count);
@@ -273,8 +274,8 @@ size_t fl_decimal_write_double(double value, char out[FL_DECIMAL_TEXT_SIZE])
     fl_str_from_double(value, out);
     len = strlen(out);
     if (!strpbrk(out, ".e")) {
-        memcpy(out + len, ".0", 2);
-        len += 2;
+        out[len++] = '.';
+        out[len++] = '0';
     }
     return len;
 }
