@@ -253,8 +253,8 @@ size_t fl_decimal_write_float(float value, char out[FL_DECIMAL_TEXT_SIZE])
         *at++ = '-';
     value = fabsf(value);
     if (value == 0) {
-        memcpy(at, "0.0", 3);
-        return (size_t)(at - out) + 3;
+        at = put_fixed(at, 0, 1, 0);
+        return (size_t)(at - out);
     }
     digits = digits_of(value, &exponent, &count);
     while (count > 1 && digits % 10 == 0) {
@@ -273,8 +273,8 @@ size_t fl_decimal_write_double(double value, char out[FL_DECIMAL_TEXT_SIZE])
     fl_str_from_double(value, out);
     len = strlen(out);
     if (!strpbrk(out, ".e")) {
-        memcpy(out + len, ".0", 2);
-        len += 2;
+        out[len++] = '.';
+        out[len++] = '0';
     }
     return len;
 }

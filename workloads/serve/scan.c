@@ -33,8 +33,9 @@ bool fl_scan_fail(struct fl_scan *scan, int code, const char *fmt, ...)
 
 static bool bad(struct fl_scan *scan, const char *what)
 {
-    return fl_scan_fail(scan, FL_E_BAD_REQUEST, "byte %zu: %s", (size_t)(scan->at - scan->begin),
-                        what);
+    (void)fl_scan_fail(scan, FL_E_BAD_REQUEST, "byte %zu: %s", (size_t)(scan->at - scan->begin),
+                       what);
+    return false;
 }
 
 char fl_scan_peek(struct fl_scan *scan)
