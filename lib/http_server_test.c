@@ -730,6 +730,38 @@ static void test_draining_lets_answers_finish(void **state)
     rig_stop(rig);
 }
 
+static void leave(struct rig *rig, void *user)
+{
+    (void)user;
+    fl_http_server_leave(rig->server);
+}
+
+/* Who is connected may still ask, once; who comes later may not. */
+static void test_leaving_answers_what_is_on_its_way(void **state)
+{
+    struct rig *rig = start(false);
+    int idle = rig_connect(rig), waiting = rig_connect(rig),
+        deadline_ms = RIG_TIMEOUT_SECONDS * 1000;
+
+    (void)state;
+    rig_puts(idle, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    free(rig_read_until(idle, "nobody|-"));
+    rig_on_loop(rig, leave, NULL);
+    rig_puts(idle, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    free(rig_read_until(idle, "Connection: close"));
+    free(rig_read_until(idle, "nobody|-"));
+    assert_true(rig_is_closed(idle));
+    rig_puts(waiting, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    free(rig_read_until(waiting, "Connection: close"));
+    free(rig_read_until(waiting, "nobody|-"));
+    assert_true(rig_is_closed(waiting));
+    rig_on_loop(rig, drain, &deadline_ms);
+    RIG_WAIT_FOR(rig_counts(rig).answered == 100);
+    (void)close(waiting);
+    (void)close(idle);
+    rig_stop(rig);
+}
+
 static void test_draining_has_a_deadline(void **state)
 {
     struct rig *rig = start(false);
@@ -766,6 +798,7 @@ int main(void)
         cmocka_unit_test(test_the_client_streams_lines),
         cmocka_unit_test(test_the_client_says_what_went_wrong),
         cmocka_unit_test(test_draining_lets_answers_finish),
+        cmocka_unit_test(test_leaving_answers_what_is_on_its_way),
         cmocka_unit_test(test_draining_has_a_deadline),
     };
 

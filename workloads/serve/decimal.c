@@ -253,9 +253,8 @@ size_t fl_decimal_write_float(float value, char out[FL_DECIMAL_TEXT_SIZE])
         *at++ = '-';
     value = fabsf(value);
     if (value == 0) {
-        at[0] = at[2] = '0';
-        at[1] = '.';
-        return (size_t)(at - out) + 3;
+        at = put_fixed(at, 0, 1, 0);
+        return (size_t)(at - out);
     }
     digits = digits_of(value, &exponent, &count);
     while (count > 1 && digits % 10 == 0) {

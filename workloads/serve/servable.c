@@ -24,6 +24,16 @@ struct fl_servable {
     double one_us, batch_us;
 };
 
+static void destroy(struct fl_servable *served)
+{
+    if (!served)
+        return;
+    if (served->state)
+        served->ops->destroy(served->state);
+    free(served);
+}
+FL_DEFINE_CLEANUP(struct fl_servable, destroy)
+
 static const struct fl_predictor_ops *find_driver(const void *data, size_t len,
                                                   struct fl_error *err)
 {
@@ -122,7 +132,7 @@ static int load_state(struct fl_servable *served, const struct fl_servable_optio
 int fl_servable_load(const struct fl_servable_options *options, const void *data, size_t len,
                      struct fl_servable **ret_servable, struct fl_error *err)
 {
-    FL_CLEANUP(fl_servable_unrefp) struct fl_servable *served = fl_calloc(1, sizeof(*served));
+    FL_CLEANUP(destroyp) struct fl_servable *served = fl_calloc(1, sizeof(*served));
     int r;
 
     served->refs = 1;
@@ -146,11 +156,8 @@ struct fl_servable *fl_servable_ref(struct fl_servable *served)
 
 void fl_servable_unref(struct fl_servable *served)
 {
-    if (!served || --served->refs > 0)
-        return;
-    if (served->state)
-        served->ops->destroy(served->state);
-    free(served);
+    if (served && --served->refs == 0)
+        destroy(served);
 }
 
 const struct fl_signature *fl_servable_signature(const struct fl_servable *served)

@@ -9,6 +9,13 @@ static void write_text(struct fl_buf *out, const char *text)
     fl_buf_json_string(out, text, strlen(text));
 }
 
+static void write_size(struct fl_buf *out, size_t size)
+{
+    char text[FL_DECIMAL_TEXT_SIZE];
+
+    fl_buf_append(out, text, fl_decimal_write_int((int64_t)size, text));
+}
+
 static void write_row(struct fl_buf *out, const float *row, size_t count)
 {
     fl_buf_reserve(out, count * (FL_DECIMAL_TEXT_SIZE / 2));
@@ -42,15 +49,20 @@ static void write_v2(struct fl_buf *out, const char *model, const struct fl_serv
 
     fl_buf_puts(out, "{\"model_name\":");
     write_text(out, model);
-    fl_buf_printf(out, ",\"model_version\":\"%s\"", fl_servable_digest(served));
+    fl_buf_puts(out, ",\"model_version\":\"");
+    fl_buf_puts(out, fl_servable_digest(served));
+    fl_buf_putc(out, '"');
     if (ask->id) {
         fl_buf_puts(out, ",\"id\":");
         write_text(out, ask->id);
     }
     fl_buf_puts(out, ",\"outputs\":[{\"name\":");
     write_text(out, signature->output);
-    fl_buf_printf(out, ",\"datatype\":\"FP32\",\"shape\":[%zu,%zu],", ask->count,
-                  signature->classes);
+    fl_buf_puts(out, ",\"datatype\":\"FP32\",\"shape\":[");
+    write_size(out, ask->count);
+    fl_buf_putc(out, ',');
+    write_size(out, signature->classes);
+    fl_buf_puts(out, "],");
     if (ask->binary) {
         fl_buf_printf(out, "\"parameters\":{\"binary_data_size\":%zu}}]}", numbers * sizeof(float));
         *ret_header_len = out->len;

@@ -42,8 +42,8 @@ struct fl_serve {
 };
 
 /* serve_routes.c */
-void fl_serve_handle(void *serve, struct fl_http_request *request); /* fl_http_handler_fn */
-void fl_serve_begin(void *serve, struct fl_http_request *request);  /* fl_http_begin_fn */
+void fl_serve_handle(void *user, struct fl_http_request *request); /* fl_http_handler_fn */
+void fl_serve_begin(void *user, struct fl_http_request *request);  /* fl_http_begin_fn */
 void fl_serve_respond_json(struct fl_http_request *request, int status, json_t *value); /* steals */
 bool fl_serve_is_ready(const struct fl_serve *serve);
 bool fl_serve_is_allowed(const struct fl_http_request *request, const char *token);
@@ -64,7 +64,7 @@ void fl_serve_write_error(struct fl_buf *out, enum protocol protocol, int status
                           const char *message);
 
 /* serve_admin.c */
-void fl_serve_administer(void *serve, struct fl_http_request *request); /* fl_http_handler_fn */
+void fl_serve_administer(void *user, struct fl_http_request *request); /* fl_http_handler_fn */
 
 /* serve_load.c */
 /* `waiter` (may be NULL) is answered when it has ended. */
