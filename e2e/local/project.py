@@ -435,7 +435,7 @@ def failed(server):
                                           "participation": {"deadline": "60s"}}})
     finish(server, "failed", 2)
     judge.check("failed: attempts that failed are counted",
-                get(server, "failed")["status"]["rounds"]["failed"] >= 0, explain(server, "failed"))
+                get(server, "failed")["status"]["rounds"]["failed"] > 0, explain(server, "failed"))
     remove(server, "failed")
 
 
