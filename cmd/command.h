@@ -24,6 +24,7 @@ struct fl_command {
     X(wait)                                                                                        \
     X(diff)                                                                                        \
     X(explain)                                                                                     \
+    X(doctor)                                                                                      \
     X(rounds)                                                                                      \
     X(events)                                                                                      \
     X(logs)                                                                                        \
