@@ -1,5 +1,6 @@
 /* An attempt: who is asked, what is missing, when it is enough. */
 #include "workloads/aggregator/aggregator_core_internal.h"
+#include "workloads/aggregator/bounds.h"
 
 #include "lib/str.h"
 
@@ -125,19 +126,7 @@ static void choose(struct fl_aggregator_core *core)
         attempt->order[i] = fl_arena_strdup(attempt->arena, candidates[i]->id);
 }
 
-/* What one learner of a member declares, and for how many of them. */
-struct declared {
-    int64_t examples, learners;
-};
-
-static int by_examples(const void *a, const void *b)
-{
-    const struct declared *x = a, *y = b;
-
-    return (x->examples < y->examples) - (x->examples > y->examples);
-}
-
-static size_t list_declared(const struct fl_aggregator_core *core, struct declared *list)
+static size_t list_declared(const struct fl_aggregator_core *core, struct fl_declared *list)
 {
     void *cursor = NULL, *value;
     size_t count = 0;
@@ -147,39 +136,14 @@ static size_t list_declared(const struct fl_aggregator_core *core, struct declar
         int64_t learners = member->aggregator ? member->learners : 1;
 
         if (learners > 0 && member->examples > 0)
-            list[count++] =
-                (struct declared){(member->examples + learners - 1) / learners, learners};
+            list[count++] = (struct fl_declared){member->examples, learners};
     }
-    if (count > 0)
-        qsort(list, count, sizeof(*list), by_examples);
     return count;
-}
-
-/* The greatest count of examples that is no more than `share` of all, where nobody counts with more
- * than it: so that whoever declares a lot does not raise his own bound. Those above it are the
- * first of the list, the largest: with K of them and S examples of the others it is share * (S + K
- * * it). */
-static int64_t bound_by_share(const struct declared *list, size_t count, double share)
-{
-    double above = 0, bound;
-    __int128 rest = 0;
-
-    for (size_t i = 0; i < count; i++)
-        rest += (__int128)list[i].examples * list[i].learners;
-    for (size_t i = 0; i < count; i++) {
-        bound = share * above < 1 ? share * (double)rest / (1 - share * above) : INFINITY;
-        if (bound >= (double)list[i].examples)
-            return i > 0 && bound > (double)list[i - 1].examples ? list[i - 1].examples
-                                                                 : (int64_t)bound;
-        rest -= (__int128)list[i].examples * list[i].learners;
-        above += (double)list[i].learners;
-    }
-    return count > 0 ? list[count - 1].examples : 0;
 }
 
 int64_t most_examples(const struct fl_aggregator_core *core)
 {
-    FL_CLEANUP(fl_freep) struct declared *list = NULL;
+    FL_CLEANUP(fl_freep) struct fl_declared *list = NULL;
     int64_t bound;
 
     if (core->tier.present)
@@ -187,37 +151,27 @@ int64_t most_examples(const struct fl_aggregator_core *core)
     if (core->spec.participation.max_example_share >= 1)
         return 0;
     list = fl_calloc(fl_map_count(core->members) + 1, sizeof(*list));
-    bound =
-        bound_by_share(list, list_declared(core, list), core->spec.participation.max_example_share);
-    return bound < 1 ? 1 : bound < FL_PROTOCOL_NUMBER_MAX ? bound : FL_PROTOCOL_NUMBER_MAX;
+    bound = fl_bound_examples(list, list_declared(core, list),
+                              core->spec.participation.max_example_share);
+    return bound < FL_PROTOCOL_NUMBER_MAX ? bound : FL_PROTOCOL_NUMBER_MAX;
 }
 
-/* Of all members, as far as they count. */
-static int64_t all_examples(const struct fl_aggregator_core *core, int64_t most)
+static int64_t planned_weight(const struct fl_aggregator_core *core, int64_t most)
 {
-    void *cursor = NULL, *value;
-    int64_t all = 0;
+    FL_CLEANUP(fl_freep)
+    struct fl_declared *list = fl_calloc(fl_map_count(core->members) + 1, sizeof(*list));
 
-    while (fl_map_next(core->members, &cursor, NULL, &value)) {
-        const struct member *member = value;
-        int64_t learners = member->aggregator ? member->learners : 1, examples = member->examples;
-
-        if (most > 0 && learners < FL_PROTOCOL_NUMBER_MAX / most && examples > most * learners)
-            examples = most * learners;
-        all = add_up(all, examples);
-    }
-    return all;
+    return fl_bound_weight(list, list_declared(core, list), most);
 }
 
-/* Sums are planned for all that members declare, twice over and rounded up to a power of two, so
- * that whoever comes or goes rarely changes it, and tiers do not at all. Where that is more than
- * can be summed, for what can: who boasts does not fit, and costs nobody else the round. */
+/* Where what members declare is more than can be summed, sums are planned for what can: who boasts
+ * does not fit, and costs nobody else the round. */
 static int plan_sums(struct fl_aggregator_core *core, struct fl_error *err)
 {
     const struct fl_round_order *spec = &core->spec;
     struct attempt *attempt = &core->attempt;
     struct fl_exact_precision precision;
-    int64_t weight = 1, all;
+    int64_t weight;
     int r;
 
     attempt->max_examples = most_examples(core);
@@ -225,10 +179,7 @@ static int plan_sums(struct fl_aggregator_core *core, struct fl_error *err)
         attempt->precision = core->tier.precision;
         return 0;
     }
-    all = all_examples(core, attempt->max_examples);
-    while (weight < all * 2)
-        weight *= 2;
-    weight = spec->max_weight ? spec->max_weight : weight;
+    weight = spec->max_weight ? spec->max_weight : planned_weight(core, attempt->max_examples);
     r = fl_exact_plan((unsigned)spec->range_bits, weight, &precision, err);
     while (r < 0 && !spec->max_weight && weight > 1) {
         weight /= 2;

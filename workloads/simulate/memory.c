@@ -1,5 +1,6 @@
 /* A round of mode Sync without messages: who is asked, who is in time, what counts, all by the
  * rules of the aggregator's core, so that both make the same model of the same options. */
+#include "workloads/aggregator/bounds.h"
 #include "workloads/aggregator/select.h"
 #include "workloads/simulate/simulate_internal.h"
 
@@ -20,6 +21,7 @@ struct round {
     struct fl_candidate **order; /* who is asked next */
     size_t order_count, order_next;
     size_t want, ask, quorum;
+    int64_t max_examples; /* that one may count with; 0: no bound */
     int64_t start_ms, deadline_ms;
     struct fl_exact_scalar loss;
     int64_t loss_examples;
@@ -100,30 +102,34 @@ static void choose(struct round *round)
 static int plan_sums(const struct round *round, struct fl_exact_precision *ret_precision,
                      int64_t *ret_max_examples, struct fl_error *err)
 {
-    double share = round->spec->participation.max_example_share;
-    int64_t all = round->rounds->course->population->examples, weight = 1;
+    const struct fl_round_order *spec = round->spec;
+    const struct population *population = round->rounds->course->population;
+    FL_CLEANUP(fl_freep)
+    struct fl_declared *list = fl_calloc(population->count + 1, sizeof(*list));
+    int64_t weight;
 
-    while (weight < all * 2)
-        weight *= 2;
-    *ret_max_examples = 0;
-    if (share < 1)
-        *ret_max_examples = share * (double)all >= 1 ? (int64_t)(share * (double)all) : 1;
-    return fl_exact_plan((unsigned)round->spec->range_bits,
-                         round->spec->max_weight ? round->spec->max_weight : weight, ret_precision,
-                         err);
+    for (size_t i = 0; i < population->count; i++)
+        list[i] = (struct fl_declared){(int64_t)population->data[i]->count, 1};
+    *ret_max_examples =
+        spec->participation.max_example_share < 1
+            ? fl_bound_examples(list, population->count, spec->participation.max_example_share)
+            : 0;
+    weight = spec->max_weight ? spec->max_weight
+                              : fl_bound_weight(list, population->count, *ret_max_examples);
+    return fl_exact_plan((unsigned)spec->range_bits, weight, ret_precision, err);
 }
 
 static int begin(struct round *round, struct fl_error *err)
 {
     struct course *course = round->rounds->course;
     struct fl_exact_precision precision;
-    int64_t max_examples;
     int r = course_use_strategy(course, round->spec, err);
 
     if (r == 0)
-        r = plan_sums(round, &precision, &max_examples, err);
+        r = plan_sums(round, &precision, &round->max_examples, err);
     if (r == 0)
-        r = fl_strategy_begin(course->strategy, course->model, &precision, max_examples, err);
+        r = fl_strategy_begin(course->strategy, course->model, &precision, round->max_examples,
+                              err);
     if (r < 0)
         return r;
     round->start_ms = course->now_ms;
@@ -167,13 +173,15 @@ static void accept(struct round *round, const struct lesson *lesson)
 {
     struct fl_candidate *candidate = &round->rounds->candidates[lesson->learner];
     struct fl_simulated_round *counts = round->counts;
-    int64_t examples = lesson->fit.examples;
+    int64_t examples = lesson->fit.examples, counted = examples;
 
+    if (round->max_examples > 0 && counted > round->max_examples)
+        counted = round->max_examples;
     counts->reported++;
-    counts->examples += examples;
+    counts->examples += counted;
     if (isfinite(lesson->fit.loss)) {
-        fl_exact_scalar_add(&round->loss, lesson->fit.loss * (double)examples);
-        round->loss_examples += examples;
+        fl_exact_scalar_add(&round->loss, lesson->fit.loss * (double)counted);
+        round->loss_examples += counted;
     }
     candidate->done++;
     candidate->examples = examples;
