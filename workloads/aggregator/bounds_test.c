@@ -29,7 +29,7 @@ static void test_bound(void **state)
         {{{301, 3}, {100, 1}},
          2,
          0.9,
-         363}, /* of a member's learners the mean counts, rounded up */
+         362}, /* of a member's learners the mean counts, rounded up */
     };
 
     (void)state;
