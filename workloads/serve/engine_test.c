@@ -150,8 +150,8 @@ static void setup(struct world *world, bool slow, const struct fl_engine_options
 
 static void teardown(struct world *world)
 {
+    fl_engine_destroy(world->engine); /* its threads are gone */
     assert_false(world->fake.seat_doubled);
-    fl_engine_destroy(world->engine);
     fl_servable_unref(world->served);
     fl_loop_destroy(world->loop);
     fl_signal_destroy(world->fake.change);

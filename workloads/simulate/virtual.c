@@ -405,7 +405,8 @@ static bool deliver_next(struct virtual_world *world)
 static int64_t size_of(const struct fl_model *model)
 {
     size_t size;
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *header = fl_safetensors_header(model, &size);
+
+    fl_bytes_unref(fl_safetensors_header(model, &size));
 
     return (int64_t)size;
 }

@@ -48,8 +48,8 @@ void rig_put_file(struct rig_world *world, struct rig_node *node, struct fl_mode
 int64_t rig_file_size(const struct fl_model *model)
 {
     size_t size;
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *header = fl_safetensors_header(model, &size);
 
+    fl_bytes_unref(fl_safetensors_header(model, &size));
     return (int64_t)size;
 }
 
