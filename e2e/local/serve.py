@@ -334,7 +334,8 @@ def drain_slow():
         results = []
         asking = threading.Thread(target=lambda: results.extend(together(16, ask)))
         asking.start()
-        wait_until(lambda: serve.metric("flops_serve_in_flight") >= 8)
+        answered = 'flops_serve_request_duration_seconds_count{protocol="MLflow",code="200"}'
+        wait_until(lambda: serve.metric("flops_serve_in_flight") + serve.metric(answered) == 16)
         serve.process.send_signal(signal.SIGTERM)
         told = wait_until(lambda: serve.call("GET", "/v2/health/ready", connection=watcher)[0] == 503)
         asking.join()

@@ -58,6 +58,7 @@ HELD_ELSEWHERE := lib/mem lib/loop lib/http_io lib/http_client controller/store/
                   controller/source/git controller/source/git_tls controller/source/dir \
                   reconcilers/gitsync/gitsync_fetch reconcilers/gitsync/gitsync_report \
                   workloads/aggregator/aggregator_core_held workloads/aggregator/folding \
+                  workloads/serve/servable \
                   workloads/simulate/virtual workloads/trainer/native workloads/trainer/tested \
                   workloads/learner/learner workloads/learner/uplink
 $(HELD_ELSEWHERE:%=build/analyzer/%.o): CFLAGS += -Wno-analyzer-malloc-leak
