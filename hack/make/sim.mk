@@ -21,7 +21,7 @@ sim: $(SIM) ## the control plane in virtual time (SCENARIO= SEED= RUNS= CRASH_PO
 
 .PHONY: sim-proof
 sim-proof: $(SIM) ## planted bugs, each of which the simulation must find
-	@$(SIM) --jobs $(SIM_JOBS) --runs 200 --crash-points 200 --fault-points 0
+	@$(if $(PROOF_ONLY),:,$(SIM) --jobs $(SIM_JOBS) --runs 200 --crash-points 200 --fault-points 0)
 	@$(SIM) --jobs $(SIM_JOBS) --proof $(if $(PLANTED),--planted $(PLANTED))
 
 .PHONY: sim-nightly
