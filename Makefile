@@ -11,7 +11,7 @@ AR := gcc-ar
 
 LAYERS := lib api controller workloads reconcilers
 PACKAGES := jansson yaml-0.1 libcurl libevent libevent_pthreads libevent_openssl openssl \
-            libsodium sqlite3 libpcre2-8 zlib libgit2
+            libsodium sqlite3 libpcre2-8 zlib libgit2 libzstd
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wold-style-definition -Wwrite-strings -Wpointer-arith -Wvla -Wformat=2 -Wundef \
@@ -47,7 +47,10 @@ CPPFLAGS := -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PACKAGES) 2>/dev/nul
 CFLAGS := -std=gnu17 -fPIE -pthread -ffp-contract=off $(WARNINGS) $(GCC_WARNINGS) \
           $(CFLAGS_$(BUILD)) $(EXTRA_CFLAGS)
 LDFLAGS := -pie -pthread -Wl,--as-needed $(LDFLAGS_$(BUILD)) $(EXTRA_LDFLAGS)
-LDLIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm
+# libarchive from its archive: the shared one brings libxml2 and ICU along, which would be the
+# greater part of an image.
+LDLIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -l:libarchive.a -lzstd -lz -llzma \
+          -lbz2 -lnettle -lm
 
 sources = $(sort $(filter-out %_test.c %_fuzz.c %_bench.c,$(shell find $(1) -name '*.c' 2>/dev/null)))
 objects = $(patsubst %.c,$(O)/%.o,$(call sources,$(1)))

@@ -4,7 +4,8 @@
  * Entries are named by paths without '/' in front ("usr/bin/python3"). Folders above an entry are
  * made where they are missing (0755). All belong to user and group 0; modes are 0755 where anybody
  * may execute, else 0644, folders 0755, unless fl_tree_set_mode said otherwise; times are
- * one time for all. The layer is a pax tar in bytewise order of the paths, parents first. What is
+ * one time for all. The layer is a pax tar, folders before what is in them, in
+ * bytewise order of the names. What is
  * put again under one path takes the place of what was there (a folder stays a folder).
  *
  * The tree holds paths of files, not their bytes: they must stay as they are until it was written.
