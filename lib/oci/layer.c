@@ -226,14 +226,6 @@ static int write_entry(const struct writing *writing, const struct fl_tree_entry
     return r;
 }
 
-/* Who sets an option brings in the table of all formats, and xar's would bring libxml2 and ICU into
- * the program. In its place: */
-int archive_write_set_format_xar(struct archive *archive)
-{
-    archive_set_error(archive, ENOTSUP, "xar is not written here");
-    return ARCHIVE_FATAL;
-}
-
 /* Names are bytes, whatever the locale: libarchive would translate them. */
 static int open_tar(struct archive *archive, struct sink *sink)
 {
