@@ -99,6 +99,7 @@ static void folders_come_by_themselves(void **state)
 static void links_lead_on(void **state)
 {
     struct rig *rig = *state;
+    struct fl_tree_entry entry;
 
     assert_int_equal(fl_tree_add_link(rig->tree, "lib", "usr/lib", NULL), 0);
     assert_int_equal(fl_tree_add_link(rig->tree, "usr/lib64", "../lib", NULL), 0);
@@ -112,6 +113,11 @@ static void links_lead_on(void **state)
                         "usr/z ");
     assert_true(fl_tree_has(rig->tree, "abs/lib64/x"));
     assert_false(fl_tree_has(rig->tree, "abs/lib64/z"));
+    assert_true(fl_tree_get(rig->tree, "abs/lib64", &entry));
+    assert_string_equal(entry.target, "../lib");
+    assert_true(fl_tree_get(rig->tree, "abs/lib64/y", &entry));
+    assert_memory_equal(entry.data, "2", 1);
+    assert_false(fl_tree_get(rig->tree, "abs/nothing", &entry));
 }
 
 static void what_comes_later_stands(void **state)
