@@ -175,3 +175,74 @@ int fl_oci_load_blob(void *user, const struct fl_oci_descriptor *descriptor,
 
     return r < 0 ? r : fl_fd_read(fd, FL_OCI_MANIFEST_MAX, ret_document, err);
 }
+
+/* --- taking --- */
+
+/* > 0: it is there, and pinned. */
+static int pin_what_is_there(struct fl_blobs *blobs, const struct fl_oci_descriptor *descriptor,
+                             struct fl_error *err)
+{
+    FL_CLEANUP(fl_fd_closep) int fd = -1;
+    int64_t size = 0;
+    int r;
+
+    if (fl_blobs_pin(blobs, descriptor->digest, NULL) < 0)
+        return 0;
+    r = fl_blobs_get(blobs, descriptor->digest, &fd, &size, err);
+    if (r == 0 && size != descriptor->size)
+        r = fl_error_set(err, FL_E_INVALID, "it has %" PRId64 " bytes, not %" PRId64, size,
+                         descriptor->size);
+    if (r < 0)
+        fl_blobs_unpin(blobs, descriptor->digest);
+    return r < 0 ? r : 1;
+}
+
+static int take_part(const struct fl_oci_part *part, struct fl_blobs *blobs, fl_oci_bring_fn *bring,
+                     void *user, struct fl_oci_taken *taken, struct fl_error *err)
+{
+    char digest[FL_DIGEST_SIZE];
+    int there = pin_what_is_there(blobs, &part->descriptor, err), r;
+
+    if (there < 0)
+        return there;
+    r = bring(user, part, there > 0, err);
+    if (r == 0 && there == 0 && part->document)
+        r = fl_blobs_put(blobs, part->document->data, part->document->len, true, digest, err);
+    if (r < 0 && there > 0)
+        fl_blobs_unpin(blobs, part->descriptor.digest);
+    if (r < 0)
+        return r;
+    taken->parts_there += there > 0;
+    taken->bytes_there += there > 0 ? part->descriptor.size : 0;
+    taken->parts_taken += there == 0;
+    taken->bytes_taken += there == 0 ? part->descriptor.size : 0;
+    return 0;
+}
+
+void fl_oci_unpin(struct fl_blobs *blobs, const struct fl_oci_taken *taken)
+{
+    for (size_t i = 0; i < taken->pinned.count; i++)
+        fl_blobs_unpin(blobs, taken->pinned.items[i]);
+}
+
+int fl_oci_take(const struct fl_oci_closure *closure, struct fl_blobs *blobs,
+                fl_oci_bring_fn *bring, void *user, struct fl_arena *arena,
+                struct fl_oci_taken *ret_taken, struct fl_error *err)
+{
+    struct fl_oci_taken taken = {.root = closure->parts[closure->count - 1].descriptor};
+
+    taken.root.media_type = fl_arena_strdup(arena, taken.root.media_type);
+    taken.root.digest = fl_arena_strdup(arena, taken.root.digest);
+    taken.pinned.items = fl_new_array(arena, const char *, closure->count);
+    for (size_t i = 0; i < closure->count; i++) {
+        const struct fl_oci_part *part = &closure->parts[i];
+
+        if (take_part(part, blobs, bring, user, &taken, err) < 0) {
+            fl_oci_unpin(blobs, &taken);
+            return fl_error_wrap(err, "%s", part->descriptor.digest);
+        }
+        taken.pinned.items[taken.pinned.count++] = fl_arena_strdup(arena, part->descriptor.digest);
+    }
+    *ret_taken = taken;
+    return 0;
+}

@@ -48,6 +48,23 @@ int fl_oci_closure(struct fl_arena *arena, const struct fl_oci_descriptor *root,
                    const struct fl_oci_closing *closing, struct fl_oci_closure *ret_closure,
                    struct fl_error *err);
 
+/* Taking a closure into blobs: each part gets one pin, in the closure's order. */
+struct fl_oci_taken {
+    struct fl_oci_descriptor root;
+    struct fl_oci_texts pinned; /* digests, one entry a pin */
+    int64_t bytes_taken, bytes_there;
+    size_t parts_taken, parts_there;
+};
+/* Called for each part before it is taken: brings a blob that is not there, and pins it; of
+ * documents and of what is there it is only told. */
+typedef int fl_oci_bring_fn(void *user, const struct fl_oci_part *part, bool is_there,
+                            struct fl_error *err);
+/* After a failure nothing is pinned, and what came whole is there. Results are in the arena. */
+int fl_oci_take(const struct fl_oci_closure *closure, struct fl_blobs *blobs,
+                fl_oci_bring_fn *bring, void *user, struct fl_arena *arena,
+                struct fl_oci_taken *ret_taken, struct fl_error *err);
+void fl_oci_unpin(struct fl_blobs *blobs, const struct fl_oci_taken *taken);
+
 /* A loader from blobs (`user`: struct fl_blobs). */
 int fl_oci_load_blob(void *user, const struct fl_oci_descriptor *descriptor,
                      struct fl_bytes **ret_document, struct fl_error *err);

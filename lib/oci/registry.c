@@ -8,7 +8,7 @@
 #define MIB        (INT64_C(1) << 20)
 #define TOTAL_MS   (INT64_C(30) * 60 * 1000)
 #define QUIET_MS   INT64_C(60000)
-#define TAGS_MAX   ((size_t)100000)
+#define NAMES_MAX  ((size_t)100000)
 #define ANSWER_MAX (FL_OCI_MANIFEST_MAX + 1) /* so that one byte more is seen */
 #define ACCEPT_MANIFEST                                                                            \
     "Accept: " FL_OCI_INDEX ", " FL_OCI_MANIFEST ", " FL_DOCKER_LIST ", " FL_DOCKER_MANIFEST
@@ -260,23 +260,30 @@ static int resolve_by_head(struct fl_registry_job *job, const struct fl_image_re
     return 1;
 }
 
-static int resolve_by_get(struct fl_registry_job *job, const struct fl_image_reference *reference,
-                          struct fl_arena *arena, struct fl_oci_descriptor *ret_manifest,
-                          struct fl_error *err)
+static int get_and_parse(struct fl_registry_job *job, const struct fl_image_reference *reference,
+                         struct fl_arena *arena, struct fl_oci_descriptor *ret_descriptor,
+                         struct fl_oci_manifest *ret_manifest, struct fl_error *err)
 {
     struct fl_registry_document document = {0};
-    struct fl_oci_manifest manifest;
     int r = fl_registry_get_manifest(job, reference->repository,
                                      fl_str_or(reference->digest, reference->tag), &document, err);
 
     if (r < 0)
         return r;
     r = fl_oci_manifest_parse(arena, document.text->data, document.text->len, document.media_type,
-                              &manifest, err);
+                              ret_manifest, err);
     if (r == 0)
-        *ret_manifest = fl_oci_describe(arena, manifest.media_type, document.text);
+        *ret_descriptor = fl_oci_describe(arena, ret_manifest->media_type, document.text);
     fl_bytes_unref(document.text);
     return r;
+}
+
+static int where(const struct fl_registry *registry, const struct fl_image_reference *reference,
+                 struct fl_error *err)
+{
+    return fl_error_wrap(err, "%s/%s%s%s", registry->base.host, reference->repository,
+                         reference->digest ? "@" : ":",
+                         fl_str_or(reference->digest, reference->tag));
 }
 
 int fl_registry_resolve(struct fl_registry *registry, const struct fl_image_reference *reference,
@@ -285,43 +292,101 @@ int fl_registry_resolve(struct fl_registry *registry, const struct fl_image_refe
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *own = fl_arena_create();
     struct fl_registry_job job = fl_registry_begin(registry, NULL, own);
+    struct fl_oci_manifest manifest;
     int r;
 
     assert(reference->tag || reference->digest);
 
     r = resolve_by_head(&job, reference, arena, ret_manifest, err);
     if (r == 0)
-        r = resolve_by_get(&job, reference, arena, ret_manifest, err);
+        r = get_and_parse(&job, reference, arena, ret_manifest, &manifest, err);
+    return r < 0 ? where(registry, reference, err) : 0;
+}
+
+int fl_registry_manifest(struct fl_registry *registry, const struct fl_image_reference *reference,
+                         struct fl_arena *arena, struct fl_oci_descriptor *ret_descriptor,
+                         struct fl_oci_manifest *ret_manifest, struct fl_error *err)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *own = fl_arena_create();
+    struct fl_registry_job job = fl_registry_begin(registry, NULL, own);
+    int r;
+
+    assert(reference->tag || reference->digest);
+
+    r = get_and_parse(&job, reference, arena, ret_descriptor, ret_manifest, err);
+    return r < 0 ? where(registry, reference, err) : 0;
+}
+
+static int get_small(struct fl_registry_job *job, const char *repository,
+                     const struct fl_oci_descriptor *blob, struct fl_registry_answer *answer,
+                     struct fl_error *err)
+{
+    const struct fl_registry_request request = fl_registry_request_for(
+        job, "GET", fl_arena_printf(job->arena, "/v2/%s/blobs/%s", repository, blob->digest),
+        fl_registry_scope(job, repository, "pull"));
+    char found[FL_DIGEST_SIZE];
+    int r;
+
+    if (blob->size > (int64_t)FL_OCI_MANIFEST_MAX)
+        return fl_error_set(err, FL_E_TOO_LARGE, "it has more than %zu bytes", FL_OCI_MANIFEST_MAX);
+    r = fl_registry_ask(job, &request, answer, err);
+    if (r == 0 && answer->status != 200)
+        r = fl_registry_refused(job, answer, err);
     if (r < 0)
-        return fl_error_wrap(err, "%s/%s", registry->base.host, reference->repository);
+        return r;
+    fl_digest_of(answer->body->data, answer->body->len, found);
+    return check_digest(blob->digest, NULL, found, err);
+}
+
+int fl_registry_small_blob(struct fl_registry *registry, const char *repository,
+                           const struct fl_oci_descriptor *blob, struct fl_bytes **ret_content,
+                           struct fl_error *err)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *own = fl_arena_create();
+    struct fl_registry_job job = fl_registry_begin(registry, NULL, own);
+    FL_CLEANUP(fl_registry_answer_finish) struct fl_registry_answer answer = {0};
+    int r = get_small(&job, repository, blob, &answer, err);
+
+    if (r < 0)
+        return fl_error_wrap(err, "%s/%s: %s", registry->base.host, repository, blob->digest);
+    *ret_content = FL_TAKE(answer.body);
     return 0;
 }
 
-/* --- tags --- */
+/* --- lists --- */
 
-static int add_tags(const struct fl_registry_answer *answer, struct fl_arena *arena,
-                    struct fl_oci_texts *tags, struct fl_error *err)
+struct names {
+    const char *field; /* "tags" */
+    bool (*is_valid)(const char *text);
+    struct fl_arena *arena;
+    struct fl_oci_texts found;
+};
+
+static int add_names(struct names *names, const struct fl_registry_answer *answer,
+                     struct fl_error *err)
 {
+    struct fl_oci_texts *found = &names->found;
     FL_JSON value = NULL;
     const json_t *list;
     const char **items;
     int r = fl_json_parse(answer->body->data, answer->body->len, NULL, NULL, NULL, &value, err);
 
     if (r < 0)
-        return fl_error_wrap(err, "list of tags");
-    list = json_object_get(value, "tags"); /* null where the last tag was removed */
-    if (tags->count + json_array_size(list) > TAGS_MAX)
-        return fl_error_set(err, FL_E_TOO_LARGE, "there are more than %zu tags", TAGS_MAX);
-    items = fl_new_array(arena, const char *, tags->count + json_array_size(list) + 1);
-    if (tags->count > 0)
-        memcpy(items, tags->items, tags->count * sizeof(*items));
+        return fl_error_wrap(err, "list of %s", names->field);
+    list = json_object_get(value, names->field); /* null where the last tag was removed */
+    if (found->count + json_array_size(list) > NAMES_MAX)
+        return fl_error_set(err, FL_E_TOO_LARGE, "there are more than %zu %s", NAMES_MAX,
+                            names->field);
+    items = fl_new_array(names->arena, const char *, found->count + json_array_size(list) + 1);
+    if (found->count > 0)
+        memcpy(items, found->items, found->count * sizeof(*items));
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *tag = json_string_value(json_array_get(list, i));
+        const char *name = json_string_value(json_array_get(list, i));
 
-        if (tag && fl_oci_tag_is_valid(tag))
-            items[tags->count++] = fl_arena_strdup(arena, tag);
+        if (name && names->is_valid(name))
+            items[found->count++] = fl_arena_strdup(names->arena, name);
     }
-    tags->items = items;
+    found->items = items;
     return 0;
 }
 
@@ -362,34 +427,48 @@ int fl_registry_pages(struct fl_registry_job *job, struct fl_registry_request *r
                         FL_REGISTRY_PAGES_MAX);
 }
 
-struct tags {
-    struct fl_arena *arena;
-    struct fl_oci_texts found;
-};
-
-static int on_tags(void *user, struct fl_registry_job *job, const struct fl_registry_answer *answer,
-                   struct fl_error *err)
+static int on_names(void *user, struct fl_registry_job *job,
+                    const struct fl_registry_answer *answer, struct fl_error *err)
 {
-    struct tags *tags = user;
-
     (void)job;
-    return add_tags(answer, tags->arena, &tags->found, err);
+    return add_names(user, answer, err);
+}
+
+static int list_names(struct fl_registry *registry, const char *target, const char *repository,
+                      struct names *names, struct fl_error *err)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *own = fl_arena_create();
+    struct fl_registry_job job = fl_registry_begin(registry, NULL, own);
+    struct fl_registry_request request = fl_registry_request_for(
+        &job, "GET", target,
+        repository ? fl_registry_scope(&job, repository, "pull") : "registry:catalog:*");
+
+    return fl_registry_pages(&job, &request, on_names, names, err);
 }
 
 int fl_registry_tags(struct fl_registry *registry, const char *repository, struct fl_arena *arena,
                      struct fl_oci_texts *ret_tags, struct fl_error *err)
 {
-    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *own = fl_arena_create();
-    struct fl_registry_job job = fl_registry_begin(registry, NULL, own);
-    struct fl_registry_request request = fl_registry_request_for(
-        &job, "GET", fl_arena_printf(own, "/v2/%s/tags/list?n=1000", repository),
-        fl_registry_scope(&job, repository, "pull"));
-    struct tags tags = {.arena = arena};
-    int r = fl_registry_pages(&job, &request, on_tags, &tags, err);
+    struct names names = {.field = "tags", .is_valid = fl_oci_tag_is_valid, .arena = arena};
+    int r = list_names(registry, fl_arena_printf(arena, "/v2/%s/tags/list?n=1000", repository),
+                       repository, &names, err);
 
     if (r < 0)
         return fl_error_wrap(err, "%s/%s", registry->base.host, repository);
-    *ret_tags = tags.found;
+    *ret_tags = names.found;
+    return 0;
+}
+
+int fl_registry_repositories(struct fl_registry *registry, struct fl_arena *arena,
+                             struct fl_oci_texts *ret_names, struct fl_error *err)
+{
+    struct names names = {
+        .field = "repositories", .is_valid = fl_oci_repository_is_valid, .arena = arena};
+    int r = list_names(registry, "/v2/_catalog?n=1000", NULL, &names, err);
+
+    if (r < 0)
+        return fl_error_wrap(err, "%s", registry->base.host);
+    *ret_names = names.found;
     return 0;
 }
 

@@ -18,6 +18,7 @@
 #include "lib/blobs.h"
 #include "lib/env.h"
 #include "lib/error.h"
+#include "lib/oci/closure.h"
 #include "lib/oci/image.h"
 
 #include <stdbool.h>
@@ -59,19 +60,12 @@ struct fl_registry_progress {
 /* A manifest by tag or digest, and whatever it names: into `blobs`, each pinned, what is named
  * before what names it. `platforms` (may be empty: all): of an index only these. NOT_FOUND where
  * there is none, or not for a platform; INVALID where something is not what its digest says. After
- * a failure nothing is pinned; what came whole is there for the next try. */
-struct fl_registry_pulled {
-    struct fl_oci_descriptor root;
-    struct fl_oci_texts pinned; /* digests, one entry a pin */
-    int64_t bytes_received, bytes_there;
-    size_t parts_received, parts_there;
-};
+ * a failure nothing is pinned; what came whole is there for the next try. fl_oci_unpin (closure.h)
+ * takes the pins back. */
 int fl_registry_pull(struct fl_registry *registry, const struct fl_image_reference *reference,
                      const struct fl_platform *platforms, size_t platform_count,
                      struct fl_blobs *blobs, const struct fl_registry_progress *progress,
-                     struct fl_arena *arena, struct fl_registry_pulled *ret_pulled,
-                     struct fl_error *err);
-void fl_registry_unpin(struct fl_blobs *blobs, const struct fl_registry_pulled *pulled);
+                     struct fl_arena *arena, struct fl_oci_taken *ret_taken, struct fl_error *err);
 
 /* All that `root` (a manifest or an index in `blobs`) names, then `root` itself, then the tags.
  * `from` (may be NULL): a repository of the same registry to mount from. A manifest that is there
@@ -90,6 +84,19 @@ int fl_registry_push(struct fl_registry *registry, const char *repository, const
 int fl_registry_resolve(struct fl_registry *registry, const struct fl_image_reference *reference,
                         struct fl_arena *arena, struct fl_oci_descriptor *ret_manifest,
                         struct fl_error *err);
+
+/* The document itself. */
+int fl_registry_manifest(struct fl_registry *registry, const struct fl_image_reference *reference,
+                         struct fl_arena *arena, struct fl_oci_descriptor *ret_descriptor,
+                         struct fl_oci_manifest *ret_manifest, struct fl_error *err);
+/* A small blob in memory, checked: a configuration. At most FL_OCI_MANIFEST_MAX bytes. The caller
+ * owns it. */
+int fl_registry_small_blob(struct fl_registry *registry, const char *repository,
+                           const struct fl_oci_descriptor *blob, struct fl_bytes **ret_content,
+                           struct fl_error *err);
+/* All repositories, where the registry lists them (it need not: NOT_FOUND, UNAUTHORIZED). */
+int fl_registry_repositories(struct fl_registry *registry, struct fl_arena *arena,
+                             struct fl_oci_texts *ret_names, struct fl_error *err);
 
 /* Documents whose subject is `digest` (artifact type may be NULL: all), by the referrers API or,
  * where the registry has none (404), by the tag "sha256-<hex>". A pushed manifest with a subject is

@@ -1,6 +1,4 @@
-#include "lib/oci/closure.h"
 #include "lib/oci/registry_internal.h"
-#include "lib/process.h"
 #include "lib/str.h"
 
 #include <assert.h>
@@ -163,7 +161,6 @@ struct pull {
     struct fl_registry_job *job;
     const char *repository;
     struct fl_blobs *blobs;
-    struct fl_registry_pulled pulled;
     const struct fl_registry_document *root;
 };
 
@@ -187,116 +184,61 @@ static int load(void *user, const struct fl_oci_descriptor *descriptor,
     return r;
 }
 
-/* > 0: it is there, and pinned. */
-static int pin_what_is_there(const struct pull *pull, const struct fl_oci_descriptor *descriptor,
-                             struct fl_error *err)
+static int bring(void *user, const struct fl_oci_part *part, bool is_there, struct fl_error *err)
 {
-    FL_CLEANUP(fl_fd_closep) int fd = -1;
-    int64_t size = 0;
-    int r;
-
-    if (fl_blobs_pin(pull->blobs, descriptor->digest, NULL) < 0)
-        return 0;
-    r = fl_blobs_get(pull->blobs, descriptor->digest, &fd, &size, err);
-    if (r == 0 && size != descriptor->size)
-        r = fl_error_set(err, FL_E_INVALID, "it has %" PRId64 " bytes, not %" PRId64, size,
-                         descriptor->size);
-    if (r < 0)
-        fl_blobs_unpin(pull->blobs, descriptor->digest);
-    return r < 0 ? r : 1;
-}
-
-static int take_part(struct pull *pull, const struct fl_oci_part *part, struct fl_error *err)
-{
+    struct pull *pull = user;
     struct fl_registry_job *job = pull->job;
-    const struct fl_oci_descriptor *descriptor = &part->descriptor;
-    char digest[FL_DIGEST_SIZE];
-    int r;
 
-    job->what = descriptor->digest;
-    r = pin_what_is_there(pull, descriptor, err);
-    if (r != 0) {
-        pull->pulled.parts_there += r > 0;
-        pull->pulled.bytes_there += r > 0 ? descriptor->size : 0;
-        job->done += descriptor->size;
-        return r < 0 ? r : 0;
-    }
-    if (part->document) {
-        r = fl_blobs_put(pull->blobs, part->document->data, part->document->len, true, digest, err);
-        job->done += descriptor->size;
-    } else {
-        r = fl_registry_fetch_blob(job, pull->repository, descriptor, pull->blobs, err);
-    }
-    pull->pulled.parts_received += r == 0;
-    pull->pulled.bytes_received += r == 0 ? descriptor->size : 0;
-    return r;
-}
-
-static int take_parts(struct pull *pull, const struct fl_oci_closure *closure,
-                      struct fl_arena *arena, struct fl_error *err)
-{
-    struct fl_oci_texts *pinned = &pull->pulled.pinned;
-
-    pinned->items = fl_new_array(arena, const char *, closure->count);
-    pull->job->total = closure->bytes;
-    for (size_t i = 0; i < closure->count; i++) {
-        int r = fl_registry_tell(pull->job)
-                    ? take_part(pull, &closure->parts[i], err)
-                    : fl_error_set(err, FL_E_UNAVAILABLE, "the transfer was broken off");
-
-        if (r < 0)
-            return fl_error_wrap(err, "%s", closure->parts[i].descriptor.digest);
-        pinned->items[pinned->count++] =
-            fl_arena_strdup(arena, closure->parts[i].descriptor.digest);
-    }
-    (void)fl_registry_tell(pull->job);
+    job->what = part->descriptor.digest;
+    if (!fl_registry_tell(job))
+        return fl_error_set(err, FL_E_UNAVAILABLE, "the transfer was broken off");
+    if (!is_there && !part->document)
+        return fl_registry_fetch_blob(job, pull->repository, &part->descriptor, pull->blobs, err);
+    job->done += part->descriptor.size;
     return 0;
 }
 
-void fl_registry_unpin(struct fl_blobs *blobs, const struct fl_registry_pulled *pulled)
-{
-    for (size_t i = 0; i < pulled->pinned.count; i++)
-        fl_blobs_unpin(blobs, pulled->pinned.items[i]);
-}
-
 /* The type that the document says of itself, where the answer was of none or a general one. */
-static int describe_root(struct pull *pull, struct fl_arena *arena, struct fl_error *err)
+static int describe(const struct fl_registry_document *document, struct fl_arena *arena,
+                    struct fl_oci_descriptor *ret_root, struct fl_error *err)
 {
-    const struct fl_registry_document *root = pull->root;
     struct fl_oci_manifest manifest;
-    const char *type = root->media_type;
+    const char *type = document->media_type;
     int r;
 
     if (fl_streq(type, "application/json") || fl_streq(type, "text/plain"))
         type = NULL;
-    r = fl_oci_manifest_parse(arena, root->text->data, root->text->len, type, &manifest, err);
+    r = fl_oci_manifest_parse(arena, document->text->data, document->text->len, type, &manifest,
+                              err);
     if (r == 0)
-        pull->pulled.root = fl_oci_describe(arena, manifest.media_type, root->text);
+        *ret_root = fl_oci_describe(arena, manifest.media_type, document->text);
     return r;
 }
 
 static int pull_all(struct pull *pull, const struct fl_platform *platforms, size_t count,
-                    struct fl_arena *arena, struct fl_error *err)
+                    struct fl_arena *arena, struct fl_oci_taken *ret_taken, struct fl_error *err)
 {
     const struct fl_oci_closing closing = {
         .load = load, .user = pull, .platforms = platforms, .platform_count = count};
     struct fl_oci_closure closure = {0};
-    int r = describe_root(pull, arena, err);
+    struct fl_oci_descriptor root;
+    int r = describe(pull->root, pull->job->arena, &root, err);
 
     if (r == 0)
-        r = fl_oci_closure(pull->job->arena, &pull->pulled.root, &closing, &closure, err);
-    if (r == 0)
-        r = take_parts(pull, &closure, arena, err);
+        r = fl_oci_closure(pull->job->arena, &root, &closing, &closure, err);
     if (r < 0)
-        fl_registry_unpin(pull->blobs, &pull->pulled);
+        return r;
+    pull->job->total = closure.bytes;
+    r = fl_oci_take(&closure, pull->blobs, bring, pull, arena, ret_taken, err);
+    if (r == 0)
+        (void)fl_registry_tell(pull->job);
     return r;
 }
 
 int fl_registry_pull(struct fl_registry *registry, const struct fl_image_reference *reference,
                      const struct fl_platform *platforms, size_t platform_count,
                      struct fl_blobs *blobs, const struct fl_registry_progress *progress,
-                     struct fl_arena *arena, struct fl_registry_pulled *ret_pulled,
-                     struct fl_error *err)
+                     struct fl_arena *arena, struct fl_oci_taken *ret_taken, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *own = fl_arena_create();
     struct fl_registry_job job = fl_registry_begin(registry, progress, own);
@@ -310,10 +252,7 @@ int fl_registry_pull(struct fl_registry *registry, const struct fl_image_referen
     r = fl_registry_get_manifest(&job, reference->repository,
                                  fl_str_or(reference->digest, reference->tag), &root, err);
     if (r == 0)
-        r = pull_all(&pull, platforms, platform_count, arena, err);
+        r = pull_all(&pull, platforms, platform_count, arena, ret_taken, err);
     fl_bytes_unref(root.text);
-    if (r < 0)
-        return fl_error_wrap(err, "pull %s/%s", registry->base.host, reference->repository);
-    *ret_pulled = pull.pulled;
-    return 0;
+    return r < 0 ? fl_error_wrap(err, "pull %s/%s", registry->base.host, reference->repository) : 0;
 }
