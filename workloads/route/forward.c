@@ -17,8 +17,13 @@ struct forward {
     size_t header_count;
     char *method, *target; /* of a mirror's copy; else the request's */
     struct fl_bytes *body;
-    struct fl_route_backend *tried[TRIES_MAX];
+    struct fl_route_backend *tried[TRIES_MAX + 1]; /* one more after a trial */
     size_t tries;
+    /* Of a group on trial, whose answer was no good: who is asked next says whose fault that was.
+     */
+    struct fl_route_backend *doubted;
+    enum fl_route_result verdict;
+    int64_t doubted_us; /* how long its answer took */
     struct fl_http_async_request *call;
     struct fl_timer *patience; /* while it waits for a server */
     int64_t deadline_ms, sent_us;
@@ -29,10 +34,21 @@ static int64_t now_ms(const struct fl_router *router)
     return fl_monotonic_ms(router->options.env);
 }
 
+static void settle_doubt(struct forward *forward)
+{
+    struct fl_router *router = forward->router;
+    struct fl_route_backend *doubted = FL_TAKE(forward->doubted);
+
+    if (doubted && fl_routes_ended(router->routes, doubted, forward->verdict, forward->doubted_us,
+                                   now_ms(router)))
+        fl_router_changed(router);
+}
+
 static void forward_free(struct forward *forward)
 {
     struct fl_router *router = forward->router;
 
+    settle_doubt(forward);
     if (forward->previous)
         forward->previous->next = forward->next;
     else
@@ -154,13 +170,15 @@ static struct fl_http_client *client_of(struct fl_router *router, struct fl_rout
     return *user;
 }
 
-static enum fl_route_result result_of(const struct fl_http_answer *answer)
+/* A copy is of a request that was answered well, so whatever refuses it is at fault. */
+static enum fl_route_result result_of(const struct forward *forward,
+                                      const struct fl_http_answer *answer)
 {
     if (!answer)
         return FL_ROUTE_UNREACHABLE;
     if (answer->status == 503 || answer->status == 429)
         return FL_ROUTE_BUSY;
-    return answer->status >= 500 ? FL_ROUTE_FAILED : FL_ROUTE_ANSWERED;
+    return answer->status >= (forward->request ? 500 : 400) ? FL_ROUTE_FAILED : FL_ROUTE_ANSWERED;
 }
 
 static void ended(struct forward *forward, enum fl_route_result result)
@@ -175,6 +193,53 @@ static void ended(struct forward *forward, enum fl_route_result result)
 }
 
 static void try_next(struct forward *forward);
+static void send_to(struct forward *forward, struct fl_route_backend *backend);
+static void send_copies(struct forward *forward);
+
+/* Trials */
+
+static bool is_on_trial(const struct forward *forward)
+{
+    return forward->request && !forward->doubted &&
+           fl_route_is_on_trial(forward->tried[forward->tries - 1]);
+}
+
+/* It is counted when the other one has answered, too. Until then it is under way there. */
+static void doubt(struct forward *forward, enum fl_route_result result)
+{
+    forward->doubted = forward->tried[forward->tries - 1];
+    forward->doubted_us = fl_machine_monotonic_us() - forward->sent_us;
+    forward->verdict = result == FL_ROUTE_FAILED ? FL_ROUTE_FAILED : FL_ROUTE_CANCELLED;
+    forward->call = NULL;
+}
+
+/* What a group on trial does badly, another one shall do: clients need not know of the trial. */
+static bool ask_proven(struct forward *forward, const struct fl_http_answer *answer,
+                       enum fl_route_result result)
+{
+    struct fl_router *router = forward->router;
+    struct fl_route_backend *proven =
+        fl_routes_choose_proven(router->routes, now_ms(router), forward->tried, forward->tries);
+
+    if (!proven)
+        return false;
+    if (answer)
+        doubt(forward, result);
+    else
+        ended(forward, result);
+    router->retries++;
+    send_to(forward, proven);
+    return true;
+}
+
+static void reach_verdict(struct forward *forward, const struct fl_http_answer *answer)
+{
+    if (!forward->doubted || !answer || forward->verdict == FL_ROUTE_FAILED)
+        return;
+    forward->verdict = answer->status < 400 ? FL_ROUTE_FAILED : FL_ROUTE_ANSWERED;
+}
+
+/* Answers */
 
 /* A server that is too slow is not asked again, and neither is another: the time is gone. */
 static bool may_try_again(const struct forward *forward, const struct fl_error *err)
@@ -187,10 +252,13 @@ static bool may_try_again(const struct forward *forward, const struct fl_error *
 static void done(void *user, const struct fl_http_answer *answer, const struct fl_error *err)
 {
     struct forward *forward = user;
-    enum fl_route_result result = result_of(answer);
+    enum fl_route_result result = result_of(forward, answer);
 
     if (err && err->code == FL_E_TOO_LARGE)
         result = FL_ROUTE_FAILED;
+    if (is_on_trial(forward) && (!answer || answer->status >= 400) && result != FL_ROUTE_BUSY &&
+        ask_proven(forward, answer, result))
+        return;
     ended(forward, result);
     if ((result == FL_ROUTE_UNREACHABLE || result == FL_ROUTE_BUSY) &&
         may_try_again(forward, err)) {
@@ -198,7 +266,10 @@ static void done(void *user, const struct fl_http_answer *answer, const struct f
         try_next(forward);
         return;
     }
+    reach_verdict(forward, answer);
     if (answer && forward->request) {
+        if (answer->status < 400)
+            send_copies(forward);
         respond(forward, answer);
         forward_free(forward);
         return;
@@ -207,6 +278,15 @@ static void done(void *user, const struct fl_http_answer *answer, const struct f
         give_up(forward, 504, "the server took too long");
     else
         give_up(forward, 502, "the server did not answer");
+}
+
+/* Who is on trial leaves time for another one. */
+static int64_t time_for(const struct forward *forward, const struct fl_route_backend *backend)
+{
+    const int64_t left_ms = forward->deadline_ms - now_ms(forward->router);
+    const bool shared = forward->request && fl_route_is_on_trial(backend);
+
+    return left_ms < 2 ? 1 : shared ? left_ms / 2 : left_ms;
 }
 
 static void send_to(struct forward *forward, struct fl_route_backend *backend)
@@ -218,7 +298,7 @@ static void send_to(struct forward *forward, struct fl_route_backend *backend)
         .headers = forward->headers,
         .header_count = forward->header_count,
         .body = forward->body,
-        .timeout_ms = forward->deadline_ms - now_ms(router)};
+        .timeout_ms = time_for(forward, backend)};
     struct fl_http_client *client = client_of(router, backend);
 
     forward->tried[forward->tries++] = backend;
@@ -256,7 +336,8 @@ static void try_next(struct forward *forward)
 {
     struct fl_router *router = forward->router;
     struct fl_route_backend *backend =
-        fl_routes_choose(router->routes, now_ms(router), forward->tried, forward->tries);
+        (forward->doubted ? fl_routes_choose_proven : fl_routes_choose)(
+            router->routes, now_ms(router), forward->tried, forward->tries);
 
     if (backend)
         send_to(forward, backend);
@@ -292,11 +373,9 @@ static void send_copies(struct forward *forward)
         copy->method = fl_strdup(fl_http_method(forward->request));
         copy->target = fl_strdup(fl_http_target(forward->request));
         copy->body = forward->body ? fl_bytes_ref(forward->body) : NULL;
-        copy->headers = forward->headers; /* used in the call below only */
+        copy->headers = forward->headers; /* the request's: a copy is sent once, here */
         copy->header_count = forward->header_count;
         send_to(copy, backends[i]);
-        copy->headers = NULL;
-        copy->header_count = 0;
     }
 }
 
@@ -343,7 +422,6 @@ void fl_router_forward(void *user, struct fl_http_request *request)
     router->in_flight++;
     take_headers(forward);
     fl_http_on_gone(request, on_gone, forward);
-    send_copies(forward);
     try_next(forward);
 }
 
@@ -352,6 +430,7 @@ void fl_router_stop_forwards(struct fl_router *router)
     while (router->forwards) {
         struct forward *forward = router->forwards;
 
+        forward->doubted = NULL;
         if (forward->request)
             fl_http_on_gone(forward->request, NULL, NULL);
         if (forward->call)

@@ -4,8 +4,10 @@
  * A server that cannot be reached, breaks off or is busy (429, 503) costs a try: the request goes
  * to another one (three in all, within its deadline). That is right because asking a model twice
  * changes nothing; so no request fails because a server was replaced. Where there is no server at
- * all, requests wait a little for one. Copies for mirrors (a dark launch) are sent after the
- * answer's own request was, and their answers dropped.
+ * all, requests wait a little for one. What a group on trial (a canary) refuses or fails, or does
+ * not do in half the time, is asked of one that is not: clients do not pay for the trial, and where
+ * that one does it, the fault is the canary's. Copies for mirrors (a dark launch) are sent of what
+ * was answered well, and their answers dropped.
  *
  * The control plane speaks to another port, the admin's, which is on loopback or asks for a token:
  *

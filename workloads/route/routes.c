@@ -18,7 +18,7 @@ struct counts {
 struct group {
     char *name, *epoch;
     int64_t percent, current; /* of the smooth weighted round robin */
-    bool mirror, wanted;
+    bool mirror, trial, wanted;
     struct counts counts;
     struct fl_histogram latency; /* µs */
 };
@@ -226,6 +226,7 @@ static void apply_groups(struct fl_routes *routes, const json_t *list)
         group->wanted = true;
         group->percent = fl_json_int(item, "percent", 0);
         group->mirror = fl_json_bool(item, "mirror", false);
+        group->trial = fl_json_bool(item, "trial", false);
         group->current = 0;
         groups[count++] = group;
     }
@@ -368,11 +369,18 @@ static struct fl_route_backend *use(struct fl_routes *routes, struct fl_route_ba
     return backend;
 }
 
+enum among { AMONG_REACHABLE, AMONG_PROVEN, AMONG_ALL };
+
+static bool takes_part(const struct group *group, enum among among)
+{
+    return !group->mirror && group->percent > 0 && !(among == AMONG_PROVEN && group->trial);
+}
+
 /* Smooth weighted round robin over the groups that have somebody: each gains its weight, the
  * richest is chosen and pays for all. */
 static struct fl_route_backend *choose(struct fl_routes *routes, int64_t now_ms,
                                        struct fl_route_backend *const *tried, size_t count,
-                                       bool any)
+                                       enum among among)
 {
     struct fl_route_backend *found[FL_ROUTES_GROUPS_MAX] = {0};
     int64_t total = 0;
@@ -381,9 +389,9 @@ static struct fl_route_backend *choose(struct fl_routes *routes, int64_t now_ms,
     for (size_t i = 0; i < routes->group_count; i++) {
         struct group *group = routes->groups[i];
 
-        if (group->mirror || group->percent == 0)
+        if (!takes_part(group, among))
             continue;
-        found[i] = best_of(routes, group, now_ms, tried, count, any);
+        found[i] = best_of(routes, group, now_ms, tried, count, among == AMONG_ALL);
         if (!found[i])
             continue;
         total += group->percent;
@@ -420,8 +428,15 @@ struct fl_route_backend *fl_routes_choose(struct fl_routes *routes, int64_t now_
     struct fl_route_backend *backend = choose_beside(routes, now_ms, tried, count);
 
     if (!backend)
-        backend = choose(routes, now_ms, tried, count, false);
-    return backend ? backend : choose(routes, now_ms, tried, count, true);
+        backend = choose(routes, now_ms, tried, count, AMONG_REACHABLE);
+    return backend ? backend : choose(routes, now_ms, tried, count, AMONG_ALL);
+}
+
+struct fl_route_backend *fl_routes_choose_proven(struct fl_routes *routes, int64_t now_ms,
+                                                 struct fl_route_backend *const *tried,
+                                                 size_t count)
+{
+    return choose(routes, now_ms, tried, count, AMONG_PROVEN);
 }
 
 size_t fl_routes_mirrors(struct fl_routes *routes, int64_t now_ms,
@@ -453,6 +468,11 @@ const char *fl_route_id(const struct fl_route_backend *backend)
 const char *fl_route_group(const struct fl_route_backend *backend)
 {
     return backend->group_name;
+}
+
+bool fl_route_is_on_trial(const struct fl_route_backend *backend)
+{
+    return backend->group && backend->group->trial;
 }
 
 void **fl_route_user(struct fl_route_backend *backend)
@@ -510,10 +530,10 @@ bool fl_routes_ended(struct fl_routes *routes, struct fl_route_backend *backend,
 
 static json_t *show_group(const struct group *group)
 {
-    return json_pack("{s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:I}", "name", group->name, "epoch",
+    return json_pack("{s:s, s:s, s:I, s:b, s:b, s:I, s:I, s:I, s:I}", "name", group->name, "epoch",
                      group->epoch, "percent", (json_int_t)group->percent, "mirror", group->mirror,
-                     "requests", (json_int_t)group->counts.requests, "errors",
-                     (json_int_t)group->counts.errors, "p50Us",
+                     "trial", group->trial, "requests", (json_int_t)group->counts.requests,
+                     "errors", (json_int_t)group->counts.errors, "p50Us",
                      (json_int_t)fl_histogram_quantile(&group->latency, 0.5), "p99Us",
                      (json_int_t)fl_histogram_quantile(&group->latency, 0.99));
 }
