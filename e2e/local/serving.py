@@ -2,6 +2,7 @@
 """An InferenceServer under load that never pauses, while all that can change about it does: models roll out and are taken
 back, servers come, go and are killed, the control plane and the router die. No request may fail."""
 
+import hashlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import time
 
 import rig
-from serve_rig import Softmax, wait_until
+from serve_rig import Softmax, slow_model, wait_until
 from serving_load import Live, Load
 
 API = "/apis/flops.dev/v1alpha1/namespaces/default"
@@ -48,6 +49,17 @@ def publish(server, project, number, model, aliases=("latest",), accuracy="0.9")
     assert status == 201, answer
 
 
+class Slow:
+    """Takes a millisecond or more for a row; all classes are the same to it."""
+
+    def __init__(self):
+        self.bytes = slow_model(6, 2500)
+        self.digest = "sha256:" + hashlib.sha256(self.bytes).hexdigest()
+
+    def answer(self, _):
+        return [0.5, 0.5]
+
+
 def models_from(seed, count):
     return [Softmax(SHAPE, 4, seed + i) for i in range(count)]
 
@@ -77,6 +89,10 @@ class Serving:
 
     def explain(self):
         return json.dumps(self.status())[:2000]
+
+    def events(self, reason):
+        items = (get(self.server, "/api/v1/namespaces/default/events") or {}).get("items", [])
+        return [e["message"] for e in items if e["reason"] == reason and e["involvedObject"]["name"] == self.name]
 
     def patch(self, spec):
         status, answer = self.server.call("PATCH", self.path, {"spec": spec}, MERGE)
@@ -194,7 +210,7 @@ CANARY = {"strategy": "Canary", "steps": [10, 50], "interval": "500ms", "minRequ
 
 
 def canary(server):
-    first, good, bad, slow = *models_from(20, 2), Softmax([3, 3], 4, 22), Softmax(SHAPE, 4, 23)
+    first, good, bad, slow = *models_from(20, 2), Softmax([3, 3], 4, 22), Slow()
     serving = Serving(server, "canary", first, replicas=2, rollout=CANARY)
     try:
         rolling(serving, 2, good)
@@ -205,6 +221,9 @@ def canary(server):
             serving.explain())
         why = serving.status().get("rollout", {}).get("message", "")
         JUDGE.check("canary: it says why", "requests failed" in why, why)
+        JUDGE.check("canary: an event says so, too", wait_until(
+            lambda: any("requests failed" in message for message in serving.events("RolledBack"))),
+            get(server, "/api/v1/namespaces/default/events"))
         JUDGE.check("canary: its servers are gone", wait_until(lambda: len(serving.processes("serve")) == 2))
         serving.judge("a bad canary is taken back", [good])
         serving.patch({"rollout": {"maxLatency": "1ms", "maxErrorRate": "1"}})
@@ -221,11 +240,39 @@ def canary(server):
         serving.end()
 
 
+def selection(server):
+    first, later, best, fourth = models_from(30, 4)
+    serving = Serving(server, "choice", first, select="Best")
+    try:
+        publish(server, "choice", 2, later)
+        serving.judge("one that is not the best is not taken", [first])
+        serving.live.allow(best)
+        publish(server, "choice", 3, best, ("latest", "best"))
+        JUDGE.check("choice: the best is taken", wait_until(lambda: serving.serves(best)), serving.explain())
+        serving.live.only(best)
+        publish(server, "choice", 4, fourth)
+        serving.live.allow(fourth)
+        serving.patch({"model": {"project": {"select": "Latest"}}})
+        JUDGE.check("choice: the latest is taken", wait_until(lambda: serving.serves(fourth)), serving.explain())
+        serving.live.only(fourth)
+        serving.live.allow(later)
+        serving.patch({"model": {"project": {"select": "Round", "round": 2}}})
+        JUDGE.check("choice: the round is taken", wait_until(lambda: serving.serves(later)), serving.explain())
+        serving.live.only(later)
+        serving.judge("the choice is changed", [first, best, fourth, later])
+        serving.patch({"model": {"project": {"select": "Round", "round": 9}}})
+        JUDGE.check("choice: it waits for a round to come", wait_until(lambda: serving.reason() == "WaitingForModel"),
+                    serving.explain())
+        serving.judge("a model is waited for", [later])
+    finally:
+        serving.end()
+
+
 def main():
     server = rig.Server()
     try:
         server.start()
-        for part in (roll, canary):
+        for part in (roll, canary, selection):
             part(server)
         server.stop()
     finally:

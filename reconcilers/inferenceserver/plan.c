@@ -146,6 +146,7 @@ static void promote(struct deciding *d)
     d->stable->epoch = "";
     d->rejected = d->rejected_why = NULL;
     d->plan->state = FL_SERVING_SETTLED;
+    d->plan->step = 0;
 }
 
 /* `since_us`: when it last moved. true: it was taken back. */

@@ -19,6 +19,7 @@ struct forward {
     struct fl_bytes *body;
     struct fl_route_backend *tried[TRIES_MAX + 1]; /* one more after a trial */
     size_t tries;
+    bool on_trial; /* was the last one when it was asked: it may be out by now */
     /* Of a group on trial, whose answer was no good: who is asked next says whose fault that was.
      */
     struct fl_route_backend *doubted;
@@ -198,12 +199,6 @@ static void send_copies(struct forward *forward);
 
 /* Trials */
 
-static bool is_on_trial(const struct forward *forward)
-{
-    return forward->request && !forward->doubted &&
-           fl_route_is_on_trial(forward->tried[forward->tries - 1]);
-}
-
 /* It is counted when the other one has answered, too. Until then it is under way there. */
 static void doubt(struct forward *forward, enum fl_route_result result)
 {
@@ -256,8 +251,8 @@ static void done(void *user, const struct fl_http_answer *answer, const struct f
 
     if (err && err->code == FL_E_TOO_LARGE)
         result = FL_ROUTE_FAILED;
-    if (is_on_trial(forward) && (!answer || answer->status >= 400) && result != FL_ROUTE_BUSY &&
-        ask_proven(forward, answer, result))
+    if (forward->on_trial && !forward->doubted && (!answer || answer->status >= 400) &&
+        result != FL_ROUTE_BUSY && ask_proven(forward, answer, result))
         return;
     ended(forward, result);
     if ((result == FL_ROUTE_UNREACHABLE || result == FL_ROUTE_BUSY) &&
@@ -281,26 +276,27 @@ static void done(void *user, const struct fl_http_answer *answer, const struct f
 }
 
 /* Who is on trial leaves time for another one. */
-static int64_t time_for(const struct forward *forward, const struct fl_route_backend *backend)
+static int64_t time_for(const struct forward *forward, bool on_trial)
 {
     const int64_t left_ms = forward->deadline_ms - now_ms(forward->router);
-    const bool shared = forward->request && fl_route_is_on_trial(backend);
 
-    return left_ms < 2 ? 1 : shared ? left_ms / 2 : left_ms;
+    return left_ms < 2 ? 1 : on_trial ? left_ms / 2 : left_ms;
 }
 
 static void send_to(struct forward *forward, struct fl_route_backend *backend)
 {
     struct fl_router *router = forward->router;
+    const bool on_trial = forward->request && fl_route_is_on_trial(backend);
     const struct fl_http_async_call call = {
         .method = forward->request ? fl_http_method(forward->request) : forward->method,
         .target = forward->request ? fl_http_target(forward->request) : forward->target,
         .headers = forward->headers,
         .header_count = forward->header_count,
         .body = forward->body,
-        .timeout_ms = time_for(forward, backend)};
+        .timeout_ms = time_for(forward, on_trial)};
     struct fl_http_client *client = client_of(router, backend);
 
+    forward->on_trial = on_trial;
     forward->tried[forward->tries++] = backend;
     forward->sent_us = fl_machine_monotonic_us();
     if (!client) { /* an address that cannot be one */

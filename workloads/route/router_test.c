@@ -337,6 +337,27 @@ static void test_trial(void **state)
     }
 }
 
+/* It was taken back while it had a request, which the other one answers. */
+static void test_trial_is_over(void **state)
+{
+    struct rig *rig = *state;
+    const struct fl_http_async_call call = {.method = "GET", .target = "/x"};
+    struct outcome first = {.rig = rig}, second = {.rig = rig};
+
+    route_trial(rig, 1, "\"trial\":true");
+    rig->servers[1].holding = true;
+    (void)fl_http_async_start(rig->async, rig->client, &call, done, &first);
+    (void)fl_http_async_start(rig->async, rig->client, &call, done, &second);
+    for (int i = 0; i < 2000 && !rig->servers[1].held; i++)
+        fl_loop_run_for(rig->loop, 10);
+    route(rig, 2, 1);
+    fl_http_respond(FL_TAKE(rig->servers[1].held), 400, "text/x", "no", 2);
+    for (int i = 0; i < 2000 && (first.calls == 0 || second.calls == 0); i++)
+        fl_loop_run_for(rig->loop, 10);
+    assert_int_equal(first.status, 200);
+    assert_int_equal(second.status, 200);
+}
+
 /* In a dark launch, too, what the serving one could do and the new one not is its fault. */
 static void test_dark_launch(void **state)
 {
@@ -517,7 +538,8 @@ int main(void)
         TEST(test_refusals),    TEST(test_tokens),
         TEST(test_kept),        TEST(test_leaving),
         TEST(test_client_goes), TEST(test_metrics),
-        TEST(test_trial),       TEST(test_dark_launch),
+        TEST(test_trial),       TEST(test_trial_is_over),
+        TEST(test_dark_launch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
