@@ -87,6 +87,13 @@ class Serving:
     def reason(self):
         return next((c["reason"] for c in self.status().get("conditions", []) if c["type"] == "Ready"), None)
 
+    def took_back(self, model):
+        """And the router has heard of it."""
+        status = self.status()
+        rollout, traffic = status.get("rollout", {}), status.get("traffic", [])
+        return (rollout.get("state") == "RolledBack" and rollout.get("rejected") == model.digest and
+                [t["role"] for t in traffic] == ["Stable"])
+
     def explain(self):
         return json.dumps(self.status())[:2000]
 
@@ -216,9 +223,10 @@ def canary(server):
         rolling(serving, 2, good)
         serving.judge("a good canary is promoted", [first, good])
         publish(server, "canary", 3, bad)
-        JUDGE.check("canary: one of another signature is taken back", wait_until(
-            lambda: serving.reason() == "RolledBack" and serving.status()["rollout"]["rejected"] == bad.digest),
-            serving.explain())
+        JUDGE.check("canary: one of another signature is taken back", wait_until(lambda: serving.took_back(bad)),
+                    serving.explain())
+        JUDGE.check("canary: which is the reason of Ready", wait_until(lambda: serving.reason() == "RolledBack"),
+                    serving.explain())
         why = serving.status().get("rollout", {}).get("message", "")
         JUDGE.check("canary: it says why", "requests failed" in why, why)
         JUDGE.check("canary: an event says so, too", wait_until(
@@ -229,9 +237,8 @@ def canary(server):
         serving.patch({"rollout": {"maxLatency": "1ms", "maxErrorRate": "1"}})
         serving.live.allow(slow)
         publish(server, "canary", 4, slow)
-        JUDGE.check("canary: one too slow is taken back", wait_until(
-            lambda: serving.reason() == "RolledBack" and serving.status()["rollout"]["rejected"] == slow.digest),
-            serving.explain())
+        JUDGE.check("canary: one too slow is taken back", wait_until(lambda: serving.took_back(slow)),
+                    serving.explain())
         why = serving.status().get("rollout", {}).get("message", "")
         JUDGE.check("canary: it says so", "99th percentile" in why, why)
         serving.live.only(good)

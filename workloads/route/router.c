@@ -118,6 +118,7 @@ int fl_router_create(const struct fl_router_options *options, struct fl_router *
 
     router->arena = fl_arena_create();
     router->routes = fl_routes_create();
+    router->life = (int64_t)fl_random_below(options->env, INT64_MAX);
     set_defaults(router, options);
     r = take_up(router, err);
     if (r == 0)

@@ -16,8 +16,9 @@
  *   GET /healthz, GET /metrics      (also without a token)
  *
  * A status is that of routes.h, with "change": it grows when the table, a backend's reach, or what
- * has left changes; counts alone do not. The table is kept in FOLDER/routes.json: a router that is
- * killed and started again goes on at once. Loop thread. */
+ * has left changes; counts alone do not. Changes are counted from the router's start, and "life" is
+ * another number after each: so who has two answers knows which is newer. The table is kept in
+ * FOLDER/routes.json: a router that is killed and started again goes on at once. Loop thread. */
 #ifndef FL_WORKLOADS_ROUTER_H
 #define FL_WORKLOADS_ROUTER_H
 
