@@ -213,6 +213,21 @@ def roll(server):
         serving.end()
 
 
+def alone(server):
+    """One server: who calls while it is started again waits."""
+    model = models_from(40, 1)[0]
+    serving = Serving(server, "alone", model)
+    try:
+        for _ in range(2):
+            before = serving.processes("serve")
+            os.kill(before[0], signal.SIGKILL)
+            JUDGE.check("alone: the only server is started again", wait_until(
+                lambda b=before: serving.processes("serve") not in ([], b) and serving.serves(model)), serving.explain())
+            serving.judge("the only server is killed", [model])
+    finally:
+        serving.end()
+
+
 CANARY = {"strategy": "Canary", "steps": [10, 50], "interval": "500ms", "minRequests": 20}
 
 
@@ -279,7 +294,7 @@ def main():
     server = rig.Server()
     try:
         server.start()
-        for part in (roll, canary, selection):
+        for part in (roll, alone, canary, selection):
             part(server)
         server.stop()
     finally:

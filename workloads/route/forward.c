@@ -7,7 +7,8 @@
 
 #define TRIES_MAX     3
 #define MIRRORS_MAX   4
-#define ANSWER_FACTOR 8 /* an answer may be that many times as large as a request */
+#define PAUSE_MS      100 /* after all were tried, doubled each time */
+#define ANSWER_FACTOR 8   /* an answer may be that many times as large as a request */
 
 struct forward {
     struct fl_router *router;
@@ -28,6 +29,8 @@ struct forward {
     struct fl_http_async_request *call;
     struct fl_timer *patience; /* while it waits for a server */
     int64_t deadline_ms, sent_us;
+    int64_t hold_until_ms, pause_ms; /* 0: it did not have to wait yet */
+    bool busy;                       /* so was who was tried last */
 };
 
 static int64_t now_ms(const struct fl_router *router)
@@ -237,11 +240,12 @@ static void reach_verdict(struct forward *forward, const struct fl_http_answer *
 /* Answers */
 
 /* A server that is too slow is not asked again, and neither is another: the time is gone. */
-static bool may_try_again(const struct forward *forward, const struct fl_error *err)
+static bool may_try_again(const struct forward *forward, enum fl_route_result result,
+                          const struct fl_error *err)
 {
-    return forward->request && forward->tries < TRIES_MAX &&
-           now_ms(forward->router) < forward->deadline_ms &&
-           !(err && (err->code == FL_E_TIMEOUT || err->code == FL_E_TOO_LARGE));
+    return forward->request && now_ms(forward->router) < forward->deadline_ms &&
+           ((result == FL_ROUTE_BUSY && forward->tries < TRIES_MAX) ||
+            (result == FL_ROUTE_UNREACHABLE && err->code != FL_E_TIMEOUT));
 }
 
 static void done(void *user, const struct fl_http_answer *answer, const struct fl_error *err)
@@ -255,8 +259,8 @@ static void done(void *user, const struct fl_http_answer *answer, const struct f
         result != FL_ROUTE_BUSY && ask_proven(forward, answer, result))
         return;
     ended(forward, result);
-    if ((result == FL_ROUTE_UNREACHABLE || result == FL_ROUTE_BUSY) &&
-        may_try_again(forward, err)) {
+    forward->busy = result == FL_ROUTE_BUSY;
+    if (may_try_again(forward, result, err)) {
         forward->router->retries++;
         try_next(forward);
         return;
@@ -307,33 +311,62 @@ static void send_to(struct forward *forward, struct fl_route_backend *backend)
     forward->call = fl_http_async_start(router->calls, client, &call, done, forward);
 }
 
-static void on_patience_lost(void *user)
+static void try_anew(void *user)
 {
     struct forward *forward = user;
 
-    forward->router->no_server++;
-    give_up(forward, 503, "no server is ready");
+    fl_timer_destroy(FL_TAKE(forward->patience));
+    forward->router->waiting--;
+    forward->tries = 0;
+    try_next(forward);
 }
 
+static void give_up_waiting(struct forward *forward)
+{
+    forward->router->no_server++;
+    give_up(forward, 503,
+            forward->busy        ? "all servers are busy"
+            : forward->tries > 0 ? "no server answers"
+                                 : "no server is ready");
+}
+
+/* For the table that brings one; those that were tried and are gone may come back, too: the last
+ * one of a small model is started again in less time than a client likes to be told of it. */
 static void wait_for_server(struct forward *forward)
 {
     struct fl_router *router = forward->router;
+    const int64_t now = now_ms(router);
 
-    if (forward->tries > 0) { /* all that there are were tried */
-        give_up(forward, 503, "no server answers");
+    if (forward->hold_until_ms == 0)
+        forward->hold_until_ms = now + router->options.hold_ms < forward->deadline_ms
+                                     ? now + router->options.hold_ms
+                                     : forward->deadline_ms;
+    if (forward->busy || now >= forward->hold_until_ms) {
+        give_up_waiting(forward);
         return;
     }
-    forward->patience = fl_timer_create(router->options.loop, on_patience_lost, forward);
-    fl_timer_arm(forward->patience, router->options.hold_ms);
+    forward->pause_ms = forward->pause_ms ? forward->pause_ms * 2 : PAUSE_MS;
+    if (forward->tries == 0 || now + forward->pause_ms > forward->hold_until_ms)
+        forward->pause_ms = forward->hold_until_ms - now;
+    forward->patience = fl_timer_create(router->options.loop, try_anew, forward);
+    fl_timer_arm(forward->patience, forward->pause_ms);
     router->waiting++;
+}
+
+static struct fl_route_backend *choose(const struct forward *forward)
+{
+    struct fl_routes *routes = forward->router->routes;
+    const int64_t now = now_ms(forward->router);
+
+    if (forward->tries >= TRIES_MAX)
+        return NULL;
+    return forward->doubted ? fl_routes_choose_proven(routes, now, forward->tried, forward->tries)
+                            : fl_routes_choose(routes, now, forward->tried, forward->tries);
 }
 
 static void try_next(struct forward *forward)
 {
-    struct fl_router *router = forward->router;
-    struct fl_route_backend *backend =
-        (forward->doubted ? fl_routes_choose_proven : fl_routes_choose)(
-            router->routes, now_ms(router), forward->tried, forward->tries);
+    struct fl_route_backend *backend = choose(forward);
 
     if (backend)
         send_to(forward, backend);
@@ -347,11 +380,8 @@ void fl_router_retry_waiting(struct fl_router *router)
 
     for (struct forward *forward = router->forwards; forward; forward = next) {
         next = forward->next;
-        if (!forward->patience)
-            continue;
-        fl_timer_destroy(FL_TAKE(forward->patience));
-        router->waiting--;
-        try_next(forward);
+        if (forward->patience)
+            try_anew(forward);
     }
 }
 

@@ -412,6 +412,34 @@ static void test_waits_for_a_server(void **state)
     assert_int_equal(outcome.status, 200);
 }
 
+/* The only server is killed and started again: clients do not hear of it. */
+static void test_waits_for_its_server(void **state)
+{
+    struct rig *rig = *state;
+    const struct fl_http_async_call call = {.method = "GET", .target = "/x"};
+    struct outcome outcome = {.rig = rig};
+    uint16_t port;
+
+    stop_router(rig);
+    rig->options.hold_ms = 20000;
+    assert_int_equal(
+        fl_http_async_create(&(struct fl_http_async_options){.loop = rig->loop}, &rig->async, NULL),
+        0);
+    start_router(rig);
+    route(rig, 1, 1);
+    port = port_of(rig, 0);
+    fl_http_server_destroy(FL_TAKE(rig->servers[0].http));
+    (void)fl_http_async_start(rig->async, rig->client, &call, done, &outcome);
+    fl_loop_run_for(rig->loop, 50);
+    assert_int_equal(outcome.calls, 0);
+    start_server(rig, 0, port);
+    for (int i = 0; i < 2000 && outcome.calls == 0; i++)
+        fl_loop_run_for(rig->loop, 10);
+    assert_int_equal(outcome.status, 200);
+    rig->servers[0].busy = 1; /* who has too much to do is not pressed */
+    assert_string_equal(ask(rig, "GET", NULL).body, "{\"error\":\"all servers are busy\"}");
+}
+
 static void test_refusals(void **state)
 {
     struct rig *rig = *state;
@@ -533,13 +561,13 @@ static void test_metrics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_forward),     TEST(test_another_one_is_asked),
-        TEST(test_nobody),      TEST(test_waits_for_a_server),
-        TEST(test_refusals),    TEST(test_tokens),
-        TEST(test_kept),        TEST(test_leaving),
-        TEST(test_client_goes), TEST(test_metrics),
-        TEST(test_trial),       TEST(test_trial_is_over),
-        TEST(test_dark_launch),
+        TEST(test_forward),       TEST(test_another_one_is_asked),
+        TEST(test_nobody),        TEST(test_waits_for_a_server),
+        TEST(test_refusals),      TEST(test_tokens),
+        TEST(test_kept),          TEST(test_leaving),
+        TEST(test_client_goes),   TEST(test_metrics),
+        TEST(test_trial),         TEST(test_waits_for_its_server),
+        TEST(test_trial_is_over), TEST(test_dark_launch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
