@@ -150,7 +150,7 @@ static void carry_out(struct world *world)
         (void)snprintf(set->why, sizeof(set->why), "%s", fl_str_or(wish->rejected_why, ""));
     }
     if (world->plan.table)
-        assert_int_equal(fl_routes_apply(world->routes, world->plan.table, NULL), 0);
+        assert_int_equal(fl_routes_apply(world->routes, world->plan.table, 0, NULL), 0);
 }
 
 /* One thing happens to each set: a server ends, or becomes ready, or starts. */

@@ -144,7 +144,7 @@ static int put_table(struct fl_router *router, const struct fl_http_request *req
     int r = fl_json_parse(body, len, &limits, NULL, NULL, &table, err);
 
     if (r == 0)
-        r = fl_routes_apply(router->routes, table, err);
+        r = fl_routes_apply(router->routes, table, fl_monotonic_ms(router->options.env), err);
     return r < 0 ? r : keep(router, err);
 }
 

@@ -62,8 +62,10 @@ static void forward_free(struct forward *forward)
     if (forward->patience)
         router->waiting--;
     fl_timer_destroy(forward->patience);
-    if (forward->request)
+    if (forward->request) {
         router->in_flight--;
+        fl_routes_request_left(router->routes, now_ms(router));
+    }
     fl_bytes_unref(forward->body);
     free(forward->method);
     free(forward->target);
@@ -446,6 +448,7 @@ void fl_router_forward(void *user, struct fl_http_request *request)
     forward->request = request;
     forward->body = len > 0 ? fl_bytes_new(body, len) : NULL;
     router->in_flight++;
+    fl_routes_request_came(router->routes, now_ms(router));
     take_headers(forward);
     fl_http_on_gone(request, on_gone, forward);
     try_next(forward);

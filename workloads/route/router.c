@@ -71,7 +71,7 @@ static int take_up(struct fl_router *router, struct fl_error *err)
     if (r == 0)
         r = fl_json_parse(text->data, text->len, &limits, NULL, NULL, &table, &why);
     if (r == 0)
-        r = fl_routes_apply(router->routes, table, &why);
+        r = fl_routes_apply(router->routes, table, fl_monotonic_ms(router->options.env), &why);
     if (r < 0)
         fl_log_warn(router->options.env->log, "the kept table is not used",
                     FL_STR("error", why.msg));

@@ -2,6 +2,7 @@
 
 #include "lib/histogram.h"
 #include "lib/str.h"
+#include "workloads/route/load.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@ struct fl_routes {
     struct fl_route_backend **backends;
     size_t backend_count, backend_room;
     void (*drop)(void *user);
+    struct fl_load load;
 };
 
 struct fl_routes *fl_routes_create(void)
@@ -151,7 +153,8 @@ static int check_backends(const json_t *table, struct fl_error *err)
     return 0;
 }
 
-static int check_table(const struct fl_routes *routes, const json_t *table, struct fl_error *err)
+static int check_table(const struct fl_routes *routes, const json_t *table,
+                       struct fl_load_terms *ret_load, struct fl_error *err)
 {
     const int64_t version = fl_json_int(table, "version", 0);
     int r;
@@ -163,7 +166,9 @@ static int check_table(const struct fl_routes *routes, const json_t *table, stru
                             "version %" PRId64 " is in force, and %" PRId64 " is an older one",
                             routes->version, version);
     r = check_groups(json_object_get(table, "groups"), err);
-    return r < 0 ? r : check_backends(table, err);
+    if (r == 0)
+        r = check_backends(table, err);
+    return r < 0 ? r : fl_load_read_terms(json_object_get(table, "load"), ret_load, err);
 }
 
 static struct group *find_group(const struct fl_routes *routes, const char *name)
@@ -302,14 +307,17 @@ static void apply_backends(struct fl_routes *routes, const json_t *list)
     drop_idle(routes);
 }
 
-int fl_routes_apply(struct fl_routes *routes, const json_t *table, struct fl_error *err)
+int fl_routes_apply(struct fl_routes *routes, const json_t *table, int64_t now_ms,
+                    struct fl_error *err)
 {
-    int r = check_table(routes, table, err);
+    struct fl_load_terms load = {0};
+    int r = check_table(routes, table, &load, err);
 
     if (r < 0)
         return r;
     apply_groups(routes, json_object_get(table, "groups"));
     apply_backends(routes, json_object_get(table, "backends"));
+    fl_load_set(&routes->load, &load, now_ms * 1000);
     routes->version = fl_json_int(table, "version", 0);
     json_decref(routes->table);
     routes->table = json_deep_copy(table);
@@ -547,7 +555,7 @@ static json_t *show_backend(const struct fl_route_backend *backend, int64_t now_
         "reachable", backend->down_until_ms <= now_ms, "removed", !backend->wanted);
 }
 
-json_t *fl_routes_status(const struct fl_routes *routes, int64_t now_ms)
+json_t *fl_routes_status(struct fl_routes *routes, int64_t now_ms)
 {
     json_t *groups = json_array(), *backends = json_array();
 
@@ -555,6 +563,17 @@ json_t *fl_routes_status(const struct fl_routes *routes, int64_t now_ms)
         (void)json_array_append_new(groups, show_group(routes->groups[i]));
     for (size_t i = 0; i < routes->backend_count; i++)
         (void)json_array_append_new(backends, show_backend(routes->backends[i], now_ms));
-    return json_pack("{s:I, s:o, s:o}", "version", (json_int_t)routes->version, "groups", groups,
-                     "backends", backends);
+    return json_pack("{s:I, s:o, s:o, s:o*}", "version", (json_int_t)routes->version, "groups",
+                     groups, "backends", backends, "load",
+                     fl_load_show(&routes->load, now_ms * 1000));
+}
+
+void fl_routes_request_came(struct fl_routes *routes, int64_t now_ms)
+{
+    fl_load_began(&routes->load, now_ms * 1000);
+}
+
+void fl_routes_request_left(struct fl_routes *routes, int64_t now_ms)
+{
+    fl_load_ended(&routes->load, now_ms * 1000);
 }

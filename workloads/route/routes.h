@@ -36,11 +36,13 @@ void fl_routes_destroy(struct fl_routes *routes);
 FL_DEFINE_CLEANUP(struct fl_routes, fl_routes_destroy)
 
 /* {"version": 7,
- *  "groups": [{"name": "sha256:…", "percent": 90, "mirror": false, "trial": false, "epoch": "2"},
- * …], "backends": [{"id": "UID/0", "group": "sha256:…", "url": "http://127.0.0.1:30001"}, …]}
+ *  "groups": [{"name": "new", "percent": 90, "mirror": false, "trial": false, "epoch": "2"}, …],
+ *  "backends": [{"id": "new/0", "group": "new", "url": "http://127.0.0.1:30001"}, …],
+ *  "load": {"metric": "Concurrency", "windowMs": 60000, "delayMs": 300000}}   may be left out
  * percent: of those with backends, their sum counts as all. INVALID names the member. A version
  * below the one in force is a CONFLICT; the same one again is fine. */
-int fl_routes_apply(struct fl_routes *routes, const json_t *table, struct fl_error *err);
+int fl_routes_apply(struct fl_routes *routes, const json_t *table, int64_t now_ms,
+                    struct fl_error *err);
 int64_t fl_routes_version(const struct fl_routes *routes);
 /* The table as it is in force, to be kept; NULL: none yet. Lent. */
 const json_t *fl_routes_table(const struct fl_routes *routes);
@@ -80,7 +82,12 @@ bool fl_routes_ended(struct fl_routes *routes, struct fl_route_backend *backend,
  *  "groups": [{"name", "epoch", "percent", "mirror", "trial", "requests", "errors", "p50Us",
  *              "p99Us"}, …],
  *  "backends": [{"id", "group", "url", "inFlight", "requests", "errors", "reachable", "removed"},
- *               …]} */
-json_t *fl_routes_status(const struct fl_routes *routes, int64_t now_ms);
+ *               …],
+ *  "load": where it is measured, what load.h shows} */
+json_t *fl_routes_status(struct fl_routes *routes, int64_t now_ms);
+
+/* A client's request, from when it came until it was answered: what load is. */
+void fl_routes_request_came(struct fl_routes *routes, int64_t now_ms);
+void fl_routes_request_left(struct fl_routes *routes, int64_t now_ms);
 
 #endif
