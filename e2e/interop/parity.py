@@ -68,7 +68,7 @@ class Way:
 
     def flops(self, *words):
         return subprocess.run([rig.FLOPS, *words, "--data-dir", self.server.dir], check=True, capture_output=True,
-                              text=True, timeout=60).stdout
+                              text=True, timeout=2 * DEADLINE_S).stdout
 
     def write(self, folder):
         path = os.path.join(folder, "parity.yaml")
@@ -80,14 +80,15 @@ class Way:
         self.flops("apply", "-f", self.write(self.base))
 
     def wait(self):
-        self.flops("wait", "--for=condition=Complete", "flp/parity", f"--timeout={DEADLINE_S // 2}s")
-        self.flops("wait", "--for=condition=Ready", "flp/parity", f"--timeout={DEADLINE_S // 2}s")
+        for condition in ("Complete", "Ready"):
+            self.flops("wait", f"--for=condition={condition}", "flp/parity", f"--timeout={DEADLINE_S}s")
 
     def items(self, kind):
         return self.server.call("GET", f"{NS}/{kind}")[1]["items"]
 
     def result(self):
-        """Rounds done, models by round, and what the served one says about a few rows."""
+        """Rounds done, models by round, and what the last one says about a few rows once it serves."""
+        gitops.wait_for(lambda: self.items("inferenceservers")[0]["status"]["model"]["round"] == ROUNDS, DEADLINE_S)
         status = self.server.call("GET", f"{NS}/flprojects/parity")[1]["status"]
         models = {m["spec"]["round"]: m["spec"]["digest"] for m in self.items("modelversions")}
         rows = [[float((i + f) % CLASSES) for f in range(FEATURES)] for i in range(5)]
@@ -126,7 +127,7 @@ class ByKubectl(Way):
 
     def run_kubectl(self, *words):
         command, env = self.kube(*words)
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLINE_S)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=2 * DEADLINE_S)
         assert done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout
 
@@ -146,9 +147,9 @@ class ByKubectl(Way):
 
     def wait(self):
         try:
-            said = self.run_kubectl("wait", "--for=condition=Complete", "flp/parity", f"--timeout={DEADLINE_S // 2}s")
+            said = self.run_kubectl("wait", "--for=condition=Complete", "flp/parity", f"--timeout={DEADLINE_S}s")
             judge.check(f"{self.name}: kubectl wait sees it complete", "condition met" in said, said)
-            self.run_kubectl("wait", "--for=condition=Ready", "flp/parity", f"--timeout={DEADLINE_S // 2}s")
+            self.run_kubectl("wait", "--for=condition=Ready", "flp/parity", f"--timeout={DEADLINE_S}s")
             self.check_watches()
         finally:
             for _, process in self.watches.values():
@@ -158,7 +159,8 @@ class ByKubectl(Way):
     def check_watches(self):
         wanted = {"flp": [r"ROUND +ACCURACY +LEARNERS +STATUS", r"parity .*(StartingAggregators|WaitingForLearners)",
                           r"parity +[1-3]/4 .*Training", r"parity +4/4 .*(Complete|Serving|RoundsDone)"],
-                  "flr": [r"parity-round-1-\S+ +parity +1 .*Training", r"parity-round-4-\S+ +parity +4 +4/4 .*Committed"],
+                  "flr": [r"parity-round-[1-4]-\S+ +parity +[1-4] .*Training",
+                          r"parity-round-4-\S+ +parity +4 +2/2 +0\.\d+ .*Committed"],
                   "infs": [r"parity +http://127.0.0.1:\d+ +1/1 +4 +Serving"],
                   "wl": [r"parity-root-\S+ .*1/1 .*Running", r"parity-edge-east-\S+ ", r"parity-\S*learner\S* .*Running"]}
         for kind, lines in wanted.items():
