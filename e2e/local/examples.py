@@ -180,6 +180,12 @@ def with_folder(world, text):
     return text.replace("/srv/manifests", world.manifests)
 
 
+def with_more_data(world, text):
+    done = world.flops("data", "push", "more-points", os.path.join(world.base, "points.csv"), "--header", "no")
+    assert done.returncode == 0, done.stderr
+    return text
+
+
 def with_model(world, text):
     model = next(m for m in world.items(API + "/namespaces/default/modelversions")
                  if m["spec"]["project"]["name"] == "minimal" and m["spec"]["round"] == 3)
@@ -246,6 +252,15 @@ def answers(name, path="/v2", status=200, body=None, headers=None):
         url = world.object("InferenceServer", name)["status"].get("url", "")
         got = ask(url + path, body, headers)
         return None if got[0] == status else f"{url}{path}: {got}"
+    return check
+
+
+def has_examples(project, count):
+    """In the last round that is kept."""
+    def check(world):
+        rounds = [r["status"].get("examples") for r in world.items(API + "/namespaces/default/flrounds")
+                  if r["spec"]["project"]["name"] == project]
+        return None if count in rounds else f"{rounds}"
     return check
 
 
@@ -320,6 +335,7 @@ TABLE = {
                                   alone=True),
     "flproject-async.yaml": Example(completes("asynchronous")),
     "flproject-cnn.yaml": Example(completes("cnn")),
+    "flproject-data.yaml": Example(all_of(completes("data"), has_examples("data", 4 * (160 + 640))), with_more_data),
     "flproject-early-stopping.yaml": Example(completes("early-stopping", "TargetReached")),
     "flproject-fedadam.yaml": Example(completes("fedadam")),
     "flproject-fedprox.yaml": Example(completes("fedprox")),
