@@ -25,6 +25,7 @@ struct fl_command {
     X(diff)                                                                                        \
     X(explain)                                                                                     \
     X(doctor)                                                                                      \
+    X(top)                                                                                         \
     X(rounds)                                                                                      \
     X(events)                                                                                      \
     X(logs)                                                                                        \
