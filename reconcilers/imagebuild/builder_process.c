@@ -399,7 +399,7 @@ static void process_destroy(struct fl_builder *self)
     {
         FL_LOCKED(builder->lock);
         builder->closing = true;
-        if (builder->running && builder->running->cancel)
+        if (builder->running && !builder->running->forgotten)
             fl_run_cancel(builder->running->cancel);
         fl_signal_all(builder->work);
     }
