@@ -576,15 +576,6 @@ void fl_blobs_unpin(struct fl_blobs *blobs, const char *digest)
     blob->pins--;
 }
 
-bool fl_blobs_is_pinned(struct fl_blobs *blobs, const char *digest)
-{
-    const struct blob *blob;
-
-    FL_LOCKED(blobs->lock);
-    blob = fl_map_get(blobs->index, digest);
-    return blob && blob->pins > 0;
-}
-
 static int hash_piece(void *user, const void *data, size_t len, struct fl_error *err)
 {
     (void)err;

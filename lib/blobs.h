@@ -79,7 +79,6 @@ void fl_blob_unmap(struct fl_blob_map *map);
 
 int fl_blobs_pin(struct fl_blobs *blobs, const char *digest, struct fl_error *err);
 void fl_blobs_unpin(struct fl_blobs *blobs, const char *digest);
-bool fl_blobs_is_pinned(struct fl_blobs *blobs, const char *digest); /* at this moment */
 
 /* Reads it all: INVALID where it is not what its name says, and then it is removed. */
 int fl_blobs_verify(struct fl_blobs *blobs, const char *digest, struct fl_error *err);

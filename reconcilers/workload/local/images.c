@@ -292,12 +292,10 @@ int fl_images_open(const struct fl_images_options *options, struct fl_images **r
     return 0;
 }
 
-void fl_images_close(struct fl_images *images)
+void fl_images_stop(struct fl_images *images)
 {
     struct fl_image_job *job;
 
-    if (!images)
-        return;
     {
         FL_LOCKED(images->lock);
         images->closing = true;
@@ -305,11 +303,19 @@ void fl_images_close(struct fl_images *images)
     }
     for (size_t i = 0; i < images->thread_count; i++)
         fl_thread_join(images->threads[i]);
+    images->thread_count = 0;
     while ((job = images->first)) {
         images->first = job->next;
         do_job(job);
         unref(job);
     }
+}
+
+void fl_images_close(struct fl_images *images)
+{
+    if (!images)
+        return;
+    fl_images_stop(images);
     fl_blobs_close(images->blobs);
     fl_map_destroy(images->layers);
     fl_map_destroy(images->busy);

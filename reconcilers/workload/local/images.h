@@ -15,6 +15,7 @@
 
 #include "lib/blobs.h"
 #include "lib/env.h"
+#include "lib/oci/closure.h"
 #include "lib/oci/registry.h"
 
 #include <stdbool.h>
@@ -29,11 +30,11 @@ struct fl_image_request {
     int64_t timeout_ms;
 };
 struct fl_image_source {
-    /* As fl_registry_pull: what the reference names, for these platforms, into `blobs`, each pinned
-     * once. Blocks; any thread, several at a time. */
+    /* As fl_registry_pull: what the reference names, for these platforms, into `blobs`, pinned.
+     * Blocks; any thread, several at a time. */
     int (*pull)(void *user, const struct fl_image_request *request, struct fl_blobs *blobs,
                 const struct fl_registry_progress *progress, struct fl_arena *arena,
-                struct fl_oci_descriptor *ret_manifest, struct fl_error *err);
+                struct fl_oci_taken *ret_taken, struct fl_error *err);
     void *user;
 };
 
@@ -49,8 +50,8 @@ struct fl_images_options {
 struct fl_images;
 int fl_images_open(const struct fl_images_options *options, struct fl_images **ret_images,
                    struct fl_error *err);
-/* Breaks off what is under way; images that were given must have been released. */
-void fl_images_close(struct fl_images *images);
+void fl_images_stop(struct fl_images *images);  /* breaks off and waits; jobs are done after it */
+void fl_images_close(struct fl_images *images); /* images that were given must have been released */
 FL_DEFINE_CLEANUP(struct fl_images, fl_images_close)
 struct fl_blobs *fl_images_blobs(struct fl_images *images);
 const char *fl_images_layers_folder(const struct fl_images *images);

@@ -177,7 +177,7 @@ static bool on_moved(void *user, const char *what, int64_t done, int64_t total)
 }
 
 static int pull_platform(struct fetch *f, const struct fl_platform *platform,
-                         struct fl_oci_descriptor *ret_root, struct fl_error *err)
+                         struct fl_oci_taken *ret_taken, struct fl_error *err)
 {
     const struct fl_image_source *source = &f->images->source;
     struct fl_registry_progress progress = {on_moved, f->job};
@@ -192,11 +192,11 @@ static int pull_platform(struct fetch *f, const struct fl_platform *platform,
         (void)fl_pull_secret_find(f->made->arena, f->job->wish.pull_secret, f->reference.registry,
                                   &request.username, &request.password);
     return source->pull(source->user, &request, f->images->blobs, &progress, f->made->arena,
-                        ret_root, err);
+                        ret_taken, err);
 }
 
 /* The best platform that there is. The first refusal is the one to be told. */
-static int pull_once(struct fetch *f, struct fl_oci_descriptor *ret_root, struct fl_error *err)
+static int pull_once(struct fetch *f, struct fl_oci_taken *ret_taken, struct fl_error *err)
 {
     const struct fl_image_wish *wish = &f->job->wish;
     int r = FL_E_NOT_FOUND;
@@ -204,7 +204,7 @@ static int pull_once(struct fetch *f, struct fl_oci_descriptor *ret_root, struct
     for (size_t i = 0; i < wish->platform_count && r == FL_E_NOT_FOUND; i++) {
         struct fl_error why = {0};
 
-        r = pull_platform(f, &wish->platforms[i], ret_root, i == 0 ? err : &why);
+        r = pull_platform(f, &wish->platforms[i], ret_taken, i == 0 ? err : &why);
         if (r < 0 && r != FL_E_NOT_FOUND && i > 0)
             *err = why;
     }
@@ -222,7 +222,7 @@ static bool wait_for_retry(const struct fetch *f, int64_t wait_ms)
     return job_goes_on(f->job);
 }
 
-static int pull(struct fetch *f, struct fl_oci_descriptor *ret_root, struct fl_error *err)
+static int pull(struct fetch *f, struct fl_oci_taken *ret_taken, struct fl_error *err)
 {
     int64_t wait_ms = FIRST_WAIT_MS;
     int r = 0;
@@ -231,35 +231,11 @@ static int pull(struct fetch *f, struct fl_oci_descriptor *ret_root, struct fl_e
         return fl_error_set(err, FL_E_NOT_FOUND, "the image is not here, and there is no registry");
     for (unsigned i = 0; i < TRIES; i++, wait_ms *= 4) {
         job_stage(f->job, "pulling", 0, 0);
-        r = pull_once(f, ret_root, err);
+        r = pull_once(f, ret_taken, err);
         if (r == 0 || !fl_error_is_retryable(r) || !wait_for_retry(f, wait_ms))
             break;
     }
     return r;
-}
-
-/* What a pull has pinned, once it is in use otherwise. */
-static void unpin(struct fetch *f, const char *digest)
-{
-    if (fl_blobs_is_pinned(f->images->blobs, digest))
-        fl_blobs_unpin(f->images->blobs, digest);
-}
-
-static void unpin_manifest(struct fetch *f, const char *digest)
-{
-    struct fl_oci_manifest manifest;
-
-    if (!fl_blobs_has(f->images->blobs, digest) || read_manifest(f, digest, &manifest, NULL) < 0)
-        return;
-    if (!manifest.is_index)
-        unpin(f, manifest.config.digest);
-    for (size_t i = 0; i < manifest.layers.count; i++) {
-        if (manifest.is_index)
-            unpin_manifest(f, manifest.layers.items[i].digest);
-        else
-            unpin(f, manifest.layers.items[i].digest);
-    }
-    unpin(f, digest);
 }
 
 /* Making it usable. */
@@ -297,8 +273,13 @@ static int unpack_all(struct fetch *f, struct fl_error *err)
 
 static int make_usable(struct fetch *f, struct fl_error *err)
 {
+    int r;
+
     f->made->image.digest = f->digest;
-    return f->images->overlay ? take_layers(f, err) : unpack_all(f, err);
+    r = f->images->overlay ? take_layers(f, err) : unpack_all(f, err);
+    if (r == FL_E_NOT_FOUND) /* it went to make room for others: it can be pulled again */
+        return fl_error_set(err, FL_E_UNAVAILABLE, "a layer was removed meanwhile");
+    return r;
 }
 
 /* A copy of what was pulled before is better than none. */
@@ -317,17 +298,17 @@ static bool falls_back(struct fetch *f, int code, const struct fl_error *why)
 
 static int fetch_remote(struct fetch *f, struct fl_error *err)
 {
-    struct fl_oci_descriptor root = {0};
-    int r = pull(f, &root, err);
+    struct fl_oci_taken taken = {0};
+    int r = pull(f, &taken, err);
 
     if (r < 0)
         return falls_back(f, r, err) ? make_usable(f, err) : r;
-    r = read_here(f, root.digest, err);
+    r = read_here(f, taken.root.digest, err);
     if (r == 0)
         r = make_usable(f, err);
-    unpin_manifest(f, root.digest);
+    fl_oci_unpin(f->images->blobs, &taken);
     if (r == 0 && !f->reference.digest)
-        keep_tag(f, root.digest);
+        keep_tag(f, taken.root.digest);
     return r;
 }
 
