@@ -80,6 +80,7 @@ struct fl_run_spec {
     size_t env_count;
     const struct fl_run_file *files; /* resolved */
     size_t file_count;
+    const char *pull_secret; /* of spec.imagePullSecret: .dockerconfigjson; NULL: none; secret */
 };
 
 enum fl_run_state {
