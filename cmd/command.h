@@ -29,6 +29,7 @@ struct fl_command {
     X(events)                                                                                      \
     X(logs)                                                                                        \
     X(models)                                                                                      \
+    X(image)                                                                                       \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \
