@@ -20,7 +20,6 @@ struct way {
     struct fl_progress progress;
     struct fl_oci_taken taken;
     const char *platform;
-    int64_t timeout_ms;
 };
 
 static void way_finish(struct way *way)
@@ -134,6 +133,44 @@ static int give(struct way *way, const char *text, struct fl_error *err)
     return r;
 }
 
+static int open_both(struct way *way, const char *from, const char *to,
+                     struct fl_image_reference references[2], struct fl_registry *registries[2],
+                     struct fl_error *err)
+{
+    int r = fl_image_reference(way->image, from, &references[0], err);
+
+    if (r == 0)
+        r = fl_image_reference(way->image, to, &references[1], err);
+    for (size_t i = 0; r == 0 && i < 2; i++)
+        r = fl_image_registry(way->image, &references[i], &registries[i], err);
+    if (r == 0 && way->platform)
+        r = choose_platform(way, registries[0], &references[0], err);
+    return r;
+}
+
+static int copy_between(struct way *way, const char *from, const char *to, struct fl_error *err)
+{
+    const struct fl_registry_progress progress = {moved, way};
+    struct fl_image_reference references[2];
+    struct fl_registry *registries[2];
+    struct fl_registry_pushed pushed;
+    struct fl_oci_descriptor root;
+    int r = open_both(way, from, to, references, registries, err);
+
+    if (r == 0 && references[1].digest)
+        r = fl_error_set(err, FL_E_BAD_REQUEST, "%s: a copy is named by a tag", to);
+    if (r < 0)
+        return r;
+    way->progress = fl_progress_begin(&way->image->env, "copying", -1);
+    r = fl_registry_copy(registries[0], &references[0], registries[1], references[1].repository,
+                         &references[1].tag, 1, way->blobs, &progress, way->image->arena, &root,
+                         &pushed, err);
+    fl_progress_end(&way->progress);
+    if (r == 0)
+        say(fl_image_reference_text(way->image->arena, &references[1]), &root, &pushed);
+    return r;
+}
+
 static int copy(struct fl_image_command *image, const char *platform, const char *from,
                 const char *to)
 {
@@ -142,9 +179,7 @@ static int copy(struct fl_image_command *image, const char *platform, const char
     int r = open_blobs(&way, &err);
 
     if (r == 0)
-        r = take(&way, from, &err);
-    if (r == 0)
-        r = give(&way, to, &err);
+        r = copy_between(&way, from, to, &err);
     return r < 0 ? fl_image_fail(image, &err) : 0;
 }
 
@@ -183,6 +218,7 @@ static int name_here(struct fl_image_command *image, const char *text, const cha
         return fl_error_set(err, FL_E_BAD_REQUEST,
                             "%s names no other registry; it would be HOST/%s", text, text);
     reference.registry = NULL;
+    reference.digest = NULL; /* a name is needed, and a part has another digest than the whole */
     if (!reference.tag)
         reference.tag = "latest";
     *ret_name = fl_image_reference_text(image->arena, &reference);
@@ -204,8 +240,6 @@ int fl_image_pull(struct fl_image_command *image, int argc, char **argv)
         return fl_image_fail(image, &err);
     if (image->words.count == 2)
         name = image->words.items[1];
-    else if (platform) /* a digest of the whole would not be that of the part */
-        name = fl_arena_strndup(image->arena, name, strcspn(name, "@"));
     return copy(image, platform, image->words.items[0], name);
 }
 

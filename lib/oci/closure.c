@@ -142,7 +142,7 @@ static int add_manifest(struct closing *closing, const struct fl_oci_descriptor 
         return fl_error_set(err, FL_E_INVALID, "indexes are nested more than %d deep",
                             FL_OCI_NESTING_MAX);
     if (!is_new(closing->documents_seen, descriptor->digest) ||
-        (depth > 0 && how->is_there && how->is_there(how->user, descriptor)))
+        (depth > 0 && how->is_there && how->is_there(how->there_user, descriptor)))
         return 0;
     r = load(closing, descriptor, &part, err);
     if (r < 0)
