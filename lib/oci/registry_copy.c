@@ -100,8 +100,10 @@ static int get_root(struct copy *copy, const struct fl_image_reference *referenc
     if (r == 0)
         r = fl_oci_manifest_parse(copy->from.arena, document->text->data, document->text->len,
                                   document->media_type, &manifest, err);
-    if (r < 0)
-        return fl_error_wrap(err, "%s/%s", copy->from.registry->base.host, reference->repository);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "%s/%s", copy->from.registry->base.host, reference->repository);
+        return r;
+    }
     *ret_root = fl_oci_describe(copy->from.arena, manifest.media_type, document->text);
     copy->root = document;
     return 0;

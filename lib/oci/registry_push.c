@@ -100,8 +100,10 @@ static int push_tags(struct push *push, const struct fl_oci_part *root, struct f
     for (size_t i = 0; i < push->target->tag_count; i++) {
         int r = put(push, root, push->target->tags[i], err);
 
-        if (r < 0)
-            return fl_error_wrap(err, "tag %s", push->target->tags[i]);
+        if (r < 0) {
+            (void)fl_error_wrap(err, "tag %s", push->target->tags[i]);
+            return r;
+        }
     }
     return 0;
 }
@@ -114,7 +116,9 @@ static int push_part(struct push *push, const struct fl_oci_part *part, struct f
     if (!fl_registry_tell(push->job))
         return fl_error_set(err, FL_E_UNAVAILABLE, "the transfer was broken off");
     r = part->document ? push_manifest(push, part, err) : push_blob(push, &part->descriptor, err);
-    return r < 0 ? fl_error_wrap(err, "%s", part->descriptor.digest) : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "%s", part->descriptor.digest);
+    return r;
 }
 
 /* All parts but the root: with tags it is put under each of them, else under its digest. */
@@ -183,8 +187,10 @@ int fl_registry_push_from(struct fl_registry_job *job, const struct fl_registry_
                         .scope = fl_registry_scope(job, target->repository, "pull,push")};
     int r = push_all(&push, err);
 
-    if (r < 0)
-        return fl_error_wrap(err, "push %s/%s", job->registry->base.host, target->repository);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "push %s/%s", job->registry->base.host, target->repository);
+        return r;
+    }
     if (ret_pushed)
         *ret_pushed = push.pushed;
     return 0;
