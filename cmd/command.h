@@ -25,11 +25,13 @@ struct fl_command {
     X(diff)                                                                                        \
     X(explain)                                                                                     \
     X(doctor)                                                                                      \
+    X(top)                                                                                         \
     X(rounds)                                                                                      \
     X(events)                                                                                      \
     X(logs)                                                                                        \
     X(models)                                                                                      \
     X(image)                                                                                       \
+    X(build)                                                                                       \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \
