@@ -53,7 +53,7 @@ static void try_ranges(const char *text)
 {
     int64_t first, last, size;
 
-    if (fl_registry_range_parse(text, &size))
+    if (fl_registry_kept_parse(text, &size))
         check(size > 0);
     if (fl_registry_content_range_parse(text, &first, &last, &size))
         check(first >= 0 && first <= last && (size < 0 || last < size));

@@ -163,14 +163,14 @@ static void test_ranges(void **state)
     int64_t first, last, size;
 
     (void)state;
-    assert_true(fl_registry_range_parse("0-1023", &size));
+    assert_true(fl_registry_kept_parse("0-1023", &size));
     assert_int_equal(size, 1024);
-    assert_true(fl_registry_range_parse("bytes=0-0", &size));
+    assert_true(fl_registry_kept_parse("bytes=0-0", &size));
     assert_int_equal(size, 1);
-    assert_false(fl_registry_range_parse("1-5", &size));
-    assert_false(fl_registry_range_parse("0-", &size));
-    assert_false(fl_registry_range_parse("0--1", &size));
-    assert_false(fl_registry_range_parse("0-99999999999999999999", &size));
+    assert_false(fl_registry_kept_parse("1-5", &size));
+    assert_false(fl_registry_kept_parse("0-", &size));
+    assert_false(fl_registry_kept_parse("0--1", &size));
+    assert_false(fl_registry_kept_parse("0-99999999999999999999", &size));
     assert_true(fl_registry_content_range_parse("bytes 5-9/20", &first, &last, &size));
     assert_int_equal(first + last * 10 + size * 100, 5 + 90 + 2000);
     assert_true(fl_registry_content_range_parse("bytes 5-9/*", &first, &last, &size));

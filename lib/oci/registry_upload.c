@@ -118,7 +118,7 @@ static int note_range(struct sending *sending, const struct fl_registry_answer *
     const char *text = fl_registry_header(sending->job, answer, "Range");
     int64_t count = sent_up_to;
 
-    if (text && !fl_registry_range_parse(text, &count))
+    if (text && !fl_registry_kept_parse(text, &count))
         return fl_error_set(err, FL_E_INVALID, "it has a malformed range");
     if (text && count == 1 && sent_up_to != 1)
         count = 0;
