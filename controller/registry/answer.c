@@ -23,6 +23,7 @@ static const char *code_of(int code, const struct fl_registry_words *words)
         return words->unknown;
     case FL_E_BAD_REQUEST:
     case FL_E_INVALID:
+    case FL_E_CONFLICT:
         return words->invalid;
     case FL_E_METHOD_NOT_ALLOWED:
     case FL_E_UNSUPPORTED_MEDIA:
