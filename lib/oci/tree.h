@@ -64,6 +64,10 @@ bool fl_tree_get(const struct fl_tree *tree, const char *path, struct fl_tree_en
 bool fl_tree_next(const struct fl_tree *tree, void **cursor, struct fl_tree_entry *ret_entry);
 size_t fl_tree_count(const struct fl_tree *tree);
 
+/* What the tree holds, and nothing else (no times, no place of the files): trees with the same
+ * digest are the same layer. Reads all files. */
+int fl_tree_digest(const struct fl_tree *tree, char digest[FL_DIGEST_SIZE], struct fl_error *err);
+
 enum fl_layer_compression { FL_LAYER_PLAIN, FL_LAYER_GZIP, FL_LAYER_ZSTD };
 struct fl_layer {
     struct fl_oci_descriptor descriptor; /* texts in the arena */

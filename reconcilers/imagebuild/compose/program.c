@@ -176,8 +176,9 @@ static int add_surroundings(struct closure *closure, struct fl_error *err)
     return r;
 }
 
-int fl_program_add(struct fl_tree *tree, const struct fl_tree *packages,
-                   const struct fl_platform *platform, const char *program, struct fl_error *err)
+int fl_program_add_needs(struct fl_tree *tree, const struct fl_tree *packages,
+                         const struct fl_platform *platform, const char *program,
+                         struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     FL_CLEANUP(fl_map_destroyp) struct fl_map *seen = fl_map_create(NULL);
@@ -192,8 +193,6 @@ int fl_program_add(struct fl_tree *tree, const struct fl_tree *packages,
         return fl_error_set(err, FL_E_INVALID, "there is no program for %s",
                             fl_platform_text(arena, platform));
     r = add_surroundings(&closure, err);
-    if (r == 0)
-        r = fl_tree_add_file(tree, FL_PROGRAM_PATH, program, true, err);
     if (r == 0)
         r = add_needs(&closure, program, err);
     return r;

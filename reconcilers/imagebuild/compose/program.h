@@ -16,9 +16,11 @@
 extern const char *const fl_program_packages[];
 extern const size_t fl_program_package_count;
 
-/* Of a tree of unpacked packages, into `tree`: the file at `program` (on disk) as usr/bin/flops and
- * all it needs. INVALID: made for another platform, or a library is in none of the packages. */
-int fl_program_add(struct fl_tree *tree, const struct fl_tree *packages,
-                   const struct fl_platform *platform, const char *program, struct fl_error *err);
+/* Of a tree of unpacked packages, into `tree`: all that the file at `program` (on disk) needs, and
+ * not the program itself, so that it can be a layer of its own. INVALID: it is made for another
+ * platform, or a library is in none of the packages. */
+int fl_program_add_needs(struct fl_tree *tree, const struct fl_tree *packages,
+                         const struct fl_platform *platform, const char *program,
+                         struct fl_error *err);
 
 #endif
