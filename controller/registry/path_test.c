@@ -14,26 +14,26 @@
 
 static const struct {
     const char *path;
-    enum fl_registry_route route;
+    enum fl_repos_route route;
     const char *repository, *reference;
 } good[] = {
-    {"/v2/", FL_REGISTRY_BASE, NULL, NULL},
-    {"/v2/_catalog", FL_REGISTRY_CATALOG, NULL, NULL},
-    {"/v2/a/tags/list", FL_REGISTRY_TAGS, "a", NULL},
-    {"/v2/a/b/c/tags/list", FL_REGISTRY_TAGS, "a/b/c", NULL},
-    {"/v2/a/manifests/latest", FL_REGISTRY_MANIFEST, "a", "latest"},
-    {"/v2/a/b/manifests/" D, FL_REGISTRY_MANIFEST, "a/b", D},
-    {"/v2/a/manifests/sha256%3A01", FL_REGISTRY_MANIFEST, "a", "sha256:01"},
-    {"/v2/a/manifests/.INVALID", FL_REGISTRY_MANIFEST, "a", ".INVALID"},
-    {"/v2/manifests/manifests/manifests", FL_REGISTRY_MANIFEST, "manifests", "manifests"},
-    {"/v2/tags/tags/list", FL_REGISTRY_TAGS, "tags", NULL},
-    {"/v2/a/blobs/" D, FL_REGISTRY_BLOB, "a", D},
-    {"/v2/a/blobs/b/blobs/" D, FL_REGISTRY_BLOB, "a/blobs/b", D},
-    {"/v2/a/blobs/uploads/", FL_REGISTRY_UPLOADS, "a", NULL},
-    {"/v2/a/blobs/uploads", FL_REGISTRY_UPLOADS, "a", NULL},
-    {"/v2/a/blobs/uploads/12-34", FL_REGISTRY_UPLOAD, "a", "12-34"},
-    {"/v2/a/blobs/uploads/blobs/uploads/1", FL_REGISTRY_UPLOAD, "a/blobs/uploads", "1"},
-    {"/v2/a/referrers/" D, FL_REGISTRY_REFERRERS, "a", D},
+    {"/v2/", FL_REPOS_BASE, NULL, NULL},
+    {"/v2/_catalog", FL_REPOS_CATALOG, NULL, NULL},
+    {"/v2/a/tags/list", FL_REPOS_TAGS, "a", NULL},
+    {"/v2/a/b/c/tags/list", FL_REPOS_TAGS, "a/b/c", NULL},
+    {"/v2/a/manifests/latest", FL_REPOS_MANIFEST, "a", "latest"},
+    {"/v2/a/b/manifests/" D, FL_REPOS_MANIFEST, "a/b", D},
+    {"/v2/a/manifests/sha256%3A01", FL_REPOS_MANIFEST, "a", "sha256:01"},
+    {"/v2/a/manifests/.INVALID", FL_REPOS_MANIFEST, "a", ".INVALID"},
+    {"/v2/manifests/manifests/manifests", FL_REPOS_MANIFEST, "manifests", "manifests"},
+    {"/v2/tags/tags/list", FL_REPOS_TAGS, "tags", NULL},
+    {"/v2/a/blobs/" D, FL_REPOS_BLOB, "a", D},
+    {"/v2/a/blobs/b/blobs/" D, FL_REPOS_BLOB, "a/blobs/b", D},
+    {"/v2/a/blobs/uploads/", FL_REPOS_UPLOADS, "a", NULL},
+    {"/v2/a/blobs/uploads", FL_REPOS_UPLOADS, "a", NULL},
+    {"/v2/a/blobs/uploads/12-34", FL_REPOS_UPLOAD, "a", "12-34"},
+    {"/v2/a/blobs/uploads/blobs/uploads/1", FL_REPOS_UPLOAD, "a/blobs/uploads", "1"},
+    {"/v2/a/referrers/" D, FL_REPOS_REFERRERS, "a", D},
 };
 
 static void test_paths(void **state)
@@ -41,10 +41,10 @@ static void test_paths(void **state)
     (void)state;
     for (size_t i = 0; i < FL_COUNT_OF(good); i++) {
         FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-        struct fl_registry_path path;
+        struct fl_repos_path path;
         struct fl_error err = {0};
 
-        if (fl_registry_path_parse(arena, good[i].path, &path, &err) < 0)
+        if (fl_repos_path_parse(arena, good[i].path, &path, &err) < 0)
             fail_msg("%s: %s", good[i].path, err.msg);
         if (path.route != good[i].route || !fl_streq(path.repository, good[i].repository) ||
             !fl_streq(path.reference, good[i].reference))
@@ -85,8 +85,8 @@ static void test_bad_paths(void **state)
     (void)state;
     for (size_t i = 0; i < FL_COUNT_OF(bad); i++) {
         FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-        struct fl_registry_path path;
-        int r = fl_registry_path_parse(arena, bad[i].path, &path, NULL);
+        struct fl_repos_path path;
+        int r = fl_repos_path_parse(arena, bad[i].path, &path, NULL);
 
         if (r != bad[i].code)
             fail_msg("%s: %d, not %d", bad[i].path, r, bad[i].code);
@@ -98,13 +98,13 @@ static void test_params(void **state)
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
 
     (void)state;
-    assert_string_equal(fl_registry_param(arena, "a=1&b=2&ab=3", "b"), "2");
-    assert_string_equal(fl_registry_param(arena, "&&b=%3A+x", "b"), ": x");
-    assert_string_equal(fl_registry_param(arena, "b=&b=2", "b"), "");
-    assert_null(fl_registry_param(arena, "", "b"));
-    assert_null(fl_registry_param(arena, "b&bb=2", "b"));
-    assert_null(fl_registry_param(arena, "b=%z", "b"));
-    assert_null(fl_registry_param(arena, "b=%00", "b"));
+    assert_string_equal(fl_repos_param(arena, "a=1&b=2&ab=3", "b"), "2");
+    assert_string_equal(fl_repos_param(arena, "&&b=%3A+x", "b"), ": x");
+    assert_string_equal(fl_repos_param(arena, "b=&b=2", "b"), "");
+    assert_null(fl_repos_param(arena, "", "b"));
+    assert_null(fl_repos_param(arena, "b&bb=2", "b"));
+    assert_null(fl_repos_param(arena, "b=%z", "b"));
+    assert_null(fl_repos_param(arena, "b=%00", "b"));
 }
 
 static void test_ranges(void **state)
@@ -133,17 +133,17 @@ static void test_ranges(void **state)
     int64_t first, last;
 
     (void)state;
-    assert_true(fl_registry_range_parse("0-0", &first, &last));
+    assert_true(fl_repos_range_parse("0-0", &first, &last));
     assert_int_equal(first + last, 0);
-    assert_true(fl_registry_range_parse("10-9223372036854775806", &first, &last));
+    assert_true(fl_repos_range_parse("10-9223372036854775806", &first, &last));
     assert_int_equal(first, 10);
     assert_true(last == INT64_MAX - 1);
-    assert_true(fl_registry_range_parse("bytes 5-7/10", &first, &last));
+    assert_true(fl_repos_range_parse("bytes 5-7/10", &first, &last));
     assert_int_equal(last, 7);
-    assert_true(fl_registry_range_parse("bytes=5-8", &first, &last));
+    assert_true(fl_repos_range_parse("bytes=5-8", &first, &last));
     assert_int_equal(last, 8);
     for (size_t i = 0; i < FL_COUNT_OF(wrong); i++)
-        if (fl_registry_range_parse(wrong[i], &first, &last))
+        if (fl_repos_range_parse(wrong[i], &first, &last))
             fail_msg("\"%s\" is taken", wrong[i]);
 }
 
@@ -152,14 +152,14 @@ static void test_accept(void **state)
     static const char type[] = "application/vnd.oci.image.index.v1+json";
 
     (void)state;
-    assert_true(fl_registry_accepts(NULL, type));
-    assert_true(fl_registry_accepts("", type));
-    assert_true(fl_registry_accepts("*/*", type));
-    assert_true(fl_registry_accepts("text/html, application/*;q=0.8", type));
-    assert_true(fl_registry_accepts("text/html,APPLICATION/vnd.oci.image.index.v1+json", type));
-    assert_false(fl_registry_accepts("application/vnd.oci.image.manifest.v1+json", type));
-    assert_false(fl_registry_accepts("application/vnd.oci.image.index.v1", type));
-    assert_false(fl_registry_accepts("text/*, , ;", type));
+    assert_true(fl_repos_accepts(NULL, type));
+    assert_true(fl_repos_accepts("", type));
+    assert_true(fl_repos_accepts("*/*", type));
+    assert_true(fl_repos_accepts("text/html, application/*;q=0.8", type));
+    assert_true(fl_repos_accepts("text/html,APPLICATION/vnd.oci.image.index.v1+json", type));
+    assert_false(fl_repos_accepts("application/vnd.oci.image.manifest.v1+json", type));
+    assert_false(fl_repos_accepts("application/vnd.oci.image.index.v1", type));
+    assert_false(fl_repos_accepts("text/*, , ;", type));
 }
 
 int main(void)

@@ -12,12 +12,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* A repository is a name by the grammar, and stands in the path as it is. */
 static void try_path(struct fl_arena *arena, const char *text)
 {
-    struct fl_registry_path path = {0};
+    struct fl_repos_path path = {0};
     const char *found;
 
-    if (fl_registry_path_parse(arena, text, &path, NULL) < 0)
+    if (fl_repos_path_parse(arena, text, &path, NULL) < 0)
         return;
-    if (path.route < FL_REGISTRY_BASE || path.route > FL_REGISTRY_REFERRERS)
+    if (path.route < FL_REPOS_BASE || path.route > FL_REPOS_REFERRERS)
         abort();
     if (!path.repository)
         return;
@@ -31,7 +31,7 @@ static void try_range(const char *text)
 {
     int64_t first = -1, last = -1;
 
-    if (fl_registry_range_parse(text, &first, &last) &&
+    if (fl_repos_range_parse(text, &first, &last) &&
         (first < 0 || last < first || last == INT64_MAX))
         abort();
 }
@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_path(arena, text);
     try_path(arena, fl_arena_printf(arena, "/v2/%s", text));
     try_range(text);
-    (void)fl_registry_param(arena, text, "digest");
-    (void)fl_registry_accepts(text, "application/vnd.oci.image.index.v1+json");
+    (void)fl_repos_param(arena, text, "digest");
+    (void)fl_repos_accepts(text, "application/vnd.oci.image.index.v1+json");
     return 0;
 }

@@ -614,6 +614,44 @@ static void a_capability_opens_a_repository(void **state)
     assert_int_equal(with_password(f, "GET", "/v2/team/app/manifests/v", token).status, 401);
 }
 
+/* A build's token: for one repository, in which it may do what it likes. */
+static void a_writers_capability_fills_a_repository(void **state)
+{
+    struct fixture *f = *state;
+    const char *digest = digest_of(f, "blob"), *path;
+    char token[FL_CAPABILITY_TOKEN_SIZE];
+
+    fl_capability_make_writer(f->key, "/v2/team/app/", token);
+    path = format(f->rig, "/v2/team/app/blobs/uploads/?digest=%s", digest);
+    assert_answer(send_to(f, NOBODY, "POST", path,
+                          format(f->rig, "Authorization: Bearer %s\r\n", token), "blob"),
+                  201);
+    assert_answer(with_password(f, "GET", format(f->rig, BLOB, "team/app", digest), token), 200);
+    assert_answer(with_password(f, "DELETE", format(f->rig, BLOB, "team/app", digest), token), 202);
+    (void)push_blob(f, "other", "secret");
+    assert_answer(with_password(f, "POST",
+                                format(f->rig, "/v2/team/app/blobs/uploads/?mount=%s&from=other",
+                                       digest_of(f, "secret")),
+                                token),
+                  202); /* not mounted */
+    assert_int_equal(with_password(f, "POST", "/v2/team/app2/blobs/uploads/", token).status, 401);
+    assert_int_equal(with_password(f, "GET", "/v2/_catalog", token).status, 401);
+    token[1] = 'c'; /* it is no reader's either */
+    assert_int_equal(with_password(f, "GET", "/v2/team/app/tags/list", token).status, 401);
+    fl_capability_make(f->key, "/v2/team/app/", token);
+    token[1] = 'w'; /* nor a reader's a writer's */
+    assert_int_equal(with_password(f, "POST", "/v2/team/app/blobs/uploads/", token).status, 401);
+}
+
+static void names_may_be_deep(void **state)
+{
+    struct fixture *f = *state;
+
+    (void)push_image(f, "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p", "v", "one", "");
+    assert_answer(look(f, MANIFEST, "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p", "v"), 200);
+    assert_failed(look(f, MANIFEST, "a/%zz", "v"), 400, "NAME_INVALID", "");
+}
+
 /* What was acknowledged is there after a new start. */
 static void it_is_all_there_again(void **state)
 {
@@ -678,6 +716,8 @@ int main(void)
         TEST(rights_decide),
         TEST(mounting_is_reading),
         TEST(a_capability_opens_a_repository),
+        TEST(a_writers_capability_fills_a_repository),
+        TEST(names_may_be_deep),
         TEST(it_is_all_there_again),
         TEST(the_store_may_be_full),
     };
