@@ -83,7 +83,7 @@ struct fl_repos_job *fl_repos_job_new(const struct fl_repos_call *call,
 void fl_repos_job_start(struct fl_repos_job *job);
 void fl_repos_jobs_end(struct fl_repositories *repositories); /* nobody is answered */
 
-/* uploads.c */
+/* uploads.c, transfer.c */
 void fl_repos_upload_begin(struct fl_repos_call *call);
 void fl_repos_upload_serve(struct fl_repos_call *call);  /* …/uploads/ID */
 void fl_repos_uploads_serve(struct fl_repos_call *call); /* …/uploads/ */
