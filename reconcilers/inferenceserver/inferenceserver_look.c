@@ -120,8 +120,7 @@ static int ask_router(struct fl_serving_view *view, struct fl_error *err)
     view->world.has_router = view->at.address != NULL;
     if (!view->at.address)
         return 0;
-    return routers->ops->observe(routers, &view->at, false, view->rc->arena, &view->world.router,
-                                 err);
+    return routers->ops->observe(routers, &view->at, -1, view->rc->arena, &view->world.router, err);
 }
 
 int fl_serving_look(struct fl_serving_view *view, struct fl_error *err)
