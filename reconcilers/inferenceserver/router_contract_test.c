@@ -130,7 +130,8 @@ static void put(struct rig *rig, const char *text)
 #define TABLE(version, backends)                                                                   \
     "{\"version\":" version ",\"groups\":[{\"name\":\"m\",\"percent\":100,\"trial\":true,"         \
     "\"epoch\":\"e\"}],"                                                                           \
-    "\"backends\":[" backends "]}"
+    "\"backends\":[" backends "],\"load\":{\"metric\":\"RequestRate\",\"windowMs\":5000,"          \
+    "\"delayMs\":0}}"
 #define BACKEND "{\"id\":\"a\",\"group\":\"m\",\"url\":\"http://127.0.0.1:1\"}"
 
 static void with_both(void (*test)(struct rig *rig))
@@ -156,6 +157,8 @@ static void check_put(struct rig *rig)
     assert_string_equal(view.groups[0].epoch, "e");
     assert_int_equal(view.groups[0].percent, 100);
     assert_true(view.groups[0].trial);
+    assert_string_equal(view.load.metric, "RequestRate");
+    assert_int_equal(view.load.window_ms, 5000);
     assert_false(view.groups[0].mirror);
     assert_int_equal(view.backend_count, 1);
     assert_string_equal(view.backends[0].id, "a");

@@ -35,6 +35,11 @@ struct fl_router_backend {
     int64_t in_flight;
     bool reachable, removed;
 };
+struct fl_router_load { /* see workloads/route/load.h */
+    const char *metric; /* NULL: not measured */
+    int64_t window_ms, delay_ms, covered_ms;
+    double average, panic, peak, panic_peak;
+};
 struct fl_router_view {
     bool known;          /* false: it was not heard of yet, or not any more */
     const char *message; /* not known: why */
@@ -43,6 +48,7 @@ struct fl_router_view {
     size_t group_count;
     struct fl_router_backend *backends;
     size_t backend_count;
+    struct fl_router_load load;
 };
 
 typedef void fl_router_changed_fn(void *user, const char *ns, const char *name);
