@@ -138,6 +138,11 @@ class Serving:
                 pass
         return found
 
+    def kept_models(self, size):
+        """Files of that size in the state folders of its services."""
+        return [os.path.join(path, name) for path, _, names in os.walk(self.server.dir) if "/state" in path
+                for name in names if os.path.getsize(os.path.join(path, name)) == size]
+
     def end(self):
         self.load.end()
         self.server.call("DELETE", self.path)
@@ -218,6 +223,8 @@ def alone(server):
     model = models_from(40, 1)[0]
     serving = Serving(server, "alone", model)
     try:
+        JUDGE.check("alone: it keeps its model", wait_until(lambda: len(serving.kept_models(len(model.bytes))) == 1),
+                    serving.kept_models(len(model.bytes)))
         for _ in range(2):
             before = serving.processes("serve")
             os.kill(before[0], signal.SIGKILL)

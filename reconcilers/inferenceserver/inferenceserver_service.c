@@ -198,6 +198,9 @@ struct fl_workload *fl_serving_new_set(struct fl_serving_view *view, const char 
         spec->process.program = "flops";
         add_arg(spec, "serve");
         add_option(spec, "--port-env", "PORT_HTTP");
+        add_option(spec, "--folder", STATE_FOLDER);
+        spec->mounts.items[spec->mounts.count++] =
+            (struct fl_workload_mount){.path = STATE_FOLDER, .type = FL_WORKLOAD_MOUNT_TYPE_STATE};
         put_model(view, spec, secret, grant);
         put_limits(view, spec);
     }
