@@ -846,8 +846,6 @@ enum fl_autoscale_metric {
     FL_AUTOSCALE_METRIC_UNSET = 0,
     FL_AUTOSCALE_METRIC_CONCURRENCY,
     FL_AUTOSCALE_METRIC_REQUEST_RATE,
-    FL_AUTOSCALE_METRIC_LATENCY,
-    FL_AUTOSCALE_METRIC_CPU,
 };
 
 /* FLProject.spec.serve.autoscale and others: Let load decide how many servers run, between two
@@ -858,11 +856,11 @@ struct fl_autoscale {
     /* Most servers. */
     int64_t max_replicas;
     /* What is measured for each server. Concurrency: requests in flight. RequestRate: requests a
-     * second. Latency: 99th percentile in milliseconds. CPU: percent of one core. */
+     * second. Both are counted where they come in, at the stable address. */
     enum fl_autoscale_metric metric;
     /* The value of metric, for each server, that scaling aims at. */
     int64_t target;
-    /* How far back the average of metric reaches. */
+    /* How far back the average of metric reaches; 1s at least. A rush is seen in a tenth of it. */
     const char *window;
     /* How long load must stay low before a server is taken away. */
     const char *scale_down_delay;
