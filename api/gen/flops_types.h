@@ -1199,11 +1199,13 @@ struct fl_project_status {
     int64_t observed_generation;
     bool has_observed_generation;
     /* SourceReady, ImageReady, TiersReady and LearnersReady: what training needs. Training: rounds
-     * run. Complete: all rounds are done. ModelServed: the InferenceServer serves. Ready: the
-     * summary, whose reason stands in the Status column: Suspended, SourceNotReady, SourceInvalid,
-     * BuildingImage, BuildFailed, OrchestratorNotReady, StartingAggregators, WaitingForLearners,
-     * Training, Evaluating, QuorumNotReached, BudgetSpent, DeadlineExceeded, WaitingForServer or
-     * Complete. Reconciling and Stalled as in kstatus. Each follows the usual Kubernetes form. */
+     * run. Complete: all rounds are done. ModelServed: the InferenceServer serves. Tracked:
+     * spec.tracking is kept; training does not wait for it. Ready: the summary, whose reason stands
+     * in the Status column: Suspended, SourceNotReady, SourceInvalid, BuildingImage, BuildFailed,
+     * NotSupported, OrchestratorNotReady, StartingAggregators, WaitingForLearners,
+     * BaseModelNotFound, Training, Evaluating, QuorumNotReached, BudgetSpent, DeadlineExceeded,
+     * WaitingForServer or Complete. Reconciling and Stalled as in kstatus. Each follows the usual
+     * Kubernetes form. */
     struct fl_condition_list conditions;
     /* When the first round started. */
     const char *start_time;

@@ -338,15 +338,16 @@ static void finish_attempt(struct fl_aggregator_core *core)
 {
     struct fl_aggregator_action *action;
     int64_t quorum = quorum_of(core);
-    char message[200];
+    char message[600];
 
     if (reported_learners(core) < quorum) {
         (void)snprintf(message, sizeof(message),
                        "%" PRId64 " of %" PRId64 " updates until the deadline: %" PRId64
                        " learners were asked, %" PRId64 " dropped, %" PRId64 " late, %" PRId64
-                       " rejected",
+                       " rejected%s%.300s",
                        reported_learners(core), quorum, core->status.selected, core->status.dropped,
-                       core->status.late, core->status.rejected);
+                       core->status.late, core->status.rejected, core->attempt.lack ? "; " : "",
+                       fl_str_or(core->attempt.lack, ""));
         fail_attempt(core, "QuorumNotReached", message, true);
         return;
     }
@@ -357,6 +358,7 @@ static void finish_attempt(struct fl_aggregator_core *core)
     action->ticket = core->attempt.ticket;
     core->finishing++;
     core->attempt.finish_ms = core->now_ms;
+    core->status.message = NULL;
     core->status.phase = FL_ROUND_AGGREGATING;
     touch(core);
 }
