@@ -1,6 +1,7 @@
 #include "cmd/top_layout.h"
 
 #include "cmd/chart.h"
+#include "cmd/condition.h"
 #include "cmd/paint.h"
 #include "lib/str.h"
 #include "lib/text.h"
@@ -56,19 +57,14 @@ static const char *reason_of(const json_t *object)
 {
     if (fl_json_str(object, "metadata.deletionTimestamp"))
         return "Deleting";
-    return fl_str_or(fl_top_condition(object, "Ready", "reason"), "New");
-}
-
-static bool is(const json_t *object, const char *condition)
-{
-    return fl_streq(fl_top_condition(object, condition, "status"), "True");
+    return fl_str_or(fl_condition(object, "Ready", "reason"), "New");
 }
 
 static enum fl_paint_style style_of(const json_t *object)
 {
-    if (is(object, "Stalled"))
+    if (fl_condition_is_true(object, "Stalled"))
         return FL_PAINT_BAD;
-    return is(object, "Ready") ? FL_PAINT_GOOD : FL_PAINT_BUSY;
+    return fl_condition_is_true(object, "Ready") ? FL_PAINT_GOOD : FL_PAINT_BUSY;
 }
 
 static const char *name_of(const struct layout *layout, const json_t *object)
@@ -116,7 +112,7 @@ static bool has_trouble(const json_t *workload)
 {
     const char *reason = reason_of(workload);
 
-    return !is(workload, "Ready") && strcmp(reason, "Suspended") != 0 &&
+    return !fl_condition_is_true(workload, "Ready") && strcmp(reason, "Suspended") != 0 &&
            strcmp(reason, "Suspending") != 0 && strcmp(reason, "Deleting") != 0 &&
            strcmp(reason, "Completed") != 0;
 }
@@ -156,9 +152,9 @@ static void why(struct layout *layout, const json_t *workload)
                       last_words(layout, instance));
     else if (message)
         fl_paint_text(&layout->paint, FL_PAINT_DIM, "  %s", message);
-    else if (!is(workload, "Ready"))
+    else if (!fl_condition_is_true(workload, "Ready"))
         fl_paint_text(&layout->paint, FL_PAINT_DIM, "  %s",
-                      fl_str_or(fl_top_condition(workload, "Ready", "message"), ""));
+                      fl_str_or(fl_condition(workload, "Ready", "message"), ""));
 }
 
 static void show_workload(struct layout *layout, const json_t *workload, size_t columns)
@@ -290,7 +286,8 @@ static void show_progress(struct layout *layout, const json_t *project, const js
     const int64_t total = total_of(project);
     const int64_t done = fl_json_int(project, "status.rounds.completed", 0);
     const double part = total > 0 ? (double)done / (double)total : 0;
-    const double rate = is(project, "Complete") ? NAN : fl_top_rate(rounds, count);
+    const double rate =
+        fl_condition_is_true(project, "Complete") ? NAN : fl_top_rate(rounds, count);
     size_t width = paint->width > 0 && paint->width / 2 < BAR_MAX ? paint->width / 2 : BAR_MAX;
     const size_t filled = (size_t)lround((part > 1 ? 1 : part) * (double)width);
     char text[TEXT_SIZE];
@@ -327,9 +324,9 @@ static void show_round(struct layout *layout, const json_t *round)
                       span_of((double)(layout->view->now_us - start_us) / 1e6, text));
     if (attempt > 1)
         fl_paint_text(paint, FL_PAINT_BUSY, ", attempt %" PRId64, attempt);
-    if (is(round, "Stalled"))
+    if (fl_condition_is_true(round, "Stalled"))
         fl_paint_text(paint, FL_PAINT_BAD, ": %s",
-                      fl_str_or(fl_top_condition(round, "Ready", "message"), ""));
+                      fl_str_or(fl_condition(round, "Ready", "message"), ""));
     fl_paint_end_line(paint);
 }
 
@@ -407,12 +404,12 @@ static void show_project(struct layout *layout, const json_t *project)
 
     show_title(layout, project);
     show_progress(layout, project, rounds, count);
-    if (is(project, "Stalled")) {
+    if (fl_condition_is_true(project, "Stalled")) {
         fl_paint_text(&layout->paint, FL_PAINT_BAD, "  ! %s",
-                      fl_str_or(fl_top_condition(project, "Ready", "message"), ""));
+                      fl_str_or(fl_condition(project, "Ready", "message"), ""));
         fl_paint_end_line(&layout->paint);
     }
-    if (last && !is(last, "Ready"))
+    if (last && !fl_condition_is_true(last, "Ready"))
         show_round(layout, last);
     show_metric(layout, project, rounds, count);
     show_tiers(layout, project);
@@ -625,7 +622,7 @@ void fl_top_line(enum fl_top_kind kind, const json_t *object, bool with_namespac
         tell_server(object, &line);
     else
         tell(&line, ", ", fl_json_str(object, "status.replicas.summary"), " ready");
-    if (is(object, "Stalled"))
-        tell(&line, ": ", fl_top_condition(object, "Ready", "message"), "");
+    if (fl_condition_is_true(object, "Stalled"))
+        tell(&line, ": ", fl_condition(object, "Ready", "message"), "");
     (void)fl_text_put(out, fl_buf_text(&line), SIZE_MAX, true);
 }

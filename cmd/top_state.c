@@ -59,11 +59,12 @@ void fl_top_destroy(struct fl_top *top)
 
 /* What is kept of an object */
 
-static const char *const paths_of_kinds[FL_TOP_KINDS][9] = {
+static const char *const paths_of_kinds[FL_TOP_KINDS][10] = {
     [FL_TOP_PROJECTS] = {"spec.suspend", "spec.training.bestModel.metric", "spec.training.rounds",
                          "status.rounds", "status.learners", "status.tiers"},
     [FL_TOP_ROUNDS] = {"spec.index", "spec.project.name", "status.index", "status.attempt",
-                       "status.participants", "status.startTime", "status.completionTime"},
+                       "status.participants", "status.startTime", "status.completionTime",
+                       "status.examples", "status.durations.total", "status.model.digest"},
     [FL_TOP_WORKLOADS] = {"spec.role", "spec.instances", "spec.suspend", "status.replicas"},
     [FL_TOP_SERVERS] = {"spec.suspend", "spec.model.project.name", "status.url", "status.replicas",
                         "status.model.round", "status.rollout.state", "status.traffic"},
@@ -126,27 +127,26 @@ static void keep(json_t *to, const json_t *from, const char *path)
     (void)json_object_set_new(parent, key, copy(value));
 }
 
-/* conditions: {Ready: {status, reason, message}}, of those that are shown. */
+/* Of those that are shown. */
 static void keep_conditions(json_t *to, const json_t *from)
 {
     static const char *const types[] = {"Ready", "Stalled", "Complete"};
-    static const char *const fields[] = {"status", "reason", "message"};
-    json_t *conditions = json_object(), *item;
+    static const char *const fields[] = {"type", "status", "reason", "message",
+                                         "observedGeneration"};
+    json_t *conditions = json_array(), *condition;
     size_t i;
 
-    json_array_foreach(fl_json_path(from, "status.conditions"), i, item) {
-        const char *type = fl_str_or(fl_json_str(item, "type"), "");
-
+    json_array_foreach(fl_json_path(from, "status.conditions"), i, condition)
         for (size_t t = 0; t < FL_COUNT_OF(types); t++) {
-            if (strcmp(type, types[t]) != 0)
-                continue;
-            json_t *kept = fl_json_ensure_object(conditions, type);
+            json_t *kept;
 
+            if (!fl_streq(fl_json_str(condition, "type"), types[t]))
+                continue;
+            (void)json_array_append_new(conditions, kept = json_object());
             for (size_t f = 0; f < FL_COUNT_OF(fields); f++)
-                keep(kept, item, fields[f]);
+                keep(kept, condition, fields[f]);
         }
-    }
-    (void)json_object_set_new(to, "conditions", conditions);
+    (void)json_object_set_new(fl_json_ensure_object(to, "status"), "conditions", conditions);
 }
 
 /* Whose it is, and what for. */
@@ -329,13 +329,6 @@ const json_t **fl_top_sorted(const struct fl_top *top, enum fl_top_kind kind,
     qsort(objects, count, sizeof(*objects), compare);
     *ret_count = count;
     return objects;
-}
-
-const char *fl_top_condition(const json_t *object, const char *type, const char *field)
-{
-    const json_t *condition = json_object_get(json_object_get(object, "conditions"), type);
-
-    return json_string_value(json_object_get(condition, field));
 }
 
 const char *fl_top_owner(const json_t *object)

@@ -40,9 +40,7 @@ bool fl_top_is_full(const struct fl_top *top, enum fl_top_kind kind);
 const json_t **fl_top_sorted(const struct fl_top *top, enum fl_top_kind kind,
                              struct fl_arena *arena, size_t *ret_count);
 
-/* Of an object that is kept. The status, reason or message of a condition; NULL without. */
-const char *fl_top_condition(const json_t *object, const char *type, const char *field);
-/* The uid of who owns it; "" without. */
+/* Of an object that is kept. The uid of who owns it; "" without. */
 const char *fl_top_owner(const json_t *object);
 /* Its place within its owner ("root", "learners-edge-north"); else its name. */
 const char *fl_top_role(const json_t *object);
