@@ -10,7 +10,8 @@
 #define TEXT_MAX      300 /* bytes of one text: a condition's message, what a program said last */
 #define INSTANCES_MAX 8   /* of a workload; the others are in its numbers */
 #define METRICS_MAX   16
-#define RATE_ROUNDS   10
+#define RATE_ROUNDS   10       /* at least so many are looked at, */
+#define RATE_US       20000000 /* and so long: times are given in whole seconds */
 
 struct entry {
     json_t *object;
@@ -299,20 +300,35 @@ int64_t fl_top_number(const json_t *round)
     return fl_json_int(round, "status.index", fl_json_int(round, "spec.index", 0));
 }
 
-static int compare_texts(const json_t *a, const json_t *b, const char *path)
+static const char *text_of(const json_t *object, const char *path)
 {
-    return strcmp(fl_str_or(fl_json_str(a, path), ""), fl_str_or(fl_json_str(b, path), ""));
+    return fl_str_or(fl_json_str(object, path), "");
+}
+
+static const char *group_of(const json_t *object)
+{
+    const char *project = fl_json_str(object, "spec.project.name");
+
+    return project ? project : fl_top_owner(object);
+}
+
+static int compare_group(const json_t *object, const char *ns, const char *group)
+{
+    const int by_namespace = strcmp(text_of(object, "metadata.namespace"), ns);
+
+    return by_namespace != 0 ? by_namespace : strcmp(group_of(object), group);
 }
 
 static int compare(const void *a, const void *b)
 {
     const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
+    const int by_group = compare_group(x, text_of(y, "metadata.namespace"), group_of(y));
     const int64_t i = fl_top_number(x), j = fl_top_number(y);
-    const int by_namespace = compare_texts(x, y, "metadata.namespace");
 
-    if (by_namespace != 0)
-        return by_namespace;
-    return i != j ? (i > j) - (i < j) : compare_texts(x, y, "metadata.name");
+    if (by_group != 0)
+        return by_group;
+    return i != j ? (i > j) - (i < j)
+                  : strcmp(text_of(x, "metadata.name"), text_of(y, "metadata.name"));
 }
 
 const json_t **fl_top_sorted(const struct fl_top *top, enum fl_top_kind kind,
@@ -329,6 +345,25 @@ const json_t **fl_top_sorted(const struct fl_top *top, enum fl_top_kind kind,
     qsort(objects, count, sizeof(*objects), compare);
     *ret_count = count;
     return objects;
+}
+
+const json_t **fl_top_group(const json_t **sorted, size_t count, const char *ns, const char *group,
+                            size_t *ret_count)
+{
+    size_t low = 0, high = count, end;
+
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+
+        if (compare_group(sorted[middle], ns, group) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (end = low; end < count && compare_group(sorted[end], ns, group) == 0;)
+        end++;
+    *ret_count = end - low;
+    return sorted + low;
 }
 
 const char *fl_top_owner(const json_t *object)
@@ -355,7 +390,9 @@ double fl_top_rate(const json_t *const *rounds, size_t count)
     int64_t begin_us = 0, end_us = 0, us;
     size_t ended = 0;
 
-    for (size_t i = count; i > 0 && ended < RATE_ROUNDS; i--) {
+    for (size_t i = count; i > 0; i--) {
+        if (ended >= RATE_ROUNDS && end_us - begin_us >= RATE_US)
+            break;
         if (!time_of(rounds[i - 1], "status.completionTime", &us))
             continue;
         end_us = ended == 0 || us > end_us ? us : end_us;
