@@ -181,6 +181,18 @@ static bool all_rounds_came(const struct following *following, struct fl_arena *
            (fl_round_number(last) == completed && fl_round_is_over(last));
 }
 
+/* What it says of itself last may be about its server. */
+static void print_end(struct following *following, const json_t *project)
+{
+    FL_CLEANUP(fl_buf_finish) struct fl_buf line = {0};
+
+    if (following->screen || fl_streq(following->reason, "Complete"))
+        return;
+    fl_buf_printf(&line, "%s: Complete: %s", following->how->project,
+                  fl_str_or(fl_condition(project, "Complete", "message"), ""));
+    print(following, &line);
+}
+
 static void judge(struct following *following, struct fl_arena *arena, const json_t *project)
 {
     if (!project) {
@@ -188,8 +200,10 @@ static void judge(struct following *following, struct fl_arena *arena, const jso
                            following->how->project);
         end(following, FL_ROUNDS_FAILED);
     } else if (fl_condition_is_current(project, "Complete")) {
-        if (all_rounds_came(following, arena, project))
-            end(following, FL_ROUNDS_COMPLETE);
+        if (!all_rounds_came(following, arena, project))
+            return;
+        print_end(following, project);
+        end(following, FL_ROUNDS_COMPLETE);
     } else if (fl_condition_is_current(project, "Stalled")) {
         (void)fl_error_set(following->err, FL_E_CONFLICT, "project %s is stalled: %s: %s",
                            following->how->project,

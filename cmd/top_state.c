@@ -1,5 +1,6 @@
 #include "cmd/top_state.h"
 
+#include "api/field.h"
 #include "lib/map.h"
 #include "lib/str.h"
 
@@ -385,9 +386,17 @@ static bool time_of(const json_t *round, const char *path, int64_t *ret_us)
     return text && fl_time_parse(text, ret_us);
 }
 
+static int64_t duration_us(const json_t *round)
+{
+    const char *text = fl_json_str(round, "status.durations.total");
+    int64_t ms;
+
+    return text && fl_duration_parse(text, &ms) ? ms * 1000 : 0;
+}
+
 double fl_top_rate(const json_t *const *rounds, size_t count)
 {
-    int64_t begin_us = 0, end_us = 0, us;
+    int64_t begin_us = 0, end_us = 0, took_us = 0, us;
     size_t ended = 0;
 
     for (size_t i = count; i > 0; i--) {
@@ -398,9 +407,9 @@ double fl_top_rate(const json_t *const *rounds, size_t count)
         end_us = ended == 0 || us > end_us ? us : end_us;
         if (time_of(rounds[i - 1], "status.startTime", &us))
             begin_us = ended == 0 || us < begin_us ? us : begin_us;
+        took_us += duration_us(rounds[i - 1]);
         ended++;
     }
-    return ended > 0 && end_us > begin_us && begin_us > 0
-               ? (double)ended * 1e6 / (double)(end_us - begin_us)
-               : NAN;
+    us = begin_us > 0 && end_us - begin_us > took_us ? end_us - begin_us : took_us;
+    return us > 0 ? (double)ended * 1e6 / (double)us : NAN;
 }

@@ -51,8 +51,8 @@ const char *fl_top_role(const json_t *object);
 int64_t fl_top_number(const json_t *round); /* of a round */
 
 /* Rounds a second: how many of the last (ten at least, of twenty seconds at least) came to their
- * end between the start of the first of them and the end of the last. NAN where nothing can be
- * said. Rounds are one project's, by number. */
+ * end between the start of the first of them and the end of the last, which is at least what they
+ * took one after the other. NAN where nothing can be said. Rounds are one project's, by number. */
 double fl_top_rate(const json_t *const *rounds, size_t count);
 
 #endif

@@ -162,13 +162,16 @@ static void rates(void **state)
         const char *what;
         int64_t spans[30][2]; /* seconds: start and end of each round; 0: not yet */
         double rate;
+        const char *duration; /* of each, where it is told */
     } examples[] = {
-        {"none", {{0}}, NAN},
-        {"one that runs", {{10, 0}}, NAN},
-        {"one", {{10, 14}}, 0.25},
-        {"with a pause", {{10, 12}, {16, 20}}, 0.2},
-        {"and the one that runs", {{10, 12}, {12, 14}, {14, 0}}, 0.5},
-        {"within a second", {{10, 10}, {10, 10}}, NAN},
+        {"none", {{0}}, NAN, NULL},
+        {"one that runs", {{10, 0}}, NAN, NULL},
+        {"one", {{10, 14}}, 0.25, NULL},
+        {"with a pause", {{10, 12}, {16, 20}}, 0.2, NULL},
+        {"and the one that runs", {{10, 12}, {12, 14}, {14, 0}}, 0.5, NULL},
+        {"within a second", {{10, 10}, {10, 10}}, NAN, NULL},
+        {"which is told", {{10, 10}, {10, 10}}, 4, "250ms"},
+        {"and is less than what lies between", {{10, 11}, {14, 15}}, 0.4, "0.5s"},
         {"faster now", /* the first is longer ago than is looked at */
          {{1, 100},
           {100, 103},
@@ -181,7 +184,8 @@ static void rates(void **state)
           {121, 124},
           {124, 127},
           {127, 130}},
-         1.0 / 3},
+         1.0 / 3,
+         NULL},
         {"many a second", /* one second is not enough to tell */
          {{1, 3},
           {3, 5},
@@ -201,7 +205,8 @@ static void rates(void **state)
           {14, 14},
           {14, 14},
           {14, 14}},
-         18.0 / 13},
+         18.0 / 13,
+         NULL},
     };
 
     (void)state;
@@ -220,6 +225,9 @@ static void rates(void **state)
             fl_json_set_str(status, "startTime", start);
             if (examples[i].spans[count][1] > 0)
                 fl_json_set_str(status, "completionTime", end);
+            if (examples[i].duration)
+                fl_json_set_str(fl_json_ensure_object(status, "durations"), "total",
+                                examples[i].duration);
             rounds[count] = fl_json_in_arena(arena, round);
         }
         rate = fl_top_rate(rounds, count);
