@@ -4,7 +4,8 @@
  * Entries are named by paths without '/' in front ("usr/bin/python3"). Folders above an entry are
  * made where they are missing (0755). All belong to user and group 0; modes are 0755 where anybody
  * may execute, else 0644, folders 0755, unless fl_tree_set_mode said otherwise; times are
- * one time for all. The layer is a pax tar in bytewise order of the paths, parents first. What is
+ * one time for all. The layer is a pax tar, folders before what is in them, in
+ * bytewise order of the names. What is
  * put again under one path takes the place of what was there (a folder stays a folder).
  *
  * The tree holds paths of files, not their bytes: they must stay as they are until it was written.
@@ -45,7 +46,6 @@ void fl_tree_remove(struct fl_tree *tree, const char *path);    /* with all belo
 /* 07777; of what is there, else nothing. Kept as it is, setuid too. */
 void fl_tree_set_mode(struct fl_tree *tree, const char *path, mode_t mode);
 
-/* In the order of the layer. Start with `*cursor` NULL; false at the end. */
 enum fl_tree_type { FL_TREE_FOLDER = 1, FL_TREE_FILE, FL_TREE_LINK };
 struct fl_tree_entry {
     const char *path;
@@ -56,8 +56,17 @@ struct fl_tree_entry {
     size_t len; /* of bytes in memory */
     mode_t mode;
 };
+/* What is there, a link itself and not what it leads to; links on the way are followed. `path` is
+ * the caller's, the rest the tree's, until it changes. */
+bool fl_tree_get(const struct fl_tree *tree, const char *path, struct fl_tree_entry *ret_entry);
+/* In the order of the layer. Start with `*cursor` NULL; false at the end. `path` is the tree's,
+ * until the next call. */
 bool fl_tree_next(const struct fl_tree *tree, void **cursor, struct fl_tree_entry *ret_entry);
 size_t fl_tree_count(const struct fl_tree *tree);
+
+/* What the tree holds, and nothing else (no times, no place of the files): trees with the same
+ * digest are the same layer. Reads all files. */
+int fl_tree_digest(const struct fl_tree *tree, char digest[FL_DIGEST_SIZE], struct fl_error *err);
 
 enum fl_layer_compression { FL_LAYER_PLAIN, FL_LAYER_GZIP, FL_LAYER_ZSTD };
 struct fl_layer {
