@@ -1424,10 +1424,10 @@ struct fl_round_spec {
 
 /* FLRound.status.participants: How the learners of the current attempt fared. */
 struct fl_round_status_participants {
-    /* Chosen to take part. */
+    /* Learners chosen to take part, by their aggregators too. */
     int64_t selected;
     bool has_selected;
-    /* Sent an update that counts. */
+    /* Learners whose update counts, through all tiers. */
     int64_t reported;
     bool has_reported;
     /* Sent an update after the deadline. */
