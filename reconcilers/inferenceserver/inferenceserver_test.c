@@ -353,6 +353,25 @@ static void test_follows(void **state)
     assert_non_null(the_set(rig));
 }
 
+/* None is what is wanted, so nobody waits for any. */
+static void test_scaled_to_zero(void **state)
+{
+    struct rig *rig = *state;
+
+    add_version(rig, 1, "0.9", "best");
+    add_server(rig, ",\"rollout\":{\"progressDeadline\":\"30s\"}");
+    live(rig);
+    (void)ask(rig, "PATCH", SERVER, "{\"spec\":{\"replicas\":0}}");
+    live_for(rig, 60 * 1000);
+    assert_string_equal(reason(rig, "Ready"), "ScaledToZero");
+    assert_string_equal(reason(rig, "Available"), "ScaledToZero");
+    assert_string_equal(reason(rig, "Stalled"), "");
+    assert_int_equal(fl_json_int(the_set(rig), "spec.instances", -1), 0);
+    (void)ask(rig, "PATCH", SERVER, "{\"spec\":{\"replicas\":1}}");
+    live(rig);
+    assert_string_equal(reason(rig, "Ready"), "Serving");
+}
+
 static void serve_requests(struct rig *rig, const char *failing_group)
 {
     struct fl_routes *routes = fl_router_fake_routes(rig->routers, ROUTER);
@@ -393,6 +412,7 @@ static void test_canary(void **state)
     move_best(rig, 1, 2);
     live(rig);
     assert_string_equal(reason(rig, "Ready"), "RollingOut");
+    assert_string_equal(reason(rig, "Available"), "Serving"); /* all the time */
     assert_int_equal(fl_json_int(get(rig, SERVER), "status.rollout.step", 0), 1);
     assert_int_equal(json_array_size(fl_json_path(get(rig, SERVER), "status.traffic")), 2);
     for (int i = 0; i < 20; i++) {
@@ -483,8 +503,9 @@ static void test_never_ready(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_serves),  TEST(test_follows),         TEST(test_canary),      TEST(test_suspend),
-        TEST(test_deleted), TEST(test_what_is_missing), TEST(test_never_ready),
+        TEST(test_serves),         TEST(test_follows),         TEST(test_scaled_to_zero),
+        TEST(test_scaled_to_zero), TEST(test_canary),          TEST(test_suspend),
+        TEST(test_deleted),        TEST(test_what_is_missing), TEST(test_never_ready),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -564,7 +564,8 @@ static void watch_start(struct deciding *d)
     const struct fl_serving_set *set = d->stable->set;
     const int64_t deadline_ms = ms_of(d->world->rollout->progress_deadline, 600000);
 
-    if (d->plan->state != FL_SERVING_SETTLED || !set || ready_in(d->stable) > 0)
+    if (d->plan->state != FL_SERVING_SETTLED || !set || ready_in(d->stable) > 0 ||
+        d->world->replicas == 0)
         return;
     d->plan->overdue = passed_ms(d, set->created_us) >= deadline_ms;
     if (!d->plan->overdue)
