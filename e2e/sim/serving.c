@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define ROUNDS_MAX 12
+#define MENDED_MS  (20 * 60 * 1000)
 
 const struct fl_gvr serving_servers = {"flops.dev", "v1alpha1", "inferenceservers", true},
                     serving_models = {"flops.dev", "v1alpha1", "modelversions", true},
@@ -125,7 +126,7 @@ static void on_run_plan(void *user, const struct fl_run_spec *spec, struct fl_fa
                                   .ready_ms = (int64_t)sim_below(sim, 1000),
                                   .run_ms = -1,
                                   .stop_ms = (int64_t)sim_below(sim, 1000)};
-    if (serving_is_broken(serving_model_of(workload)))
+    if (serving_is_broken(serving_model_of(workload)) && sim_now_ms(sim) < serving->mended_ms)
         plan->ready_ms = -1;
 }
 
@@ -145,6 +146,7 @@ static void *create(struct sim *sim)
 
     serving->sim = sim;
     serving->kills_left = 4;
+    serving->mended_ms = INT64_MAX;
     serving->world = fl_fake_world_create(&sim->env);
     serving->routers = fl_map_create(serving_router_free);
     serving->sets = fl_map_create(free);
@@ -493,6 +495,25 @@ static void disturb(struct sim *sim)
     }
 }
 
+/* What never came up does now, so that there is an end. */
+static void mend_run(void *user, const struct fl_fake_item *item)
+{
+    struct fl_run_id *id = user;
+
+    if (item->state == FL_RUN_RUNNING && !item->ready)
+        *id = (struct fl_run_id){item->uid, item->index};
+}
+
+static bool mend(struct serving *serving)
+{
+    struct fl_run_id id = {.workload_uid = NULL};
+
+    if (sim_now_ms(serving->sim) < serving->mended_ms)
+        return false;
+    fl_fake_world_each(serving->world, mend_run, &id);
+    return id.workload_uid && fl_fake_world_turn_run(serving->world, &id, true);
+}
+
 static bool happen(struct sim *sim, bool calm)
 {
     struct serving *serving = sim->world;
@@ -504,7 +525,7 @@ static bool happen(struct sim *sim, bool calm)
     if (!calm && sim_chance(sim, 25))
         disturb(sim);
     news = serving_routers_step(serving, calm);
-    return news || count > 0;
+    return mend(serving) || news || count > 0;
 }
 
 static int64_t next_due_ms(struct sim *sim)
@@ -513,7 +534,10 @@ static int64_t next_due_ms(struct sim *sim)
     const int64_t runs = fl_fake_world_next_due_ms(serving->world),
                   requests = serving_routers_due_ms(serving);
 
-    return runs < requests ? runs : requests;
+    const int64_t mended = serving->mended_ms > sim_now_ms(sim) ? serving->mended_ms : INT64_MAX;
+    const int64_t first = runs < requests ? runs : requests;
+
+    return first < mended ? first : mended;
 }
 
 static void calm(struct sim *sim)
@@ -522,6 +546,8 @@ static void calm(struct sim *sim)
 
     fl_fake_world_set_reachable(serving->world, true);
     serving->cut = false;
+    if (serving->mended_ms == INT64_MAX)
+        serving->mended_ms = sim_now_ms(sim) + (sim_chance(sim, 50) ? 0 : MENDED_MS);
 }
 
 /* --- the end -------------------------------------------------------------------------------- */

@@ -36,13 +36,15 @@ struct serving {
     unsigned kills_left, killed;
     enum sim_fault fault; /* of the call of the orchestrator under way */
     int64_t last_round;
-    uint64_t puts; /* tables that came into force */
-    bool cut;      /* routers cannot be reached */
+    uint64_t puts;     /* tables that came into force */
+    int64_t mended_ms; /* when what is broken comes up after all */
+    bool cut;          /* routers cannot be reached */
 };
 
 /* serving_models.c: what models are like, by their name ("sha256:…" or an image). */
-bool serving_is_broken(const char *model); /* its servers never become ready */
-bool serving_is_bad(const char *model);    /* it fails all requests */
+/* Its servers do not become ready before the end. */
+bool serving_is_broken(const char *model);
+bool serving_is_bad(const char *model); /* it fails all requests */
 
 /* What is of an InferenceServer. Borrowed of `list`, all Workloads. */
 const char *serving_owner_of(const json_t *object); /* its uid; NULL */

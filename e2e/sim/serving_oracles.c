@@ -263,7 +263,7 @@ static bool serves_right(const struct look *look, const json_t *set)
 {
     const struct runs runs = runs_of(look, set);
     const char *model = serving_model_of(set);
-    const size_t ready = serving_is_broken(model) ? 0 : (size_t)look->replicas;
+    const size_t ready = (size_t)look->replicas;
 
     if (!fl_streq(note(set, "flops.dev/stable"), "true"))
         return sim_wrong(look->why, "%s: its only servers are not the stable ones", look->name);
@@ -283,7 +283,7 @@ static bool is_wanted_set(const struct look *look, const json_t *set)
 
 static bool model_right(const struct look *look, const json_t *set)
 {
-    const bool up = look->replicas > 0 && !serving_is_broken(serving_model_of(set));
+    const bool up = look->replicas > 0;
 
     if (!look->wanted)
         return is_told(look, "WaitingForModel");

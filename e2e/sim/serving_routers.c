@@ -11,6 +11,7 @@
 
 #define REQUESTS_MAX 12
 #define RUNS_MAX     64
+#define CALM_MS      1000
 
 /* --- runs ----------------------------------------------------------------------------------- */
 
@@ -83,11 +84,14 @@ static void begin_request(struct serving_router *router, struct fl_route_backend
 {
     struct sim *sim = router->serving->sim;
     const int64_t took_ms = (int64_t)sim_below(sim, sim_chance(sim, 10) ? 3000 : 50);
+    int64_t due_ms = sim_now_ms(sim) + took_ms;
 
     if (!backend)
         return;
-    router->requests[router->request_count++] = (struct serving_request){
-        .backend = backend, .due_ms = sim_now_ms(sim) + took_ms, .took_us = took_ms * 1000};
+    if (!sim->busy) /* a few moments, for speed */
+        due_ms += CALM_MS - due_ms % CALM_MS;
+    router->requests[router->request_count++] =
+        (struct serving_request){.backend = backend, .due_ms = due_ms, .took_us = took_ms * 1000};
 }
 
 static void begin_requests(struct serving_router *router)
@@ -242,6 +246,7 @@ bool serving_is_called(const struct serving *serving, int64_t port)
 struct line {
     char *ns, *name, *address;
     json_t *wanted, *status; /* status NULL: nothing was heard */
+    int64_t heard_ms;
     bool sent, fresh;
 };
 
@@ -307,6 +312,7 @@ static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
         line->fresh |= fresh;
         if (line->status)
             r = fl_router_view_read(arena, line->status, ret_view, err);
+        ret_view->age_ms = sim_now_ms(driver->serving->sim) - line->heard_ms;
     }
     return r < 0 ? r : answer(driver, fault, err);
 }
@@ -400,9 +406,12 @@ static bool hear(struct serving *serving, struct line *line, struct serving_rout
     const bool news =
         (router && line->fresh) || (!now != !before) || (now && before && !json_equal(now, before));
 
+    if (!news && router)
+        return false; /* a real one would answer later */
     line->fresh &= !router;
     json_decref(line->status);
     line->status = json_incref(status);
+    line->heard_ms = sim_now_ms(serving->sim);
     return news;
 }
 
