@@ -46,11 +46,11 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 CPPFLAGS := -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 CFLAGS := -std=gnu17 -fPIE -pthread -ffp-contract=off $(WARNINGS) $(GCC_WARNINGS) \
           $(CFLAGS_$(BUILD)) $(EXTRA_CFLAGS)
-LDFLAGS := -pie -pthread -Wl,--as-needed $(LDFLAGS_$(BUILD)) $(EXTRA_LDFLAGS)
-# libarchive from its archive: the shared one brings libxml2 and ICU along, which would be the
-# greater part of an image.
-LDLIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -l:libarchive.a -lzstd -lz -llzma \
-          -lbz2 -lnettle -lm
+LDFLAGS := -pie -pthread -Wl,--as-needed,--gc-sections $(LDFLAGS_$(BUILD)) $(EXTRA_LDFLAGS)
+# The shared libarchive drags in XML, ACLs and more: of the static one only what is used is linked,
+# which its writers need --gc-sections for. Its write filters and its disk writer are not used.
+ARCHIVE_LIBS := -l:libarchive.a -llzma -lbz2 -lnettle
+LDLIBS := $(ARCHIVE_LIBS) $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm
 
 sources = $(sort $(filter-out %_test.c %_fuzz.c %_bench.c,$(shell find $(1) -name '*.c' 2>/dev/null)))
 objects = $(patsubst %.c,$(O)/%.o,$(call sources,$(1)))

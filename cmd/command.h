@@ -25,10 +25,12 @@ struct fl_command {
     X(diff)                                                                                        \
     X(explain)                                                                                     \
     X(doctor)                                                                                      \
+    X(top)                                                                                         \
     X(rounds)                                                                                      \
     X(events)                                                                                      \
     X(logs)                                                                                        \
     X(models)                                                                                      \
+    X(build)                                                                                       \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \

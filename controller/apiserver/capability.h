@@ -1,8 +1,9 @@
-/* Tokens that open one path for reading, and nothing else: for services that fetch their model.
+/* Tokens that open one path for reading, and nothing else: for services that fetch their model, and
+ * nodes that pull their images.
  *
- * A token is "fc1.", a MAC (BLAKE2b, libsodium) over the path, in hex. It is not stored anywhere,
- * and holds as long as the key does; what it opens is content that is named by its digest. Any
- * thread. */
+ * A token is "fc1.", a MAC (BLAKE2b, libsodium) over the path, in hex. One for a path that ends in
+ * '/' opens all that is below it ("/v2/team/app/": a repository). It is not stored anywhere, and
+ * holds as long as the key does. Any thread. */
 #ifndef FL_CONTROLLER_CAPABILITY_H
 #define FL_CONTROLLER_CAPABILITY_H
 

@@ -488,4 +488,5 @@ def main():
     judge.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -31,7 +31,7 @@
 #define FL_OCI_LAYERS_MAX      128
 #define FL_OCI_MANIFESTS_MAX   1024 /* in one index */
 #define FL_OCI_BLOB_MAX        ((int64_t)64 * 1024 * 1024 * 1024)
-#define FL_OCI_ANNOTATIONS_MAX 256
+#define FL_OCI_ANNOTATIONS_MAX 1024
 
 struct fl_oci_pair {
     const char *name, *value;

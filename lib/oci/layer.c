@@ -226,14 +226,6 @@ static int write_entry(const struct writing *writing, const struct fl_tree_entry
     return r;
 }
 
-/* Who sets an option brings in the table of all formats, and xar's would bring libxml2 and ICU into
- * the program. In its place: */
-int archive_write_set_format_xar(struct archive *archive)
-{
-    archive_set_error(archive, ENOTSUP, "xar is not written here");
-    return ARCHIVE_FATAL;
-}
-
 /* Names are bytes, whatever the locale: libarchive would translate them. */
 static int open_tar(struct archive *archive, struct sink *sink)
 {
@@ -311,5 +303,63 @@ int fl_tree_write_layer(const struct fl_tree *tree, enum fl_layer_compression co
     if (r == 0)
         r = finish(&sink, arena, ret_layer);
     sink_close(&sink);
+    return r;
+}
+
+/* Digests of trees. */
+
+static int digest_file(struct fl_sha256 *hash, const char *path, struct fl_error *err)
+{
+    FL_CLEANUP(fl_fd_closep) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    FL_CLEANUP(fl_freep) unsigned char *piece = fl_malloc(PIECE);
+    struct stat about;
+    int64_t left;
+
+    if (fd < 0 || fstat(fd, &about) != 0)
+        return fl_error_errno(err, errno, "%s", path);
+    fl_sha256_add(hash, &about.st_size, sizeof(about.st_size));
+    for (left = about.st_size; left > 0;) {
+        ssize_t n = read(fd, piece, left < (int64_t)PIECE ? (size_t)left : PIECE);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fl_error_set(err, FL_E_CONFLICT, "%s was changed while it was read", path);
+        fl_sha256_add(hash, piece, (size_t)n);
+        left -= n;
+    }
+    return 0;
+}
+
+static int digest_entry(struct fl_sha256 *hash, const struct fl_tree_entry *item,
+                        struct fl_error *err)
+{
+    const int64_t head[] = {item->type, item->mode};
+    const int64_t len = (int64_t)item->len;
+
+    fl_sha256_add(hash, item->path, strlen(item->path) + 1);
+    fl_sha256_add(hash, head, sizeof(head));
+    if (item->type == FL_TREE_LINK)
+        fl_sha256_add(hash, item->target, strlen(item->target) + 1);
+    if (item->type != FL_TREE_FILE)
+        return 0;
+    if (item->source)
+        return digest_file(hash, item->source, err);
+    fl_sha256_add(hash, &len, sizeof(len));
+    fl_sha256_add(hash, item->data, item->len);
+    return 0;
+}
+
+int fl_tree_digest(const struct fl_tree *tree, char digest[FL_DIGEST_SIZE], struct fl_error *err)
+{
+    FL_CLEANUP(fl_sha256_destroyp) struct fl_sha256 *hash = fl_sha256_create();
+    struct fl_tree_entry item;
+    void *cursor = NULL;
+    int r = 0;
+
+    while (r == 0 && fl_tree_next(tree, &cursor, &item))
+        r = digest_entry(hash, &item, err);
+    if (r == 0)
+        fl_sha256_end_text(hash, digest);
     return r;
 }

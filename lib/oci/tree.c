@@ -379,6 +379,26 @@ static struct node *find(const struct fl_tree *tree, const char *path)
     return fl_map_get(folder->children, last_name(path));
 }
 
+static struct fl_tree_entry entry_of(const struct node *node, const char *path)
+{
+    return (struct fl_tree_entry){.path = path,
+                                  .type = node->type,
+                                  .target = node->target,
+                                  .source = node->source,
+                                  .data = node->data,
+                                  .len = node->len,
+                                  .mode = node->mode};
+}
+
+bool fl_tree_get(const struct fl_tree *tree, const char *path, struct fl_tree_entry *ret_entry)
+{
+    const struct node *node = find(tree, path);
+
+    if (node)
+        *ret_entry = entry_of(node, path);
+    return node != NULL;
+}
+
 bool fl_tree_has(const struct fl_tree *tree, const char *path)
 {
     return find(tree, path) != NULL;
@@ -465,12 +485,6 @@ bool fl_tree_next(const struct fl_tree *tree, void **cursor, struct fl_tree_entr
     free(writable->path);
     writable->path = path_of(node);
     *cursor = node;
-    *ret_entry = (struct fl_tree_entry){.path = tree->path,
-                                        .type = node->type,
-                                        .target = node->target,
-                                        .source = node->source,
-                                        .data = node->data,
-                                        .len = node->len,
-                                        .mode = node->mode};
+    *ret_entry = entry_of(node, tree->path);
     return true;
 }

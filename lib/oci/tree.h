@@ -46,7 +46,6 @@ void fl_tree_remove(struct fl_tree *tree, const char *path);    /* with all belo
 /* 07777; of what is there, else nothing. Kept as it is, setuid too. */
 void fl_tree_set_mode(struct fl_tree *tree, const char *path, mode_t mode);
 
-/* In the order of the layer. Start with `*cursor` NULL; false at the end. */
 enum fl_tree_type { FL_TREE_FOLDER = 1, FL_TREE_FILE, FL_TREE_LINK };
 struct fl_tree_entry {
     const char *path;
@@ -57,8 +56,17 @@ struct fl_tree_entry {
     size_t len; /* of bytes in memory */
     mode_t mode;
 };
+/* What is there, a link itself and not what it leads to; links on the way are followed. `path` is
+ * the caller's, the rest the tree's, until it changes. */
+bool fl_tree_get(const struct fl_tree *tree, const char *path, struct fl_tree_entry *ret_entry);
+/* In the order of the layer. Start with `*cursor` NULL; false at the end. `path` is the tree's,
+ * until the next call. */
 bool fl_tree_next(const struct fl_tree *tree, void **cursor, struct fl_tree_entry *ret_entry);
 size_t fl_tree_count(const struct fl_tree *tree);
+
+/* What the tree holds, and nothing else (no times, no place of the files): trees with the same
+ * digest are the same layer. Reads all files. */
+int fl_tree_digest(const struct fl_tree *tree, char digest[FL_DIGEST_SIZE], struct fl_error *err);
 
 enum fl_layer_compression { FL_LAYER_PLAIN, FL_LAYER_GZIP, FL_LAYER_ZSTD };
 struct fl_layer {

@@ -99,6 +99,7 @@ static void folders_come_by_themselves(void **state)
 static void links_lead_on(void **state)
 {
     struct rig *rig = *state;
+    struct fl_tree_entry entry;
 
     assert_int_equal(fl_tree_add_link(rig->tree, "lib", "usr/lib", NULL), 0);
     assert_int_equal(fl_tree_add_link(rig->tree, "usr/lib64", "../lib", NULL), 0);
@@ -112,6 +113,11 @@ static void links_lead_on(void **state)
                         "usr/z ");
     assert_true(fl_tree_has(rig->tree, "abs/lib64/x"));
     assert_false(fl_tree_has(rig->tree, "abs/lib64/z"));
+    assert_true(fl_tree_get(rig->tree, "abs/lib64", &entry));
+    assert_string_equal(entry.target, "../lib");
+    assert_true(fl_tree_get(rig->tree, "abs/lib64/y", &entry));
+    assert_memory_equal(entry.data, "2", 1);
+    assert_false(fl_tree_get(rig->tree, "abs/nothing", &entry));
 }
 
 static void what_comes_later_stands(void **state)
@@ -196,6 +202,29 @@ static void the_same_is_the_same_bytes(void **state)
         text(rig, "zz", "other");
         assert_string_not_equal(layer(rig, all[i]).diff_id, first.diff_id);
     }
+}
+
+static void digests_tell_trees_apart(void **state)
+{
+    struct rig *rig = *state;
+    const char *path = fl_arena_printf(rig->arena, "%s/file", rig->path);
+    char first[FL_DIGEST_SIZE], second[FL_DIGEST_SIZE];
+
+    assert_int_equal(fl_file_write(path, "zz", 2, 0600, NULL), 0);
+    fill(rig, false);
+    assert_int_equal(fl_tree_digest(rig->tree, first, NULL), 0);
+    start_anew(rig);
+    fill(rig, true);
+    assert_int_equal(fl_tree_add_file(rig->tree, "zz", path, false, NULL), 0); /* the same bytes */
+    fl_tree_set_mode(rig->tree, "zz", 0600);
+    assert_int_equal(fl_tree_digest(rig->tree, second, NULL), 0);
+    assert_string_equal(first, second);
+    fl_tree_set_mode(rig->tree, "zz", 0644);
+    assert_int_equal(fl_tree_digest(rig->tree, second, NULL), 0);
+    assert_string_not_equal(first, second);
+    assert_int_equal(fl_tree_add_link(rig->tree, "zz", "zz", NULL), 0);
+    assert_int_equal(fl_tree_digest(rig->tree, first, NULL), 0);
+    assert_string_not_equal(first, second);
 }
 
 static struct archive *open_layer(struct rig *rig, const struct fl_layer *made, int *ret_fd)
@@ -321,11 +350,12 @@ static void it_can_be_broken_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(folders_come_by_themselves), TEST(links_lead_on),
-        TEST(what_comes_later_stands),    TEST(nonsense_is_refused),
-        TEST(the_same_is_the_same_bytes), TEST(others_read_it),
-        TEST(an_empty_tree_is_a_layer),   TEST(a_folder_of_the_disk_is_taken),
-        TEST(what_vanished_is_an_error),  TEST(it_can_be_broken_off),
+        TEST(folders_come_by_themselves),    TEST(links_lead_on),
+        TEST(what_comes_later_stands),       TEST(nonsense_is_refused),
+        TEST(the_same_is_the_same_bytes),    TEST(others_read_it),
+        TEST(digests_tell_trees_apart),      TEST(an_empty_tree_is_a_layer),
+        TEST(a_folder_of_the_disk_is_taken), TEST(what_vanished_is_an_error),
+        TEST(it_can_be_broken_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

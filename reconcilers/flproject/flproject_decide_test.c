@@ -5,6 +5,7 @@
 #include "lib/buf.h"
 #include "lib/str.h"
 #include "lib/yaml.h"
+#include "reconcilers/federation/where.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -731,6 +732,32 @@ static void test_address_is_kept(void **state)
     assert_string_equal(learners->workload->spec.args.items[2], "http://10.0.0.1:100");
 }
 
+static const char *told(const struct fl_flproject_service *service, const char *option)
+{
+    const struct fl_string_list *args = &service->workload->spec.args;
+
+    for (size_t i = 0; i + 1 < args->count; i++)
+        if (strcmp(args->items[i], option) == 0)
+            return args->items[i + 1];
+    return NULL;
+}
+
+/* So that nobody trains for a stranger who has an address that was ours. */
+static void test_services_know_their_project(void **state)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    const struct fl_flproject_services *services;
+    struct world world;
+
+    (void)state;
+    world_make(&world, arena, "{}");
+    services = &world.out.plan.services;
+    assert_true(services->count >= 2);
+    for (size_t i = 0; i < services->count; i++)
+        assert_string_equal(told(&services->items[i], "--project"),
+                            fl_federation_name(arena, &world.input.project->meta));
+}
+
 /* What a round carries on is read back as it was. */
 static void test_tally_goes_round(void **state)
 {
@@ -785,6 +812,7 @@ int main(void)
         cmocka_unit_test(test_serving),
         cmocka_unit_test(test_services),
         cmocka_unit_test(test_address_is_kept),
+        cmocka_unit_test(test_services_know_their_project),
         cmocka_unit_test(test_tally_goes_round),
         cmocka_unit_test(test_base_model),
     };

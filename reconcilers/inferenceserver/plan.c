@@ -146,6 +146,7 @@ static void promote(struct deciding *d)
     d->stable->epoch = "";
     d->rejected = d->rejected_why = NULL;
     d->plan->state = FL_SERVING_SETTLED;
+    d->plan->step = 0;
 }
 
 /* `since_us`: when it last moved. true: it was taken back. */
@@ -405,10 +406,10 @@ static json_t *list_groups(const struct deciding *d)
         const struct part *part = &d->parts[i];
 
         if (ready_in(part) > 0 && (part->percent > 0 || part->mirror))
-            (void)json_array_append_new(list,
-                                        json_pack("{s:s, s:I, s:b, s:s}", "name", part->revision,
-                                                  "percent", (json_int_t)part->percent, "mirror",
-                                                  part->mirror, "epoch", part->epoch));
+            (void)json_array_append_new(
+                list, json_pack("{s:s, s:I, s:b, s:b, s:s}", "name", part->revision, "percent",
+                                (json_int_t)part->percent, "mirror", part->mirror, "trial",
+                                part == d->candidate && d->plan->step > 0, "epoch", part->epoch));
     }
     return list;
 }
@@ -439,6 +440,7 @@ static bool has_group(const struct deciding *d, const json_t *wanted)
 
     return group && group->percent == fl_json_int(wanted, "percent", -1) &&
            group->mirror == fl_json_bool(wanted, "mirror", false) &&
+           group->trial == fl_json_bool(wanted, "trial", false) &&
            fl_streq(group->epoch, fl_json_str(wanted, "epoch"));
 }
 

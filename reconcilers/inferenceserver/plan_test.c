@@ -151,7 +151,7 @@ static void carry_out(struct world *world)
         (void)snprintf(set->why, sizeof(set->why), "%s", fl_str_or(wish->rejected_why, ""));
     }
     if (world->plan.table)
-        assert_int_equal(fl_routes_apply(world->routes, world->plan.table, NULL), 0);
+        assert_int_equal(fl_routes_apply(world->routes, world->plan.table, 0, NULL), 0);
 }
 
 /* One thing happens to each set: a server ends, or becomes ready, or starts. */
@@ -316,6 +316,18 @@ static void test_recreate(void **state)
     until_settled(&world, "two");
 }
 
+static bool is_on_trial(const struct world *world, const char *revision)
+{
+    const json_t *groups = json_object_get(fl_routes_table(world->routes), "groups"), *group;
+    size_t i;
+
+    json_array_foreach(groups, i, group)
+        if (fl_streq(fl_json_str(group, "name"), revision))
+            return fl_json_bool(group, "trial", false);
+    fail_msg("%s has no group", revision);
+    return false;
+}
+
 static void test_canary(void **state)
 {
     int64_t steps[] = {50, 10};
@@ -331,9 +343,12 @@ static void test_canary(void **state)
         if (world.plan.step > 0) {
             assert_true(world.plan.step <= 3);
             seen[world.plan.step - 1]++;
+            assert_true(is_on_trial(&world, "two"));
+            assert_false(is_on_trial(&world, "one"));
         }
     }
     until_settled(&world, "two");
+    assert_false(is_on_trial(&world, "two"));
     /* Each step lasted as long as the interval: 60 s at 5 s a pass. */
     assert_true(seen[0] >= 12 && seen[1] >= 12 && seen[2] >= 1);
 }

@@ -128,7 +128,8 @@ static void put(struct rig *rig, const char *text)
 }
 
 #define TABLE(version, backends)                                                                   \
-    "{\"version\":" version ",\"groups\":[{\"name\":\"m\",\"percent\":100,\"epoch\":\"e\"}],"      \
+    "{\"version\":" version ",\"groups\":[{\"name\":\"m\",\"percent\":100,\"trial\":true,"         \
+    "\"epoch\":\"e\"}],"                                                                           \
     "\"backends\":[" backends "]}"
 #define BACKEND "{\"id\":\"a\",\"group\":\"m\",\"url\":\"http://127.0.0.1:1\"}"
 
@@ -154,6 +155,8 @@ static void check_put(struct rig *rig)
     assert_string_equal(view.groups[0].name, "m");
     assert_string_equal(view.groups[0].epoch, "e");
     assert_int_equal(view.groups[0].percent, 100);
+    assert_true(view.groups[0].trial);
+    assert_false(view.groups[0].mirror);
     assert_int_equal(view.backend_count, 1);
     assert_string_equal(view.backends[0].id, "a");
     assert_false(view.backends[0].removed);

@@ -13,6 +13,7 @@ static struct fl_router_group read_group(struct fl_arena *arena, const json_t *i
                                     .epoch = text(arena, item, "epoch"),
                                     .percent = fl_json_int(item, "percent", 0),
                                     .mirror = fl_json_bool(item, "mirror", false),
+                                    .trial = fl_json_bool(item, "trial", false),
                                     .requests = fl_json_int(item, "requests", 0),
                                     .errors = fl_json_int(item, "errors", 0),
                                     .p50_us = fl_json_int(item, "p50Us", 0),

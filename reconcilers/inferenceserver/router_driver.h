@@ -28,7 +28,7 @@ struct fl_router_at {
 struct fl_router_group {
     const char *name, *epoch;
     int64_t percent, requests, errors, p50_us, p99_us;
-    bool mirror;
+    bool mirror, trial;
 };
 struct fl_router_backend {
     const char *id, *group, *url;

@@ -76,7 +76,7 @@ static int put(struct fl_router_driver *self, const struct fl_router_at *at, con
         struct fl_routes *routes = fl_router_fake_routes(self, at->address);
         const int64_t version = fl_routes_version(routes);
 
-        (void)fl_routes_apply(routes, table, NULL);
+        (void)fl_routes_apply(routes, table, 0, NULL);
         news = fl_routes_version(routes) != version;
     }
     fl_lock_release(fake->lock);

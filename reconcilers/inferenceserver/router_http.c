@@ -105,14 +105,25 @@ static bool lost(struct router *router, const char *why)
     return was_known;
 }
 
+/* Answers overtake each other, since there are several calls at a time. A router that was started
+ * anew has another life, and counts from the beginning. */
+static bool is_overtaken(const struct router *router, const json_t *status)
+{
+    return router->status && fl_json_int(status, "change", 0) < router->change &&
+           fl_json_int(status, "life", 0) == fl_json_int(router->status, "life", 0);
+}
+
 static bool heard(struct router *router, json_t *status)
 {
     FL_LOCKED(router->driver->lock);
     const int64_t change = fl_json_int(status, "change", 0);
-    bool news = !router->status || change != router->change || router->fresh;
+    bool news = router->fresh;
 
-    router->change = change;
     router->fresh = false;
+    if (is_overtaken(router, status))
+        return news;
+    news |= !router->status || change != router->change;
+    router->change = change;
     json_decref(router->status);
     router->status = json_incref(status);
     router->heard_ms = fl_monotonic_ms(router->driver->env);

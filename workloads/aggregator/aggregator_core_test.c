@@ -199,6 +199,28 @@ static void test_a_boast_costs_nobody_else_the_round(void **state)
     fl_aggregator_destroy(rig.core);
 }
 
+/* --- strangers --- */
+
+/* At an address that was another's before. */
+static void test_a_learner_of_another_project_is_refused(void **state)
+{
+    const struct fl_aggregator_options options = {.id = "root", .project = "ours"};
+    struct rig rig;
+
+    (void)state;
+    open_rig(&rig, &options);
+    ask(&rig, "POST", "/v1/join", "{\"protocol\":1,\"learner\":\"l-0\",\"project\":\"theirs\"}");
+    assert_int_equal(rig.status, 409);
+    assert_non_null(strstr(rig.body, "ours"));
+    ask(&rig, "GET", "/v1/status", "");
+    assert_null(strstr(rig.body, "\"members\":1"));
+    ask(&rig, "POST", "/v1/join", "{\"protocol\":1,\"learner\":\"l-0\",\"project\":\"ours\"}");
+    assert_int_equal(rig.status, 200);
+    ask(&rig, "GET", "/v1/status", "");
+    assert_non_null(strstr(rig.body, "\"members\":1"));
+    fl_aggregator_destroy(rig.core);
+}
+
 /* --- ends --- */
 
 static void test_a_buffer_that_cannot_fill_is_not_waited_for(void **state)
@@ -294,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_boast_raises_its_own_bound),
         cmocka_unit_test(test_a_boast_costs_nobody_else_the_round),
+        cmocka_unit_test(test_a_learner_of_another_project_is_refused),
         cmocka_unit_test(test_a_buffer_that_cannot_fill_is_not_waited_for),
         cmocka_unit_test(test_an_abort_while_it_is_summed_up),
         cmocka_unit_test(test_a_parent_that_asks_for_nonsense_is_told),
