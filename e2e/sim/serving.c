@@ -319,6 +319,8 @@ static void note_past(struct sim *sim, size_t i)
     if (fl_json_bool(server, "spec.suspend", false) || fl_streq(strategy, "Recreate") ||
         fl_json_int(server, "spec.replicas", 1) == 0)
         past->empty_generation = generation;
+    if (fl_json_bool(server, "spec.suspend", false))
+        past->suspend_generation = generation;
     if (!fl_streq(strategy, "Canary"))
         past->canary_generation = 0;
     else if (past->canary_generation == 0)

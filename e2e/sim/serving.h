@@ -18,9 +18,10 @@ extern const char *const serving_names[SERVING_NAMES];
 /* What the oracles must know of what users and the outside did to a server's object. */
 struct serving_past {
     char uid[64];
-    int64_t empty_generation;  /* the last at which nobody may serve: none asked for, Recreate */
-    int64_t canary_generation; /* from this one on the strategy has been Canary; 0: it is not */
-    bool meddled;              /* somebody took away what the reconciler made */
+    int64_t empty_generation;   /* the last at which nobody may serve: none asked for, Recreate */
+    int64_t suspend_generation; /* the last at which all are stopped at once */
+    int64_t canary_generation;  /* from this one on the strategy has been Canary; 0: it is not */
+    bool meddled;               /* somebody took away what the reconciler made */
 };
 
 struct serving {
@@ -28,8 +29,9 @@ struct serving {
     struct fl_fake_world *world;
     struct fl_contents *contents;
     char folder[64];
-    struct fl_map *routers;  /* uid of a router's Workload → struct serving_router */
-    struct fl_map *sets;     /* uid of a set's Workload → its name: those that were seen */
+    struct fl_map *routers; /* uid of a router's Workload → struct serving_router */
+    struct fl_map *sets;    /* uid of a set's Workload → "stable", "other", as it was last seen */
+    uint64_t seen_revision; /* then */
     struct fl_map *stopping; /* runs that were seen stopping */
     struct serving_past past[SERVING_NAMES];
     struct fl_router_driver *driver; /* of the process that lives */

@@ -343,17 +343,171 @@ bool serving_converged(struct sim *sim, struct fl_buf *why)
 
 /* --- at each turn --------------------------------------------------------------------------- */
 
+static struct serving_past *past_of(struct serving *serving, const char *uid)
+{
+    for (size_t i = 0; i < SERVING_NAMES; i++)
+        if (fl_streq(serving->past[i].uid, uid))
+            return &serving->past[i];
+    return NULL;
+}
+
+/* The object that all promises are made to; NULL: it goes, or somebody took things away. */
+static const json_t *promised(struct serving *serving, const char *uid,
+                              const struct serving_past **ret_past)
+{
+    const json_t *server = uid ? sim_object_by_uid(serving->sim, uid) : NULL;
+
+    *ret_past = uid ? past_of(serving, uid) : NULL;
+    if (!server || fl_json_str(server, "metadata.deletionTimestamp") || !*ret_past ||
+        (*ret_past)->meddled)
+        return NULL;
+    return server;
+}
+
+static bool may_know(const json_t *server, int64_t generation)
+{
+    return fl_json_int(server, "status.observedGeneration", -1) <= generation;
+}
+
+/* A server is asked to end only when no request can come to it any more, nor is under way. */
+static void check_stop(void *user, const struct fl_fake_item *item)
+{
+    struct serving *serving = user;
+    const json_t *workload = sim_object_by_uid(serving->sim, item->uid), *server;
+    const struct serving_past *past;
+    char key[96];
+
+    (void)snprintf(key, sizeof(key), "%s/%" PRId64 "/%" PRId64, item->uid, item->index,
+                   item->number);
+    if (item->state != FL_RUN_STOPPING || fl_map_get(serving->stopping, key))
+        return;
+    fl_map_put(serving->stopping, key, serving);
+    if (!workload || !serving_revision_of(workload) || item->port_count == 0)
+        return;
+    server = promised(serving, serving_owner_of(workload), &past);
+    if (!server || may_know(server, past->suspend_generation))
+        return;
+    if (serving_is_called(serving, item->ports[0].host_port))
+        sim_fail(serving->sim, "drained", "a server of %s is stopped that requests may come to",
+                 fl_json_str(workload, "metadata.name"));
+}
+
+static bool is_rejected(const struct look *look, const json_t *set)
+{
+    for (size_t i = 0; i < look->set_count; i++)
+        if (fl_streq(note(look->sets[i], "flops.dev/stable"), "true") &&
+            fl_streq(note(look->sets[i], "flops.dev/rejected"), serving_revision_of(set)))
+            return true;
+    return false;
+}
+
+/* Whoever fails all requests does not get through a trial; who has others' place is stable. */
+static bool may_be_promoted(const struct look *look, const json_t *set,
+                            const struct serving_past *past, bool had_stable)
+{
+    return !had_stable || !serving_is_bad(serving_model_of(set)) || look->replicas == 0 ||
+           past->canary_generation == 0 || may_know(look->server, past->canary_generation - 1);
+}
+
+static bool has_stable(const struct look *look, const struct serving *serving, const json_t *but)
+{
+    for (size_t i = 0; i < look->set_count; i++) {
+        const char *seen = fl_map_get(serving->sets, fl_json_str(look->sets[i], "metadata.uid"));
+
+        if (look->sets[i] != but && fl_streq(seen, "stable"))
+            return true;
+    }
+    return false;
+}
+
+/* While all is calm, nobody acts upon what is long past. */
+static void check_set(struct serving *serving, const struct look *look, const json_t *set,
+                      const struct serving_past *past)
+{
+    const char *uid = fl_json_str(set, "metadata.uid"), *seen = fl_map_get(serving->sets, uid);
+    const bool stable = fl_streq(note(set, "flops.dev/stable"), "true");
+
+    if (!serving->sim->busy && past && !past->meddled) {
+        if (!seen && is_rejected(look, set))
+            sim_fail(serving->sim, "tried-again", "%s was taken back, and is made again",
+                     fl_json_str(set, "metadata.name"));
+        if (stable && !fl_streq(seen, "stable") &&
+            !may_be_promoted(look, set, past, has_stable(look, serving, set)))
+            sim_fail(serving->sim, "promoted", "%s fails all requests, and takes over",
+                     fl_json_str(set, "metadata.name"));
+    }
+    if (!seen || stable != fl_streq(seen, "stable"))
+        fl_map_put(serving->sets, uid, fl_strdup(stable ? "stable" : "other"));
+}
+
+static void check_sets(struct serving *serving, size_t i)
+{
+    FL_JSON server = sim_get(serving->sim, &serving_servers, SERVING_NS, serving_names[i]);
+    struct look look;
+
+    if (!server)
+        return;
+    look_init(&look, serving->sim, server, NULL);
+    for (size_t s = 0; s < look.set_count; s++)
+        check_set(serving, &look, look.sets[s], past_of(serving, look.uid));
+    look_finish(&look);
+}
+
 bool serving_watchful(struct sim *sim)
 {
-    (void)sim;
+    struct serving *serving = sim->world;
+
+    fl_fake_world_each(serving->world, check_stop, serving);
+    if (serving->seen_revision == sim->last_revision)
+        return true;
+    serving->seen_revision = sim->last_revision;
+    for (size_t i = 0; i < SERVING_NAMES; i++)
+        check_sets(serving, i);
     return true;
 }
 
+/* --- tables --------------------------------------------------------------------------------- */
+
+struct table_look {
+    struct serving *serving;
+    const json_t *table;
+    size_t ready, never_ready;
+};
+
+static void look_at_run(void *user, const struct fl_fake_item *item)
+{
+    struct table_look *look = user;
+
+    if (item->state == FL_RUN_ENDED || item->port_count == 0 ||
+        !is_in_table(look->table, item->ports[0].host_port))
+        return;
+    look->ready += item->ready;
+    look->never_ready +=
+        item->state == FL_RUN_STARTING || (item->state == FL_RUN_RUNNING && !item->ready);
+}
+
+static struct table_look look_at_table(struct serving *serving, const json_t *table)
+{
+    struct table_look look = {.serving = serving, .table = table};
+
+    fl_fake_world_each(serving->world, look_at_run, &look);
+    return look;
+}
+
+/* Who comes into a table is ready, and those who serve do not go for nobody. */
 void serving_check_table(struct serving *serving, const struct fl_router_at *at,
                          const struct serving_router *router, const json_t *table)
 {
-    (void)serving;
-    (void)at;
-    (void)router;
-    (void)table;
+    const struct serving_past *past;
+    const json_t *server = promised(serving, at->uid, &past);
+    const json_t *in_force = router && router->routes ? fl_routes_table(router->routes) : NULL;
+
+    if (look_at_table(serving, table).never_ready > 0)
+        sim_fail(serving->sim, "not-ready", "a server of %s gets requests before it is ready",
+                 at->name);
+    if (!server || may_know(server, past->empty_generation) ||
+        json_array_size(json_object_get(table, "backends")) > 0)
+        return;
+    if (look_at_table(serving, in_force).ready > 0)
+        sim_fail(serving->sim, "nobody", "%s loses all servers although some are ready", at->name);
 }

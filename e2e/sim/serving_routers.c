@@ -176,7 +176,7 @@ static void router_begins(struct serving_router *router, const struct seen_run *
     router->routes = fl_routes_create();
     router->number = run->number;
     router->port = run->admin;
-    if (router->kept && fl_routes_apply(router->routes, router->kept, NULL) < 0)
+    if (router->kept && fl_routes_apply(router->routes, router->kept, sim_now_ms(sim), NULL) < 0)
         sim_fail(sim, "table", "a router does not take its own table again");
 }
 
@@ -373,7 +373,7 @@ static bool send_table(struct serving *serving, struct line *line, struct servin
     if (!line->wanted || line->sent)
         return false;
     line->sent = true;
-    if (fl_routes_apply(router->routes, line->wanted, NULL) < 0)
+    if (fl_routes_apply(router->routes, line->wanted, sim_now_ms(serving->sim), NULL) < 0)
         return true; /* a higher one is in force */
     json_decref(router->kept);
     router->kept = json_incref(line->wanted);
