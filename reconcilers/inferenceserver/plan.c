@@ -373,6 +373,10 @@ static void change_over(struct deciding *d)
         take_back(d, fl_str_or(d->rejected_why, "it did not do well"));
         return;
     }
+    if (d->world->replicas == 0) { /* nobody serves, so nobody is to be judged or waited for */
+        promote(d);
+        return;
+    }
     d->stable->keep = d->world->replicas;
     d->stable->percent = 100;
     switch (d->world->rollout->strategy) {

@@ -373,6 +373,27 @@ static void test_canary_waits_for_requests(void **state)
     until_settled(&world, "two");
 }
 
+/* A trial would run a server that nobody asks for, and wait for requests that do not come. */
+static void test_none_is_asked_for(void **state)
+{
+    static const enum fl_rollout_strategy strategies[] = {
+        FL_ROLLOUT_STRATEGY_CANARY, FL_ROLLOUT_STRATEGY_RECREATE, FL_ROLLOUT_STRATEGY_ROLLING};
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(strategies); i++) {
+        FL_CLEANUP(world_finish) struct world world = world_make(1, strategies[i]);
+
+        until_settled(&world, "one");
+        world.replicas = world.requests_a_pass = 0;
+        world.target = "two";
+        world.allow_gap = true;
+        for (int pass_count = 0; pass_count < PASSES; pass_count++)
+            pass(&world);
+        assert_int_equal(world.count, 0);
+        assert_int_equal(world.plan.state, FL_SERVING_SETTLED);
+    }
+}
+
 static void check_taken_back(struct world *world, const char *why)
 {
     for (int i = 0;
@@ -512,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_recreate),
         cmocka_unit_test(test_canary),
         cmocka_unit_test(test_canary_waits_for_requests),
+        cmocka_unit_test(test_none_is_asked_for),
         cmocka_unit_test(test_taken_back),
         cmocka_unit_test(test_rolling_that_does_not_start),
         cmocka_unit_test(test_nothing_to_go_back_to),
