@@ -436,7 +436,13 @@ static bool attend(struct driver *driver, struct line *line, bool calm)
 /* In the end only those who are judged by requests need any. */
 static bool is_on_trial(const struct serving_router *router)
 {
-    return json_array_size(json_object_get(fl_routes_table(router->routes), "groups")) > 1;
+    const json_t *group;
+    size_t i;
+
+    json_array_foreach(json_object_get(fl_routes_table(router->routes), "groups"), i, group)
+        if (fl_json_bool(group, "trial", false))
+            return true;
+    return false;
 }
 
 bool serving_routers_step(struct serving *serving, bool calm)
