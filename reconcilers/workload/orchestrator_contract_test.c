@@ -354,6 +354,7 @@ static void learns_what_it_missed(void **state)
     assert_int_equal(start(f, &stops), 0);
     (void)wait_until_ready(f, &stops.id);
     assert_int_equal(start(f, &ends), 0);
+    wait_until_begun(f, &ends.id);
     assert_int_equal(stop(f, &stops.id, 600000, "Suspended"), 0);
     f->driver->ops->destroy(f->driver);
     for (unsigned i = 0; i < 100; i++)

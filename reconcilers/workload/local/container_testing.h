@@ -187,6 +187,7 @@ static const struct harness container_harness = {
     .behave = container_behave,
     .let_pass = local_let_pass,
     .patience = 15000,
+    .fetches = true,
 };
 
 #endif
