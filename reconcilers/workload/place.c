@@ -7,6 +7,7 @@ enum refusal {
     FITS,
     OTHER_PLACE,
     NO_RUNTIME,
+    NO_IMAGES,
     NO_LABELS,
     NO_PLATFORM,
     NO_ADDONS,
@@ -24,6 +25,7 @@ enum refusal {
 static const char *const words[REFUSALS][2] = {
     [OTHER_PLACE] = {"is not the named place", "are not the named place"},
     [NO_RUNTIME] = {"cannot run it", "cannot run it"},
+    [NO_IMAGES] = {"runs no images (install runc there)", "run no images (install runc there)"},
     [NO_LABELS] = {"lacks labels", "lack labels"},
     [NO_PLATFORM] = {"has another platform", "have another platform"},
     [NO_ADDONS] = {"lacks add-ons", "lack add-ons"},
@@ -122,7 +124,9 @@ static enum refusal mismatch(const struct fl_workload_spec *spec, const struct f
 {
     const struct fl_workload_placement *want = &spec->placement;
 
-    if (spec->image ? !node->runs_images : !node->runs_processes)
+    if (spec->image && !node->runs_images)
+        return NO_IMAGES;
+    if (!spec->image && !node->runs_processes)
         return NO_RUNTIME;
     if (!spec->has_placement)
         return FITS;

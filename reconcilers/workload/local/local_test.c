@@ -451,9 +451,6 @@ static void what_cannot_be_is_refused(void **state)
     spec.id.workload_uid = "../uid";
     assert_int_equal(start(f, &spec), FL_E_INVALID);
     spec.id.workload_uid = "uid-1";
-    workload->image = "example.org/image";
-    assert_int_equal(start(f, &spec), FL_E_INVALID);
-    workload->image = NULL;
     workload->has_security = true;
     workload->security.network = FL_WORKLOAD_SECURITY_NETWORK_NONE;
     assert_int_equal(start(f, &spec), FL_E_INVALID);
@@ -461,6 +458,26 @@ static void what_cannot_be_is_refused(void **state)
     workload->probes.readiness.failure_threshold = 1000000; /* a record that could not be read */
     assert_int_equal(start(f, &spec), FL_E_INVALID);
     assert_false(knows(f, "uid-1"));
+}
+
+/* And said by the node, so that nothing is placed there. */
+static void images_need_a_runtime(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_run_spec spec = a_run(f, RUNS, 0, 1);
+    struct fl_workload_spec *workload = (struct fl_workload_spec *)spec.spec;
+    struct fl_node_list nodes = {0};
+    struct fl_error err = {0};
+
+    ((struct local_world *)f->world)->no_images = true;
+    fixture_restart(f);
+    workload->has_process = false;
+    workload->image = "example.org/image";
+    assert_int_equal(f->driver->ops->start(f->driver, &spec, &err), FL_E_INVALID);
+    assert_non_null(strstr(err.msg, "images are not run on this machine"));
+    assert_int_equal(f->driver->ops->nodes(f->driver, f->arena, &nodes, NULL), 0);
+    assert_false(nodes.items[0].runs_images);
+    assert_true(nodes.items[0].runs_processes);
 }
 
 static void finds_programs_by_name_and_itself(void **state)
@@ -1213,6 +1230,7 @@ int main(int argc, char **argv)
         TEST(secrets_are_in_no_record_and_no_argument),
         TEST(keeps_state_and_empties_scratch),
         TEST(what_cannot_be_is_refused),
+        TEST(images_need_a_runtime),
         TEST(finds_programs_by_name_and_itself),
         TEST(becomes_another_user),
         TEST(never_gives_a_port_twice),

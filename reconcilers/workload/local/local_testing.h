@@ -21,7 +21,7 @@ struct local_world {
     int64_t hung_ms;
     const struct fl_image_source *images;
     const char *first;
-    bool no_overlay;
+    bool no_overlay, no_images;
 };
 
 static inline bool local_is_shim(int argc, char **argv)
@@ -60,6 +60,7 @@ static inline struct fl_orchestrator_driver *local_open(void *user, fl_run_chang
         .images = world->images,
         .first = world->first,
         .no_overlay = world->no_overlay,
+        .no_images = world->no_images,
         .changed = changed,
         .changed_user = changed_user,
     };
