@@ -1,6 +1,8 @@
 /* Runs that are images: real containers by the machine's runtime. */
 #include "reconcilers/workload/local/container_testing.h"
 
+#include "lib/run.h"
+
 static void set_up_with(void **state, bool no_overlay)
 {
     struct fixture *f = test_calloc(1, sizeof(*f));
@@ -329,6 +331,50 @@ static void a_killed_shim_leaves_nothing(void **state)
     {                                                                                              \
 #f " (copied)", f, set_up_copies, tear_down, NULL                                          \
     }
+#define NOBODY 65534
+
+/* In a user namespace, each with a copy of the image. */
+static int run_as_user(const char *program)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(is_confined),
+        TEST(none_is_no_network),
+        TEST(cannot_be_had),
+        TEST(what_is_here_needs_no_registry),
+        TEST(a_pull_is_told_and_can_be_stopped),
+        TEST(nothing_is_left),
+        TEST(a_killed_shim_leaves_nothing),
+    };
+
+    if (setresgid(NOBODY, NOBODY, NOBODY) != 0 || setresuid(NOBODY, NOBODY, NOBODY) != 0)
+        return 1;
+    if (!fl_path_is_executable(program)) {
+        print_message("NOT RUN as another user: %s is not readable for it\n", program);
+        return 0;
+    }
+    return cmocka_run_group_tests_name("as another user", tests, NULL, NULL);
+}
+
+static int ask_for_run_as_user(void)
+{
+    const char *argv[] = {"container_test", "as-user", NULL};
+    struct fl_run_options options = {.program = FL_RUN_SELF,
+                                     .argv = argv,
+                                     .output_max = 1 << 20,
+                                     .errors_max = 1 << 20,
+                                     .timeout_ms = 300000};
+    struct fl_run_result result = {0};
+    struct fl_error err = {0};
+    int r = fl_run(&options, &result, &err);
+
+    if (r < 0)
+        print_message("%s\n", err.msg);
+    if (result.output && result.errors)
+        print_message("%s%s", result.output->data, result.errors->data);
+    r = r < 0 || result.status != 0;
+    fl_run_result_finish(&result);
+    return r;
+}
 
 int main(int argc, char **argv)
 {
@@ -350,6 +396,8 @@ int main(int argc, char **argv)
         COPIED(nothing_is_left),
         TEST(a_killed_shim_leaves_nothing),
     };
+    char program[1024] = {0};
+    int failed;
 
     if (local_is_shim(argc, argv))
         return fl_shim_main();
@@ -357,5 +405,10 @@ int main(int argc, char **argv)
         print_message("NOT RUN: %s\n", container_why_not());
         return 0;
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
+        return 1;
+    if (argc > 1 && strcmp(argv[1], "as-user") == 0)
+        return run_as_user(program);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return failed + ask_for_run_as_user();
 }
