@@ -101,7 +101,7 @@ static int get_root(struct copy *copy, const struct fl_image_reference *referenc
         r = fl_oci_manifest_parse(copy->from.arena, document->text->data, document->text->len,
                                   document->media_type, &manifest, err);
     if (r < 0) {
-        (void)fl_error_wrap(err, "%s/%s", copy->from.registry->base.host, reference->repository);
+        (void)fl_error_wrap(err, "%s/%s", copy->from.registry->name, reference->repository);
         return r;
     }
     *ret_root = fl_oci_describe(copy->from.arena, manifest.media_type, document->text);

@@ -20,6 +20,7 @@ struct fl_registry_cached_token {
 struct fl_registry {
     const struct fl_env *env;
     struct fl_arena *arena; /* of what lasts as long as the registry; no secrets */
+    const char *name;       /* "host:port", for messages */
     struct fl_registry_url base;
     struct fl_http_client_options http; /* for its own host */
     struct fl_http_client *own, *other;

@@ -255,6 +255,6 @@ int fl_registry_pull(struct fl_registry *registry, const struct fl_image_referen
         r = pull_all(&pull, platforms, platform_count, arena, ret_taken, err);
     fl_bytes_unref(root.text);
     if (r < 0)
-        (void)fl_error_wrap(err, "pull %s/%s", registry->base.host, reference->repository);
+        (void)fl_error_wrap(err, "pull %s/%s", registry->name, reference->repository);
     return r;
 }
