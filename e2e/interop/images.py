@@ -17,6 +17,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -441,6 +442,27 @@ def tokens(w):
     want("who asked", {who for _, who in w.tokens.asked}, {entry})
     w.flops("save", f"{w.guarded}/c:v1", w.path("from-guarded"), "--plain-http")
     want("what came", raw_digest(f"oci:{w.path('from-guarded')}:v1"), w.large["digest"])
+
+
+@check
+def interrupts(w):
+    """who is interrupted leaves nothing behind"""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        env = {**os.environ, "HOME": w.path("home"), "TMPDIR": w.path("tmp")}
+        with subprocess.Popen([FLOPS, "image", "save", f"{host}/a:v1", w.path("never"), "--plain-http"], env=env,
+                              stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(DEADLINE_S)
+            connection, _ = silent.accept()  # it is on its way, and gets no answer
+            with connection:
+                process.send_signal(signal.SIGINT)
+                said = process.communicate(timeout=DEADLINE_S)[1]
+    want("exit", process.returncode, 1)
+    want_in(said, "broken off")
+    want("what is left in the temporary folder", os.listdir(w.path("tmp")), [])
+    want("what it wrote", os.path.exists(w.path("never")), False)
 
 
 # --- all of it

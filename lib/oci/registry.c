@@ -112,7 +112,6 @@ void fl_registry_close(struct fl_registry *registry)
         return;
     fl_http_client_destroy(registry->own);
     fl_http_client_destroy(registry->other);
-    free(registry->other_origin);
     fl_registry_forget_tokens(registry);
     wipe(registry->username);
     wipe(registry->password);

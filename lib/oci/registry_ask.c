@@ -3,6 +3,7 @@
 #include "lib/str.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #define REDIRECTS_MAX  5
 #define HINT_MAX_MS    INT64_C(60000) /* of what Retry-After asks for */
@@ -61,10 +62,9 @@ static int open_other(struct fl_registry *registry, const char *origin, struct f
     struct fl_http_client_options options = registry->http;
 
     fl_http_client_destroy(FL_TAKE(registry->other));
-    free(FL_TAKE(registry->other_origin));
     options.base_url = origin;
     options.insecure = false;
-    registry->other_origin = fl_strdup(origin);
+    (void)snprintf(registry->other_origin, sizeof(registry->other_origin), "%s", origin);
     return fl_http_client_create(&options, &registry->other, err);
 }
 

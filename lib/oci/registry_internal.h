@@ -24,7 +24,7 @@ struct fl_registry {
     struct fl_registry_url base;
     struct fl_http_client_options http; /* for its own host */
     struct fl_http_client *own, *other;
-    char *other_origin; /* where `other` leads */
+    char other_origin[320]; /* where `other` leads */
     char *username, *password, *bearer;
     const char *token_host;
     bool wants_basic; /* it has asked for it */
