@@ -533,6 +533,20 @@ static void test_broken_off_by_the_caller(void **state)
                      FL_E_UNAVAILABLE);
     store_check_clean(&test->there);
     assert_true(requests(test) <= 4);
+
+    assert_int_equal(pull(test), 0); /* and where all is there */
+    for (int steps = 1;; steps++) {  /* at each moment at which it can be */
+        int r;
+
+        left = steps;
+        r = fl_registry_pull(test->registry, &reference, NULL, 0, test->there.blobs, &progress,
+                             test->arena, &taken, &test->err);
+        if (r == 0)
+            break;
+        store_check_clean(&test->there);
+        assert_true(steps < 1000);
+    }
+    fl_oci_unpin(test->there.blobs, &taken);
 }
 
 /* --- room --- */
