@@ -30,6 +30,7 @@ struct fl_command {
     X(events)                                                                                      \
     X(logs)                                                                                        \
     X(models)                                                                                      \
+    X(image)                                                                                       \
     X(build)                                                                                       \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \

@@ -59,7 +59,7 @@ static void give_back(struct fl_terminal *terminal)
         (void)tcsetattr(STDIN_FILENO, TCSANOW, &terminal->before);
 }
 
-/* A fault comes again when this returns, an abort goes on: then to what was set before. */
+/* The signal comes again when this returns, and takes the course that was set before. */
 static void on_crash(int signum)
 {
     struct fl_terminal *terminal = at_crash;
@@ -70,6 +70,7 @@ static void on_crash(int signum)
     for (size_t i = 0; i < FL_COUNT_OF(crashes); i++)
         if (crashes[i] == signum)
             (void)sigaction(signum, &terminal->courses[i], NULL);
+    (void)raise(signum);
 }
 
 static void take(struct fl_terminal *terminal)

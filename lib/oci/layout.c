@@ -121,7 +121,9 @@ static int read_index(const struct layout *layout, struct fl_arena *arena,
     if (r < 0)
         return r;
     r = fl_oci_manifest_parse(arena, text->data, text->len, FL_OCI_INDEX, ret_index, err);
-    return r < 0 ? fl_error_wrap(err, "index.json") : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "index.json");
+    return r;
 }
 
 int fl_layout_list(const char *path, struct fl_arena *arena, struct fl_oci_descriptors *ret_images,
@@ -133,8 +135,10 @@ int fl_layout_list(const char *path, struct fl_arena *arena, struct fl_oci_descr
 
     if (r == 0)
         r = read_index(&layout, arena, &index, err);
-    if (r < 0)
-        return fl_error_wrap(err, "%s", path);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "%s", path);
+        return r;
+    }
     *ret_images = index.layers;
     return 0;
 }
@@ -243,7 +247,9 @@ int fl_layout_read(const char *path, const char *tag, struct fl_blobs *blobs,
     FL_CLEANUP(reading_finish) struct reading reading = {.layout = {-1, -1}, .blobs = blobs};
     int r = read_image(&reading, path, tag, arena, ret_taken, err);
 
-    return r < 0 ? fl_error_wrap(err, "%s", path) : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "%s", path);
+    return r;
 }
 
 /* --- writing --- */
@@ -442,5 +448,7 @@ int fl_layout_write(const char *path, struct fl_blobs *blobs, const struct fl_oc
     FL_CLEANUP(layout_close) struct layout layout = {-1, -1};
     int r = write_image(&layout, path, blobs, root, tag, err);
 
-    return r < 0 ? fl_error_wrap(err, "%s", path) : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "%s", path);
+    return r;
 }

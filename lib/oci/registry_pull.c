@@ -254,5 +254,7 @@ int fl_registry_pull(struct fl_registry *registry, const struct fl_image_referen
     if (r == 0)
         r = pull_all(&pull, platforms, platform_count, arena, ret_taken, err);
     fl_bytes_unref(root.text);
-    return r < 0 ? fl_error_wrap(err, "pull %s/%s", registry->base.host, reference->repository) : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "pull %s/%s", registry->base.host, reference->repository);
+    return r;
 }

@@ -46,8 +46,10 @@ static int on_page(void *user, struct fl_registry_job *job, const struct fl_regi
                                   FL_OCI_INDEX, &index, err);
 
     (void)job;
-    if (r < 0)
-        return fl_error_wrap(err, "list of referrers");
+    if (r < 0) {
+        (void)fl_error_wrap(err, "list of referrers");
+        return r;
+    }
     return add_matching(listing->arena, &index, listing->artifact_type, &listing->found, err);
 }
 

@@ -1,8 +1,11 @@
 /* One blob to a registry: asked for, mounted, or sent in chunks that go on where they broke. */
 #include "lib/oci/registry_internal.h"
+#include "lib/process.h"
 #include "lib/str.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 
 #define CHUNK_MIN_MAX FL_OCI_BLOB_MAX
 
@@ -10,6 +13,7 @@ struct sending {
     struct fl_registry_job *job;
     const struct fl_registry_upload *upload;
     const char *scope;
+    int file;
     struct fl_registry_url location; /* of the session; no host: none is open */
     int64_t chunk_bytes;
     int64_t done, best; /* what the registry has of it; the most it ever had */
@@ -114,7 +118,7 @@ static int note_range(struct sending *sending, const struct fl_registry_answer *
     const char *text = fl_registry_header(sending->job, answer, "Range");
     int64_t count = sent_up_to;
 
-    if (text && !fl_registry_range_parse(text, &count))
+    if (text && !fl_registry_kept_parse(text, &count))
         return fl_error_set(err, FL_E_INVALID, "it has a malformed range");
     if (text && count == 1 && sent_up_to != 1)
         count = 0;
@@ -152,7 +156,7 @@ static void add_content(struct sending *sending, struct fl_registry_request *req
 {
     fl_registry_add_header(request, "Content-Type: application/octet-stream");
     request->from_file = true;
-    request->file = sending->upload->file;
+    request->file = sending->file;
     request->file_offset = sending->done;
     request->body_len = (size_t)len;
     request->counted = true;
@@ -276,15 +280,38 @@ static int send_all(struct sending *sending, struct fl_error *err)
     return 0;
 }
 
+static int send_opened(struct sending *sending, struct fl_error *err)
+{
+    const struct fl_registry_upload *upload = sending->upload;
+    const struct fl_registry_source *source = upload->source;
+    FL_CLEANUP(fl_fd_closep) int file = -1;
+    struct stat st;
+    int r = source->open(source->user, &upload->blob, &file, err);
+
+    if (r < 0)
+        return r;
+    sending->file = file;
+    if (fstat(file, &st) != 0)
+        r = fl_error_errno(err, errno, "what is to be sent");
+    else if (st.st_size != upload->blob.size)
+        r = fl_error_set(err, FL_E_INVALID, "it has %lld bytes, not %" PRId64,
+                         (long long)st.st_size, upload->blob.size);
+    if (r == 0)
+        r = send_all(sending, err);
+    if (source->close)
+        source->close(source->user, &upload->blob);
+    return r;
+}
+
 int fl_registry_send_blob(struct fl_registry_job *job, const struct fl_registry_upload *upload,
                           struct fl_error *err)
 {
     struct sending sending = {.job = job,
                               .upload = upload,
                               .scope = fl_registry_scope(job, upload->repository, "pull,push"),
+                              .file = -1,
                               .chunk_bytes = job->registry->chunk_bytes,
-                              .before = job->done,
-                              .best = 0};
+                              .before = job->done};
     int r = upload->from ? open_session(&sending, upload->from, err) : 0;
 
     if (r > 0) {
@@ -292,7 +319,7 @@ int fl_registry_send_blob(struct fl_registry_job *job, const struct fl_registry_
         return 1;
     }
     if (r == 0)
-        r = send_all(&sending, err);
+        r = send_opened(&sending, err);
     if (r < 0)
         cancel_session(&sending);
     return r;
