@@ -42,6 +42,7 @@ struct fl_command {
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(trainer)                                                                                     \
+    X(image_build)                                                                                 \
     X(git_fetch)                                                                                   \
     X(shim)
 

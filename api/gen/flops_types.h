@@ -2203,8 +2203,8 @@ struct fl_inferenceserver_status {
     /* ModelReady: the model was found and checked. ImageReady: so was the image. Available: at
      * least one server answers. Progressing: a roll-out goes on. Ready: the summary; its reason is
      * Suspended, WaitingForModel, ModelNotFound, ModelInvalid, ImageNotFound, OrchestratorNotReady,
-     * PortTaken, Starting, RollingOut, RolledBack or Serving. Reconciling and Stalled as in
-     * kstatus. Each follows the usual Kubernetes form. */
+     * PortTaken, Starting, RollingOut, RolledBack, ScaledToZero or Serving. Reconciling and Stalled
+     * as in kstatus. Each follows the usual Kubernetes form. */
     struct fl_condition_list conditions;
     /* The one stable address, such as `http://127.0.0.1:8080`. */
     const char *url;
