@@ -135,7 +135,7 @@ static int add_manifest(struct closing *closing, const struct fl_oci_descriptor 
                         unsigned depth, struct fl_error *err)
 {
     const struct fl_oci_closing *how = closing->how;
-    struct fl_oci_part part;
+    struct fl_oci_part part = {0};
     int r;
 
     if (depth > FL_OCI_NESTING_MAX)
