@@ -10,6 +10,8 @@
 
 #include <sys/queue.h>
 
+#define FL_REPOS_UPLOAD_TOTAL_MS (INT64_C(24) * 60 * 60 * 1000)
+
 struct fl_repos_job;
 struct fl_repos_upload;
 TAILQ_HEAD(fl_repos_jobs, fl_repos_job);
