@@ -77,7 +77,6 @@ struct fl_repos_job {
     const char *subject;           /* of a manifest that was put */
     struct fl_blob_writer *writer; /* of an upload that ends */
     struct fl_bytes *body;         /* of a manifest */
-    const char *body_digest;
 };
 /* With copies of the path's texts. */
 struct fl_repos_job *fl_repos_job_new(const struct fl_repos_call *call,
