@@ -26,9 +26,9 @@ static const char help[] =
     "      --name ID           its own, stable: no two learners of a training have the same\n"
     "      --first N           its number in the training is N and that of its instance\n"
     "                          ($FLOPS_INSTANCE); its name then is learner-NUMBER\n"
-    "      --data TAG          a data set of this node, or a part of one (default: the node's\n"
-    "                          only one). With --first, of one that is divided, the part by "
-    "number\n"
+    "      --data TAG          a data set of this node, or a part of one; several count as one\n"
+    "                          (default: all). With --first, of one that is divided, the part by\n"
+    "                          number\n"
     "      --holdout SHARE     of its examples kept from training, for evaluation (default 0)\n"
     "      --test-data TAG     evaluate on this one, not on what is trained on\n"
     "      --trainer NAME      SoftmaxRegression, MLP or CNN\n"
@@ -167,9 +167,7 @@ static int open_node(struct command *command, struct fl_error *err)
 {
     const bool program = command->what.program.count > 0;
     const struct fl_machine machine = fl_machine_get("/");
-    /* A part is known by the name of the whole, too. */
-    const char *data = fl_str_or(command->training.tag, "");
-    const char *tags[] = {data, fl_arena_strndup(command->arena, data, strcspn(data, "."))};
+    const struct fl_words tags = fl_learner_tags(command->arena, &command->training.opened);
     struct fl_learner_node_options options = {.env = &command->env,
                                               .loop = command->loop,
                                               .aggregator = command->aggregator,
@@ -188,8 +186,8 @@ static int open_node(struct command *command, struct fl_error *err)
     options.join.project = command->project;
     options.join.platform = machine.platform;
     options.join.examples = fl_training_examples(&command->training);
-    options.join.tags.items = tags;
-    options.join.tags.count = !*data ? 0 : strcmp(tags[0], tags[1]) == 0 ? 1 : 2;
+    options.join.tags.items = tags.items;
+    options.join.tags.count = tags.count;
     return fl_learner_node_create(&options, &command->node, err);
 }
 

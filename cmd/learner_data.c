@@ -4,8 +4,6 @@
 
 #include <inttypes.h>
 
-#define NAMES_SHOWN 8
-
 int64_t fl_learner_number(int64_t first)
 {
     const char *text = getenv("FLOPS_INSTANCE");
@@ -24,64 +22,86 @@ bool fl_learner_read_share(const char *text, double *ret_share)
     return !text || (end != text && *end == '\0' && *ret_share >= 0 && *ret_share < 1);
 }
 
-/* The one that there is. */
-static int find_only(const struct fl_data_store *store, struct fl_arena *arena,
-                     const char **ret_tag, struct fl_error *err)
+/* All but parts, which are of those. */
+static int find_all(const struct fl_data_store *store, struct fl_arena *arena,
+                    struct fl_words *ret_tags, struct fl_error *err)
 {
     struct fl_data_list list = {0};
-    const char *names = "";
-    size_t count = 0;
     int r = fl_data_store_list(store, arena, &list, err);
 
     if (r < 0)
         return r;
-    for (size_t i = 0; i < list.count; i++) {
-        if (list.items[i].of)
-            continue;
-        *ret_tag = list.items[i].name;
-        if (count++ < NAMES_SHOWN)
-            names = fl_arena_printf(arena, "%s%s%s", names, *names ? ", " : "", list.items[i].name);
-    }
-    if (count == 1)
-        return 0;
-    if (count == 0)
+    *ret_tags = (struct fl_words){fl_new_array(arena, const char *, list.count + 1), 0};
+    for (size_t i = 0; i < list.count; i++)
+        if (!list.items[i].of)
+            ret_tags->items[ret_tags->count++] = list.items[i].name;
+    if (ret_tags->count == 0)
         return fl_error_set(err, FL_E_NOT_FOUND,
                             "the node has no data: push some with `flops data push`");
-    return fl_error_set(err, FL_E_INVALID, "the node has %zu data sets (%s): name one in data.tags",
-                        count, names);
+    return 0;
 }
 
-static int find_tag(const struct fl_data_store *store, struct fl_arena *arena,
-                    const struct fl_words *tags, const char **ret_tag, struct fl_error *err)
+static const char *part_of(const struct fl_data_store *store, struct fl_arena *arena,
+                           const char *tag, int64_t number)
 {
-    if (tags->count == 0)
-        return find_only(store, arena, ret_tag, err);
-    if (tags->count > 1)
-        return fl_error_set(err, FL_E_INVALID,
-                            "a builtin trainer trains on one data set, and data.tags names %zu",
-                            tags->count);
-    *ret_tag = tags->items[0];
+    struct fl_data_info parts = {0};
+    struct fl_error none = {0};
+
+    if (number < 0 || strchr(tag, '.') ||
+        fl_data_store_get(store, arena, fl_arena_printf(arena, "%s" FL_DATA_PARTS_SUFFIX, tag),
+                          &parts, &none) < 0 ||
+        parts.partition.learners == 0)
+        return tag;
+    return fl_arena_printf(arena, "%s.%" PRId64, tag, number % (int64_t)parts.partition.learners);
+}
+
+static int open_all(const struct fl_data_store *store, const struct fl_words *tags,
+                    struct fl_dataset_part *parts, struct fl_error *err)
+{
+    for (size_t i = 0; i < tags->count; i++) {
+        parts[i].name = tags->items[i];
+        if (fl_data_store_open(store, tags->items[i], NULL, &parts[i].dataset, err) < 0)
+            return fl_error_wrap(err, "data set %s", tags->items[i]);
+    }
     return 0;
 }
 
 int fl_learner_open_data(const struct fl_data_store *store, struct fl_arena *arena,
-                         const struct fl_words *tags, int64_t number, const char **ret_tag,
+                         const struct fl_words *tags, int64_t number, struct fl_words *ret_opened,
                          struct fl_dataset **ret_dataset, struct fl_error *err)
 {
-    struct fl_data_info parts = {0};
-    const char *tag = NULL;
-    struct fl_error none = {0};
-    int r = find_tag(store, arena, tags, &tag, err);
+    struct fl_words named = *tags, opened;
+    struct fl_dataset_part *parts;
+    int r = tags->count == 0 ? find_all(store, arena, &named, err) : 0;
 
     if (r < 0)
         return r;
-    if (number >= 0 && !strchr(tag, '.') &&
-        fl_data_store_get(store, arena, fl_arena_printf(arena, "%s" FL_DATA_PARTS_SUFFIX, tag),
-                          &parts, &none) == 0 &&
-        parts.partition.learners > 0)
-        tag =
-            fl_arena_printf(arena, "%s.%" PRId64, tag, number % (int64_t)parts.partition.learners);
-    *ret_tag = tag;
-    r = fl_data_store_open(store, tag, NULL, ret_dataset, err);
-    return r < 0 ? fl_error_wrap(err, "data set %s", tag) : 0;
+    opened = (struct fl_words){fl_new_array(arena, const char *, named.count), named.count};
+    for (size_t i = 0; i < named.count; i++)
+        opened.items[i] = part_of(store, arena, named.items[i], number);
+    parts = fl_new_array(arena, struct fl_dataset_part, named.count);
+    r = open_all(store, &opened, parts, err);
+    if (r == 0)
+        r = fl_dataset_join(parts, opened.count, ret_dataset, err);
+    for (size_t i = 0; i < opened.count; i++)
+        fl_dataset_unref(parts[i].dataset);
+    if (r < 0 && tags->count == 0)
+        return fl_error_wrap(err, "all data sets of the node (data.tags names none)");
+    if (r == 0)
+        *ret_opened = opened;
+    return r;
+}
+
+struct fl_words fl_learner_tags(struct fl_arena *arena, const struct fl_words *opened)
+{
+    struct fl_words tags = {fl_new_array(arena, const char *, 2 * opened->count + 1), 0};
+
+    for (size_t i = 0; i < opened->count; i++) {
+        const char *name = opened->items[i], *dot = strchr(name, '.');
+
+        tags.items[tags.count++] = name;
+        if (dot)
+            tags.items[tags.count++] = fl_arena_strndup(arena, name, (size_t)(dot - name));
+    }
+    return tags;
 }

@@ -13,10 +13,13 @@ int64_t fl_learner_number(int64_t first);
 /* "0.2"; NULL is 0. False where it is no share from 0 to below 1. */
 bool fl_learner_read_share(const char *text, double *ret_share);
 
-/* A data set by tag. Without a tag the node's only one. Where it is divided, the part that falls to
- * `number` (< 0: the whole). *ret_tag: what was opened: "mnist.3". */
+/* Data sets by tag, as one. Without a tag all that the node has. Of one that is divided, the part
+ * that falls to `number` (< 0: the whole). *ret_opened: what was opened: "mnist.3". */
 int fl_learner_open_data(const struct fl_data_store *store, struct fl_arena *arena,
-                         const struct fl_words *tags, int64_t number, const char **ret_tag,
+                         const struct fl_words *tags, int64_t number, struct fl_words *ret_opened,
                          struct fl_dataset **ret_dataset, struct fl_error *err);
+
+/* The names that data sets are known by: a part is known by the name of the whole, too. */
+struct fl_words fl_learner_tags(struct fl_arena *arena, const struct fl_words *opened);
 
 #endif

@@ -20,7 +20,7 @@ static int open_data(const struct fl_training_flags *flags, struct fl_arena *are
     const struct fl_data_store store = {fl_arena_printf(arena, "%s/data", flags->data_dir),
                                         training->env};
     struct fl_dataset_limits limits = {0};
-    int r = fl_learner_open_data(&store, arena, &flags->tags, flags->number, &training->tag,
+    int r = fl_learner_open_data(&store, arena, &flags->tags, flags->number, &training->opened,
                                  &training->data, err);
 
     if (r < 0 || !flags->test_data)
@@ -36,7 +36,7 @@ static int open_data(const struct fl_training_flags *flags, struct fl_arena *are
                             "--test-data %s: its examples have %zu numbers and %lld classes, those "
                             "of %s %zu and %lld",
                             flags->test_data, training->test->width,
-                            (long long)training->test->classes, training->tag,
+                            (long long)training->test->classes, training->opened.items[0],
                             training->data->width, (long long)training->data->classes);
     return 0;
 }
@@ -142,6 +142,7 @@ static int open_program(const struct fl_training_flags *flags, struct fl_arena *
     memcpy(training->argv, words->items, words->count * sizeof(*words->items));
     training->argv[0] = path;
     training->limits = *flags;
+    training->opened = flags->tags;
     return start_program(training, &training->trainer, err);
 }
 

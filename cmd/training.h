@@ -22,8 +22,8 @@ struct fl_training_flags {
 struct fl_training {
     const struct fl_env *env;
     struct fl_dataset *data, *test;
-    const char *tag; /* of the data: "mnist.3"; NULL: a program has its own */
-    size_t examples; /* it trains on */
+    struct fl_words opened; /* of the data: "mnist.3"; a program's own are what it was told */
+    size_t examples;        /* it trains on */
     struct fl_trainer *trainer;
     const char **argv; /* NULL: builtin */
     struct fl_training_flags limits;

@@ -706,11 +706,11 @@ widget.cli.test "d2" deleted'
     it "the example of a project, from its beginning to its end"
     works apply -f "$root/examples/flproject-minimal.yaml"
     works get flp
-    says '^fashion '
-    works describe flp/fashion
-    says '^    rounds: 10$'
+    says '^minimal '
+    works describe flp/minimal
+    says '^    rounds: 5$'
     works delete -f "$root/examples/flproject-minimal.yaml"
-    prints 'flproject.flops.dev "fashion" deleted'
+    prints 'flproject.flops.dev "minimal" deleted'
 }
 
 start_server

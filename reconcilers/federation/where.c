@@ -6,6 +6,11 @@
 #include <inttypes.h>
 #include <string.h>
 
+const char *fl_federation_name(struct fl_arena *arena, const struct fl_object_meta *project)
+{
+    return fl_child_name(arena, project->name, project->uid, "fl");
+}
+
 static const char *address_of(const struct fl_workload *root, struct fl_arena *arena)
 {
     const struct fl_workload_status_instance_list *list = &root->status.instances;

@@ -10,6 +10,10 @@
 #define FL_FEDERATION_SECRET "federation" /* role of the Secret, */
 #define FL_FEDERATION_TOKEN  "token"      /* and its key */
 
+/* What aggregators, learners and rounds of a project call it: its own among all projects, so that a
+ * learner that finds a stranger's aggregator at an old address is refused there. */
+const char *fl_federation_name(struct fl_arena *arena, const struct fl_object_meta *project);
+
 /* 0: *ret_at; > 0: not known now, and *ret_why says what is missing. `project`: the meta of the
  * FLProject. From the manager's caches, of which there must be one for Secrets. */
 int fl_federation_where(struct fl_reconcile *rc, const struct fl_object_meta *project,

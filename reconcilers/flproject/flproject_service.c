@@ -3,12 +3,13 @@
 
 #include "controller/runtime/reconcile.h"
 #include "lib/str.h"
+#include "reconcilers/federation/where.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 
 #define STATE_FOLDER "state"
-#define ARGS_MAX     (24 + 2 * 64)
+#define ARGS_MAX     (26 + 2 * 64)
 
 struct dress {
     const struct fl_flproject_plan_input *input;
@@ -160,6 +161,7 @@ static void dress_aggregator(struct dress *dress, struct fl_flproject_service *s
     add_arg(spec, "aggregator");
     add_option(spec, "--folder", STATE_FOLDER);
     add_option(spec, "--name", service->id);
+    add_option(spec, "--project", fl_federation_name(dress->arena, &dress->project->meta));
     add_option(spec, "--port-env", "PORT_HTTP");
     add_option(spec, "--token-file", FL_FLPROJECT_TOKEN);
     if (parent)
@@ -241,6 +243,7 @@ static void dress_learners(struct dress *dress, struct fl_flproject_service *ser
     put_process(dress, spec);
     add_arg(spec, "learner");
     add_option(spec, "--aggregator", above);
+    add_option(spec, "--project", fl_federation_name(dress->arena, &dress->project->meta));
     add_option(spec, "--first", fl_arena_printf(dress->arena, "%" PRId64, service->first));
     put_training(dress, spec);
     add_option(spec, "--data-dir", ".");

@@ -152,6 +152,15 @@ static const char *unsupported(const struct fl_flproject_decide *d)
     return NULL;
 }
 
+/* What only records is left out aloud. */
+static void check_tracking(struct fl_flproject_decide *d)
+{
+    if (d->project->spec.has_tracking && d->project->spec.tracking.has_mlflow)
+        tell(d, "Tracked", false, "NotSupported",
+             "spec.tracking is not kept by this version: nothing is recorded there; status and "
+             "FLRounds have the metrics");
+}
+
 static void check_support(struct fl_flproject_decide *d)
 {
     const char *why = unsupported(d);
@@ -275,11 +284,16 @@ static int64_t expected_ms(const struct fl_flproject_decide *d,
                : 0;
 }
 
-/* Whether some that have not joined may do so soon. */
+static bool is_alive(const struct fl_workload_status_instance *instance)
+{
+    return instance->state == FL_WORKLOAD_STATUS_INSTANCE_STATE_RUNNING || !instance->has_last_exit;
+}
+
+/* Whether some that have not joined may do so soon: not where as many have as are alive. */
 static bool some_are_coming(struct fl_flproject_decide *d)
 {
     const struct fl_flproject_services *services = &d->out->plan.services;
-    int64_t longest = 0;
+    int64_t longest = 0, alive = 0;
 
     for (size_t i = 0; i < services->count; i++) {
         const struct fl_flproject_service *service = &services->items[i];
@@ -294,8 +308,13 @@ static bool some_are_coming(struct fl_flproject_decide *d)
 
             if (ms > longest)
                 longest = ms;
+            alive += is_alive(&current->status.instances.items[n]);
         }
+        if (service->desired > (int64_t)current->status.instances.count) /* not listed */
+            alive += service->desired - (int64_t)current->status.instances.count;
     }
+    if (d->input->federation.learners >= alive)
+        return false;
     if (longest > 0)
         fl_flproject_look_again(d, longest);
     return longest > 0;
@@ -616,6 +635,7 @@ void fl_flproject_show(struct fl_flproject_decide *d)
 
     check_all(d);
     check_serving(d);
+    check_tracking(d);
     show_rounds(d);
     show_models(d);
     show_learners(d);

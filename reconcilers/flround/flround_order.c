@@ -2,6 +2,7 @@
 
 #include "api/field.h"
 #include "lib/str.h"
+#include "reconcilers/federation/where.h"
 
 #include <assert.h>
 #include <math.h>
@@ -203,7 +204,7 @@ int fl_flround_order(const struct fl_flround_plan *plan, struct fl_arena *arena,
     if (check(spec, err) < 0)
         return err ? err->code : FL_E_INVALID;
     fl_message_init(&fl_form_round_order, order);
-    order->project = plan->project->meta.name;
+    order->project = fl_federation_name(arena, &plan->project->meta);
     order->round = plan->number;
     order->run = plan->run;
     order->model = plan->base;

@@ -99,7 +99,7 @@ static void test_all_fields(void **state)
 
     (void)state;
     assert_order(
-        &order, "project: p\nround: 3\nrun: 2\nmodel: '" DIGEST "'\nmodelSize: 123\n"
+        &order, "project: p-fl-9860196e2c\nround: 3\nrun: 2\nmodel: '" DIGEST "'\nmodelSize: 123\n"
                 "mode: SemiSync\nseed: 99\n"
                 "local: {epochs: 2, batchSize: 33, learningRate: 0.125, momentum: 0.25,\n"
                 "        weightDecay: 0.125, proximalMu: 0.75, config: {k: 1}}\n"

@@ -106,6 +106,17 @@ static void put_probes(struct fl_workload_spec *spec, const char *path, const ch
     spec->probes.readiness.failure_threshold = 3;
 }
 
+/* A list that is told empty is owned by nobody, and would be told again in each pass. */
+static void drop_empty_lists(struct fl_workload_spec *spec)
+{
+    if (spec->args.count == 0)
+        spec->args.items = NULL;
+    if (spec->files.count == 0)
+        spec->files.items = NULL;
+    if (spec->mounts.count == 0)
+        spec->mounts.items = NULL;
+}
+
 /* Servers */
 
 const char *fl_serving_set_role(struct fl_arena *arena, const char *revision)
@@ -159,8 +170,8 @@ static void put_model(struct fl_serving_view *view, struct fl_workload_spec *spe
     add_option(spec, "--model-url", grant->url);
     add_option(spec, "--digest", view->model.digest);
     if (grant->token) {
-        add_secret_file(spec, "model.token", secret, "token");
-        add_option(spec, "--token-file", "model.token");
+        add_secret_file(spec, FL_SERVING_TOKEN_FILE, secret, "token");
+        add_option(spec, "--token-file", FL_SERVING_TOKEN_FILE);
     }
     if (grant->ca_pem) {
         add_file(spec, "ca.crt", grant->ca_pem);
@@ -209,6 +220,7 @@ struct fl_workload *fl_serving_new_set(struct fl_serving_view *view, const char 
     spec->resources = view->server->spec.resources;
     spec->has_placement = view->server->spec.node_selector.count > 0;
     spec->placement.node_selector = view->server->spec.node_selector;
+    drop_empty_lists(spec);
     return workload;
 }
 

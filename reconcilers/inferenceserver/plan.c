@@ -309,6 +309,12 @@ static const char *worse_metric(const struct deciding *d)
                            fl_str_or(rollout->metric.name, "accuracy"), new, old);
 }
 
+/* An answer with fresh ones is news, which makes a pass: it must not ask again at once. */
+static bool are_counts_old(const struct deciding *d)
+{
+    return d->world->router.age_ms >= LOOK_MS / 2;
+}
+
 /* At a step whose counts are known. */
 static void judge(struct deciding *d, const struct fl_router_group *group, int64_t step,
                   int64_t since_us)
@@ -323,12 +329,12 @@ static void judge(struct deciding *d, const struct fl_router_group *group, int64
     if (left_ms > 0 || group->requests < d->world->rollout->min_requests) {
         be_at_step(d, step, since_us);
         d->plan->look_again_ms = left_ms > 0 && left_ms < LOOK_MS ? left_ms : LOOK_MS;
-        d->plan->counts_needed = true;
+        d->plan->counts_needed = are_counts_old(d);
         return;
     }
     be_at_step(d, step + 1, d->world->now_us);
     d->plan->look_again_ms = LOOK_MS;
-    d->plan->counts_needed = true;
+    d->plan->counts_needed = are_counts_old(d);
 }
 
 static void try_out(struct deciding *d)
@@ -366,6 +372,10 @@ static void change_over(struct deciding *d)
 {
     if (fl_streq(d->rejected, d->candidate->revision)) {
         take_back(d, fl_str_or(d->rejected_why, "it did not do well"));
+        return;
+    }
+    if (d->world->replicas == 0) { /* nobody serves, so nobody is to be judged or waited for */
+        promote(d);
         return;
     }
     d->stable->keep = d->world->replicas;
@@ -591,7 +601,8 @@ static void watch_start(struct deciding *d)
     const struct fl_serving_set *set = d->stable->set;
     const int64_t deadline_ms = ms_of(d->world->rollout->progress_deadline, 600000);
 
-    if (d->plan->state != FL_SERVING_SETTLED || !set || ready_in(d->stable) > 0)
+    if (d->plan->state != FL_SERVING_SETTLED || !set || ready_in(d->stable) > 0 ||
+        d->world->replicas == 0)
         return;
     d->plan->overdue = passed_ms(d, set->created_us) >= deadline_ms;
     if (!d->plan->overdue)

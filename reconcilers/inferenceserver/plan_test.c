@@ -43,7 +43,7 @@ struct world {
     size_t count;
     struct fl_routes *routes;
     struct fl_serving_plan plan;
-    bool new_broken, new_failing, had_service, allow_gap;
+    bool new_broken, new_failing, had_service, allow_gap, counts_are_new;
     int64_t requests_a_pass, failed, unserved;
     struct fl_route_backend *held;
 };
@@ -119,6 +119,7 @@ static void decide(struct world *world)
     for (size_t i = 0; i < world->count; i++)
         sets[i] = show(world, &world->sets[i]);
     assert_int_equal(fl_router_view_read(world->arena, status, &seen.router, NULL), 0);
+    seen.router.age_ms = world->counts_are_new ? 0 : 1000;
     seen.autoscale = world->has_autoscale ? &world->autoscale : NULL;
     seen.replicas = fl_serving_replicas(world->arena, &seen, world->replicas, NULL);
     world->replicas = seen.replicas;
@@ -372,8 +373,33 @@ static void test_canary_waits_for_requests(void **state)
         pass(&world);
     assert_int_equal(world.plan.step, 1);
     assert_true(world.plan.counts_needed);
+    world.counts_are_new = true;
+    pass(&world);
+    assert_false(world.plan.counts_needed);
+    assert_true(world.plan.look_again_ms > 0);
     world.requests_a_pass = 5;
     until_settled(&world, "two");
+}
+
+/* A trial would run a server that nobody asks for, and wait for requests that do not come. */
+static void test_none_is_asked_for(void **state)
+{
+    static const enum fl_rollout_strategy strategies[] = {
+        FL_ROLLOUT_STRATEGY_CANARY, FL_ROLLOUT_STRATEGY_RECREATE, FL_ROLLOUT_STRATEGY_ROLLING};
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(strategies); i++) {
+        FL_CLEANUP(world_finish) struct world world = world_make(1, strategies[i]);
+
+        until_settled(&world, "one");
+        world.replicas = world.requests_a_pass = 0;
+        world.target = "two";
+        world.allow_gap = true;
+        for (int pass_count = 0; pass_count < PASSES; pass_count++)
+            pass(&world);
+        assert_int_equal(world.count, 0);
+        assert_int_equal(world.plan.state, FL_SERVING_SETTLED);
+    }
 }
 
 static void check_taken_back(struct world *world, const char *why)
@@ -566,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_recreate),
         cmocka_unit_test(test_canary),
         cmocka_unit_test(test_canary_waits_for_requests),
+        cmocka_unit_test(test_none_is_asked_for),
         cmocka_unit_test(test_taken_back),
         cmocka_unit_test(test_rolling_that_does_not_start),
         cmocka_unit_test(test_nothing_to_go_back_to),

@@ -58,6 +58,16 @@ int fl_dataset_create(const struct fl_dataset *form, struct fl_dataset **ret_dat
 int fl_dataset_view(struct fl_dataset *dataset, const uint32_t *rows, size_t count,
                     struct fl_dataset **ret_view, struct fl_error *err);
 
+/* All rows of several data sets, in their order. INVALID where their examples differ in shape, or
+ * their labels in meaning. One alone is taken as it is; several are copied, so that they need
+ * memory for all of it. */
+struct fl_dataset_part {
+    struct fl_dataset *dataset;
+    const char *name; /* for people */
+};
+int fl_dataset_join(const struct fl_dataset_part *parts, size_t count,
+                    struct fl_dataset **ret_dataset, struct fl_error *err);
+
 /* What a file may ask for, and what it cannot say itself. */
 struct fl_dataset_limits {
     size_t max_bytes; /* in memory; 0: 4 GiB */

@@ -321,6 +321,18 @@ static char *find_shim(const struct fl_local_options *options)
     return beside;
 }
 
+/* Somewhere in the range: control planes beside each other on a machine, who see of one another
+ * only what listens already, would else give out the same ports at the same time. */
+static int64_t random_port(const struct fl_local *local, const struct fl_env *env)
+{
+    const struct fl_orchestrator_local *settings = &local->settings;
+    uint32_t chance;
+
+    env->random(env->user, &chance, sizeof(chance));
+    return settings->ports.first +
+           (int64_t)chance % (settings->ports.last - settings->ports.first + 1);
+}
+
 static struct fl_local *make(const struct fl_local_options *options)
 {
     struct fl_local *local = fl_calloc(1, sizeof(*local));
@@ -343,6 +355,7 @@ static struct fl_local *make(const struct fl_local_options *options)
     /* Not the same after each restart, and not what a clock that was set back would give again. */
     local->next_trash = fl_realtime_us(options->env);
     take_settings(local, NULL);
+    local->next_port = random_port(local, options->env);
     return local;
 }
 
