@@ -11,7 +11,7 @@ AR := gcc-ar
 
 LAYERS := lib api controller workloads reconcilers
 PACKAGES := jansson yaml-0.1 libcurl libevent libevent_pthreads libevent_openssl openssl \
-            libsodium sqlite3 libpcre2-8 zlib libgit2
+            libsodium sqlite3 libpcre2-8 zlib libgit2 libzstd
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wold-style-definition -Wwrite-strings -Wpointer-arith -Wvla -Wformat=2 -Wundef \
@@ -46,8 +46,11 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 CPPFLAGS := -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 CFLAGS := -std=gnu17 -fPIE -pthread -ffp-contract=off $(WARNINGS) $(GCC_WARNINGS) \
           $(CFLAGS_$(BUILD)) $(EXTRA_CFLAGS)
-LDFLAGS := -pie -pthread -Wl,--as-needed $(LDFLAGS_$(BUILD)) $(EXTRA_LDFLAGS)
-LDLIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm
+LDFLAGS := -pie -pthread -Wl,--as-needed,--gc-sections $(LDFLAGS_$(BUILD)) $(EXTRA_LDFLAGS)
+# The shared libarchive drags in XML, ACLs and more: of the static one only what is used is linked,
+# which its writers need --gc-sections for. Its write filters and its disk writer are not used.
+ARCHIVE_LIBS := -l:libarchive.a -llzma -lbz2 -lnettle
+LDLIBS := $(ARCHIVE_LIBS) $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm
 
 sources = $(sort $(filter-out %_test.c %_fuzz.c %_bench.c,$(shell find $(1) -name '*.c' 2>/dev/null)))
 objects = $(patsubst %.c,$(O)/%.o,$(call sources,$(1)))
@@ -71,8 +74,9 @@ all: bin/flops ## build the program: bin/flops
 
 include hack/make/*.mk
 
-bin/flops: $(O)/flops $(O)/flops-shim
+bin/flops: $(O)/flops $(O)/flops-shim $(O)/flops-init
 	@mkdir -p bin
+	@ln -sf ../$(O)/flops-init bin/flops-init
 	@ln -sf ../$(O)/flops-shim bin/flops-shim
 	@ln -sf ../$(O)/flops bin/flops
 
@@ -86,6 +90,12 @@ SHIM_LDFLAGS := $(if $(filter dev release,$(BUILD)),$(filter-out -pie,$(LDFLAGS)
 $(O)/flops-shim: $(O)/cmd/shim/main.o $(archives_from_lib)
 	@echo "  LINK    $@"
 	@$(CC) $(SHIM_LDFLAGS) -o $@ $^
+
+# The first process of containers, whatever their images hold: so it is static, and has no sanitizer.
+$(O)/flops-init: cmd/init/main.c Makefile
+	@mkdir -p $(@D)
+	@echo "  LINK    $@"
+	@$(CC) -D_GNU_SOURCE -std=gnu17 -Os -s $(WARNINGS) -static -o $@ $<
 
 define layer_archive
 $(O)/$(1).a: $(filter-out %/main.o,$(call objects,$(1)))

@@ -25,10 +25,13 @@ struct fl_command {
     X(diff)                                                                                        \
     X(explain)                                                                                     \
     X(doctor)                                                                                      \
+    X(top)                                                                                         \
     X(rounds)                                                                                      \
     X(events)                                                                                      \
     X(logs)                                                                                        \
     X(models)                                                                                      \
+    X(image)                                                                                       \
+    X(build)                                                                                       \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
     X(learner)                                                                                     \
@@ -39,6 +42,7 @@ struct fl_command {
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(trainer)                                                                                     \
+    X(image_build)                                                                                 \
     X(git_fetch)                                                                                   \
     X(shim)
 

@@ -412,7 +412,8 @@ int fl_controllers_start(struct fl_controllers *controllers, struct fl_apiserver
                          struct fl_error *err)
 {
     struct fl_collector_options collector = {.env = controllers->options->env,
-                                             .contents = controllers->options->contents};
+                                             .contents = controllers->options->contents,
+                                             .repositories = controllers->options->repositories};
     int r = make_manager(controllers, server, err);
 
     collector.client = controllers->client;

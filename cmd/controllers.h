@@ -18,6 +18,7 @@ struct fl_controllers_options {
     struct fl_loop *loop;
     struct fl_store *store;
     struct fl_contents *contents;
+    struct fl_repositories *repositories;
     const char *data_dir;
     const char *url;                     /* of the API server; set before the start */
     const char *ca_file;                 /* by which services check it */

@@ -1,5 +1,6 @@
 /* Content of models, to and from the content store. */
 #include "cmd/models.h"
+#include "cmd/progress.h"
 
 #include "controller/content/content.h"
 #include "lib/folder.h"
@@ -14,67 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TRIES         6
-#define PAUSE_MS      500
-#define QUIET_MS      30000
-#define SHOW_AFTER_MS 1000 /* what is done sooner needs no progress */
-#define SHOW_LIVE_MS  200
-#define SHOW_LINE_MS  5000
-#define ERROR_BYTES   ((size_t)64 * 1024)
-#define PIECE         ((size_t)256 * 1024)
-
-/* How far it is: one line that moves on a terminal, else a line now and then. */
-struct progress {
-    const struct fl_env *env;
-    const char *what;  /* "fetching" */
-    int64_t done, all; /* all < 0: not known */
-    int64_t began_ms, shown_ms;
-    bool live, shown;
-};
-
-static struct progress progress_begin(const struct fl_env *env, const char *what, int64_t all)
-{
-    int64_t now_ms = fl_monotonic_ms(env);
-
-    return (struct progress){.env = env,
-                             .what = what,
-                             .all = all,
-                             .began_ms = now_ms,
-                             .shown_ms = now_ms + SHOW_AFTER_MS - SHOW_LIVE_MS,
-                             .live = isatty(STDERR_FILENO) != 0};
-}
-
-static void progress_show(struct progress *progress, int64_t now_ms)
-{
-    double seconds = (double)(now_ms - progress->began_ms) / 1000;
-    double speed = seconds > 0 ? (double)progress->done / 1e6 / seconds : 0;
-
-    if (progress->all > 0)
-        (void)fprintf(stderr, "%s%s %3.0f %% of %.1f MB, %.1f MB/s%s", progress->live ? "\r" : "",
-                      progress->what, 100.0 * (double)progress->done / (double)progress->all,
-                      (double)progress->all / 1e6, speed, progress->live ? "   " : "\n");
-    else
-        (void)fprintf(stderr, "%s%s %.1f MB, %.1f MB/s%s", progress->live ? "\r" : "",
-                      progress->what, (double)progress->done / 1e6, speed,
-                      progress->live ? "   " : "\n");
-    progress->shown = true;
-    progress->shown_ms = now_ms;
-}
-
-static void progress_tell(struct progress *progress, int64_t done)
-{
-    int64_t now_ms = fl_monotonic_ms(progress->env);
-
-    progress->done = done;
-    if (now_ms - progress->shown_ms >= (progress->live ? SHOW_LIVE_MS : SHOW_LINE_MS))
-        progress_show(progress, now_ms);
-}
-
-static void progress_end(const struct progress *progress)
-{
-    if (progress->live && progress->shown)
-        (void)fputc('\n', stderr);
-}
+#define TRIES       6
+#define PAUSE_MS    500
+#define QUIET_MS    30000
+#define ERROR_BYTES ((size_t)64 * 1024)
+#define PIECE       ((size_t)256 * 1024)
 
 /* Fetching. */
 
@@ -84,7 +29,7 @@ struct fetching {
     int fd;
     int64_t have; /* bytes in the file */
     struct fl_sha256 *hash;
-    struct progress progress;
+    struct fl_progress progress;
 };
 
 static void fetching_finish(struct fetching *fetching)
@@ -126,7 +71,7 @@ static int on_piece(void *user, const void *data, size_t len, struct fl_error *e
     }
     fl_sha256_add(fetching->hash, data, len);
     fetching->have += (int64_t)len;
-    progress_tell(&fetching->progress, fetching->have);
+    fl_progress_tell(&fetching->progress, fetching->have);
     return 0;
 }
 
@@ -172,7 +117,7 @@ static int fetch_all(struct fetching *fetching, struct fl_error *err)
         fl_client_pause(PAUSE_MS * i);
         r = fetch_once(fetching, err);
     }
-    progress_end(&fetching->progress);
+    fl_progress_end(&fetching->progress);
     return r < 0 ? r : check_digest(fetching, err);
 }
 
@@ -184,7 +129,8 @@ int fl_models_fetch(struct fl_models *models, const char *digest, int64_t size, 
                                 .digest = digest,
                                 .fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644),
                                 .hash = fl_sha256_create(),
-                                .progress = progress_begin(&models->client->env, "fetching", size)};
+                                .progress =
+                                    fl_progress_begin(&models->client->env, "fetching", size)};
     int r;
 
     if (fetching.fd < 0)
@@ -202,7 +148,7 @@ int fl_models_fetch(struct fl_models *models, const char *digest, int64_t size, 
 struct sending {
     const unsigned char *data; /* mapped */
     size_t size;
-    struct progress progress;
+    struct fl_progress progress;
 };
 
 static void sending_finish(struct sending *sending)
@@ -216,7 +162,7 @@ static bool on_beat(void *user, int64_t sent, int64_t received)
     struct sending *sending = user;
 
     (void)received;
-    progress_tell(&sending->progress, sent);
+    fl_progress_tell(&sending->progress, sent);
     return true;
 }
 
@@ -251,13 +197,13 @@ int fl_models_send(struct fl_models *models, const char *path, char digest[FL_DI
     if (r < 0)
         return r;
     fl_digest_of(sending.data, sending.size, digest);
-    sending.progress = progress_begin(&models->client->env, "sending", (int64_t)sending.size);
+    sending.progress = fl_progress_begin(&models->client->env, "sending", (int64_t)sending.size);
     transfer.target = fl_arena_printf(models->arena, FL_CONTENTS_BLOBS "/%s", digest);
     transfer.body = sending.data;
     transfer.body_len = sending.size;
     transfer.quiet_ms = QUIET_MS;
     r = fl_http_transfer(models->client->http, &transfer, &status, &body, NULL, err);
-    progress_end(&sending.progress);
+    fl_progress_end(&sending.progress);
     if (r < 0)
         return r;
     return status < 300 ? 0 : fl_client_refused(models->client, status, body, err);

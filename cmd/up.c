@@ -6,6 +6,7 @@
 #include "controller/apiserver/apiserver.h"
 #include "controller/apiserver/capability.h"
 #include "controller/content/content.h"
+#include "controller/registry/registry.h"
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/loop.h"
@@ -31,7 +32,7 @@ static const char help[] =
     "  --tls-cert FILE      serve with this certificate (PEM), with --tls-key, instead of one of\n"
     "  --tls-key FILE       the CA in the data directory\n"
     "  --store DRIVER       sqlite (default) or memory (nothing survives)\n"
-    "  --content-max-bytes N  bound of the content store (models; default: the disk's)\n"
+    "  --content-max-bytes N  bound of the content store (models, images; default: the disk's)\n"
     "  --manifests DIR      apply what is in this folder, and keep it applied\n"
     "  --git URL            apply what is in this repository, and keep it applied; with\n"
     "  --git-branch NAME    its default branch, and\n"
@@ -59,8 +60,9 @@ struct up {
     struct fl_loop *loop;
     struct fl_store *store;
     struct fl_contents *contents;
+    struct fl_repositories *repositories;
     unsigned char capability_key[FL_CAPABILITY_KEY_SIZE];
-    struct fl_apiserver_raw raw;
+    struct fl_apiserver_raw raws[2];
     struct fl_tls *tls;
     struct fl_apiserver *server;
     struct fl_credentials credentials;
@@ -294,6 +296,7 @@ static int make_controllers(struct up *up, struct fl_error *err)
         .loop = up->loop,
         .store = up->store,
         .contents = up->contents,
+        .repositories = up->repositories,
         .data_dir = up->options.data_dir,
         .capability_key = up->capability_key,
         .ca_file = up->options.tls_cert ? up->options.tls_cert : up->credentials.ca_cert,
@@ -332,11 +335,20 @@ static int open_contents(struct up *up, struct fl_error *err)
         .path = fl_arena_printf(up->arena, "%s/content", up->options.data_dir),
         .max_bytes = up->options.content_max_bytes,
     };
+    struct fl_repositories_options repositories = {
+        .env = &up->env,
+        .path = fl_arena_printf(up->arena, "%s/registry.db", up->options.data_dir),
+    };
     int r = fl_contents_open(&options, &up->contents, err);
 
+    repositories.contents = up->contents;
     if (r == 0)
-        up->raw = fl_contents_raw(up->contents);
-    return r;
+        r = fl_repositories_open(&repositories, &up->repositories, err);
+    if (r < 0)
+        return r;
+    up->raws[0] = fl_contents_raw(up->contents);
+    up->raws[1] = fl_repositories_raw(up->repositories);
+    return 0;
 }
 
 static int open_tls(struct up *up, struct fl_error *err)
@@ -368,8 +380,8 @@ static int start_server(struct up *up, struct fl_error *err)
         .version = fl_version(),
         .definitions = definitions,
         .definition_count = FL_EMBEDDED_CRD_COUNT,
-        .raws = &up->raw,
-        .raw_count = 1,
+        .raws = up->raws,
+        .raw_count = FL_COUNT_OF(up->raws),
     };
 
     if (up->controllers) {
@@ -449,6 +461,7 @@ static void stop(struct up *up)
     if (up->loop && up->server)
         fl_loop_run_for(up->loop, 1);
     fl_controllers_destroy(up->controllers);
+    fl_repositories_close(up->repositories);
     fl_contents_close(up->contents);
     fl_store_close(up->store);
     if (up->loop && up->server)

@@ -47,6 +47,7 @@ struct fl_blob_writer {
     char name[32];
     struct fl_sha256 *hash;
     int64_t size;
+    bool overhangs; /* the file may have more than that */
 };
 
 /* Files have the digest's hexadecimal digits as their name. */
@@ -298,8 +299,11 @@ int fl_blob_writer_add(struct fl_blob_writer *writer, const void *data, size_t l
         return fl_error_set(err, FL_E_TOO_LARGE, "the content has more than %lld bytes",
                             (long long)writer->blobs->max_bytes);
     r = write_all(writer->fd, data, len);
-    if (r < 0)
+    if (r < 0) {
+        (void)lseek(writer->fd, writer->size, SEEK_SET); /* what goes on writes over the part */
+        writer->overhangs = true;
         return fl_error_errno(err, -r, "write into %s", writer->blobs->path);
+    }
     /* The disk may begin while the digest is made; who waits for it is sync_file. */
     if (!writer->blobs->fleeting && len >= EARLY_BYTES)
         (void)sync_file_range(writer->fd, writer->size, (off_t)len, SYNC_FILE_RANGE_WRITE);
@@ -347,6 +351,8 @@ static int place(struct fl_blob_writer *writer, const char *digest, bool pin, st
 
 static int sync_file(const struct fl_blob_writer *writer, struct fl_error *err)
 {
+    if (writer->overhangs && ftruncate(writer->fd, writer->size) != 0)
+        return fl_error_errno(err, errno, "cut a file in %s", writer->blobs->path);
     if (!writer->blobs->fleeting && fsync(writer->fd) != 0)
         return fl_error_errno(err, errno, "sync in %s", writer->blobs->path);
     return 0;

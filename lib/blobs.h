@@ -52,6 +52,7 @@ int fl_blob_writer_open(struct fl_blobs *blobs, struct fl_blob_writer **ret_writ
                         struct fl_error *err);
 void fl_blob_writer_close(struct fl_blob_writer *writer); /* what was not finished is gone */
 FL_DEFINE_CLEANUP(struct fl_blob_writer, fl_blob_writer_close)
+/* All of it, or nothing: then what was added before can be gone on with. */
 int fl_blob_writer_add(struct fl_blob_writer *writer, const void *data, size_t len,
                        struct fl_error *err);
 int64_t fl_blob_writer_size(const struct fl_blob_writer *writer);

@@ -8,10 +8,12 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -183,6 +185,32 @@ static void test_pieces_and_files(void **state)
     assert_memory_equal(copy, "hello", 5);
 }
 
+/* A disk that takes a part of a piece has taken nothing of it; later it goes on. */
+static void test_a_full_disk_takes_all_or_nothing(void **state)
+{
+    struct rig *rig = *state;
+    struct fl_blob_writer *writer;
+    struct fl_error err = {0};
+    char digest[FL_DIGEST_SIZE], expected[FL_DIGEST_SIZE];
+    struct rlimit saved, limit;
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &saved), 0);
+    limit = saved;
+    limit.rlim_cur = 8;
+    fl_digest_of("01234a", 6, expected);
+    assert_int_equal(fl_blob_writer_open(rig->blobs, &writer, NULL), 0);
+    assert_int_equal(fl_blob_writer_add(writer, "01234", 5, NULL), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_true(fl_blob_writer_add(writer, "56789", 5, &err) < 0);
+    assert_int_equal(fl_blob_writer_size(writer), 5);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &saved), 0);
+    assert_int_equal(fl_blob_writer_add(writer, "a", 1, NULL), 0); /* less than the part had */
+    assert_int_equal(fl_blob_writer_finish(writer, expected, false, digest, NULL), 0);
+    fl_blob_writer_close(writer);
+    assert_is(rig, digest, "01234a");
+}
+
 static void test_a_crash_leaves_nothing(void **state)
 {
     struct rig *rig = *state;
@@ -352,12 +380,19 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_what_is_put_is_there),  TEST(test_what_is_not_there),
-        TEST(test_pieces_and_files),      TEST(test_a_crash_leaves_nothing),
-        TEST(test_one_process_at_a_time), TEST(test_the_oldest_goes_first),
-        TEST(test_what_keeps_refuses),    TEST(test_what_is_used_meanwhile_stays),
-        TEST(test_damage_is_found),       TEST(test_what_is_fleeting_goes),
-        TEST(test_threads_share),         TEST(test_a_sweep_takes_what_was_found),
+        TEST(test_what_is_put_is_there),
+        TEST(test_what_is_not_there),
+        TEST(test_pieces_and_files),
+        TEST(test_a_full_disk_takes_all_or_nothing),
+        TEST(test_a_crash_leaves_nothing),
+        TEST(test_one_process_at_a_time),
+        TEST(test_the_oldest_goes_first),
+        TEST(test_what_keeps_refuses),
+        TEST(test_what_is_used_meanwhile_stays),
+        TEST(test_damage_is_found),
+        TEST(test_what_is_fleeting_goes),
+        TEST(test_threads_share),
+        TEST(test_a_sweep_takes_what_was_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

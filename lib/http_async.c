@@ -16,6 +16,7 @@
 #define HEADERS_MAX        100
 #define HEADERS_MAX_BYTES  ((size_t)64 * 1024)
 #define DEFAULT_TIMEOUT_MS 60000
+#define KEEP_ALIVE_S       10L
 
 struct fl_http_async_request {
     struct fl_http_async *async;
@@ -28,6 +29,8 @@ struct fl_http_async_request {
     size_t max_bytes;
     char error_text[CURL_ERROR_SIZE];
     struct fl_error refused; /* found wrong before it was begun */
+    fl_http_async_piece_fn *piece;
+    struct fl_error broken_off; /* by `piece` */
     fl_http_answered_fn *done;
     void *user;
 };
@@ -128,6 +131,10 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
 {
     struct fl_http_async_request *request = user;
 
+    if (request->piece && fl_http_curl_status(request->easy) == 200)
+        return request->piece(request->user, data, size * count, &request->broken_off) < 0
+                   ? 0
+                   : size * count;
     fl_buf_append(&request->body, data, size * count);
     return request->body.overflow ? 0 : size * count;
 }
@@ -191,7 +198,9 @@ static void fail(struct fl_http_async_request *request, CURLcode result)
     const char *url = request->to->base_url, *text = request->error_text;
     struct fl_error err = {0};
 
-    if (request->body.overflow || request->answer_headers.overflow)
+    if (request->broken_off.code)
+        err = request->broken_off;
+    else if (request->body.overflow || request->answer_headers.overflow)
         (void)fl_error_set(&err, FL_E_TOO_LARGE, "%s answered with more than %zu bytes", url,
                            request->max_bytes);
     else
@@ -421,6 +430,11 @@ static int set_up(struct fl_http_async_request *request, const struct fl_http_as
     SET(easy, CURLOPT_HEADERFUNCTION, on_header);
     SET(easy, CURLOPT_HEADERDATA, request);
     SET(easy, CURLOPT_PRIVATE, request);
+    if (call->piece) { /* which may be silent for long: a peer that is gone shall be noticed */
+        SET(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+        SET(easy, CURLOPT_TCP_KEEPIDLE, KEEP_ALIVE_S);
+        SET(easy, CURLOPT_TCP_KEEPINTVL, KEEP_ALIVE_S);
+    }
     return set_up_headers(request, call, err);
 }
 
@@ -441,6 +455,8 @@ struct fl_http_async_request *fl_http_async_start(struct fl_http_async *async,
         call->max_response_bytes ? call->max_response_bytes : to->max_response_bytes;
     request->error_text[0] = '\0';
     request->refused = (struct fl_error){0};
+    request->piece = call->piece;
+    request->broken_off = (struct fl_error){0};
     request->body.max = request->max_bytes;
     request->answer_headers.max = HEADERS_MAX_BYTES;
     async->open_count++;

@@ -26,13 +26,18 @@ int fl_http_async_create(const struct fl_http_async_options *options,
 void fl_http_async_destroy(struct fl_http_async *async);
 FL_DEFINE_CLEANUP(struct fl_http_async, fl_http_async_destroy)
 
+/* The body of a 200 as it comes, in place of collecting it: a watch. < 0, with `err` set, breaks
+ * the call off, and is how it ends. It may not cancel its own call. */
+typedef int fl_http_async_piece_fn(void *user, const char *data, size_t len, struct fl_error *err);
+
 struct fl_http_async_call {
     const char *method, *target; /* copied, as the headers */
     const struct fl_http_pair *headers;
     size_t header_count;
-    struct fl_bytes *body;     /* may be NULL; referenced */
-    int64_t timeout_ms;        /* 0: 60 s */
-    size_t max_response_bytes; /* 0: that of the client */
+    struct fl_bytes *body;         /* may be NULL; referenced */
+    int64_t timeout_ms;            /* 0: 60 s */
+    size_t max_response_bytes;     /* 0: that of the client */
+    fl_http_async_piece_fn *piece; /* NULL: the answer has the whole body; gets `user` */
 };
 /* `done` is called exactly once, from the loop and never from within this call: with an answer of
  * any status, whose parts last until it returns (reference the body to keep it), or with an error:

@@ -273,13 +273,65 @@ static void test_closed_meanwhile(void **state)
     assert_int_equal(call(rig, &echo).status, 200);
 }
 
+/* A body that is had as it comes. */
+
+struct pieces {
+    struct outcome outcome; /* first: `done` takes it */
+    char text[64];
+    size_t len;
+    bool enough;
+};
+
+static int take_piece(void *user, const char *data, size_t len, struct fl_error *err)
+{
+    struct pieces *pieces = user;
+
+    if (pieces->enough)
+        return fl_error_set(err, FL_E_CONFLICT, "enough");
+    assert_true(pieces->len + len < sizeof(pieces->text));
+    memcpy(pieces->text + pieces->len, data, len);
+    pieces->len += len;
+    return 0;
+}
+
+static void test_pieces(void **state)
+{
+    static const struct {
+        const char *target;
+        bool enough;
+        int status, code;
+        const char *pieces, *body;
+    } examples[] = {
+        {"/echo", false, 200, 0, "one\ntwo\n", ""},
+        {"/missing", false, 404, 0, "", "no"}, /* what is refused says why, as a whole */
+        {"/echo", true, 0, FL_E_CONFLICT, "", ""},
+        {"/break", false, 0, FL_E_UNAVAILABLE, "", ""},
+    };
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = fl_bytes_new("one\ntwo\n", 8);
+    struct rig *rig = *state;
+
+    for (size_t i = 0; i < FL_COUNT_OF(examples); i++) {
+        struct pieces pieces = {.outcome = {.rig = rig}, .enough = examples[i].enough};
+        const struct fl_http_async_call call = {
+            .method = "POST", .target = examples[i].target, .body = body, .piece = take_piece};
+
+        (void)fl_http_async_start(rig->async, rig->to, &call, done, &pieces);
+        fl_loop_run_for(rig->loop, 20000);
+        assert_int_equal(pieces.outcome.calls, 1);
+        assert_int_equal(pieces.outcome.status, examples[i].status);
+        assert_int_equal(pieces.outcome.code, examples[i].code);
+        assert_string_equal(pieces.text, examples[i].pieces);
+        assert_string_equal(pieces.outcome.body, examples[i].body);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_call), TEST(test_failures), TEST(test_nobody_there),
-        TEST(test_many), TEST(test_cancel),   TEST(test_closed_meanwhile),
+        TEST(test_call),   TEST(test_failures),         TEST(test_nobody_there), TEST(test_many),
+        TEST(test_cancel), TEST(test_closed_meanwhile), TEST(test_pieces),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

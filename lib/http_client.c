@@ -5,11 +5,13 @@
 #include "lib/str.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #define HEADERS_MAX_BYTES  ((size_t)256 * 1024)
 #define DEFAULT_TIMEOUT_MS 60000
@@ -33,6 +35,7 @@ struct exchange {
     const struct fl_http_transfer *transfer; /* results in line_result, line_error */
     bool begun;
     curl_off_t moved;
+    int64_t file_read; /* of the body that is in a file */
 };
 
 FL_DEFINE_CLEANUP(CURL, curl_easy_cleanup)
@@ -492,6 +495,73 @@ bool fl_http_find_header(const char *headers, const char *name, char *out, size_
     return found;
 }
 
+#define RETRY_AFTER_MAX_S INT64_C(86400)
+
+int64_t fl_http_retry_after_ms(const char *headers, int64_t now_us)
+{
+    char text[64];
+    int64_t seconds;
+
+    if (!fl_http_find_header(headers, "Retry-After", text, sizeof(text)))
+        return 0;
+    if (!fl_str_to_int64(text, 0, INT64_MAX, &seconds)) {
+        time_t date = curl_getdate(text, NULL);
+
+        seconds = date > 0 ? date - now_us / 1000000 : 0;
+    }
+    if (seconds > RETRY_AFTER_MAX_S)
+        seconds = RETRY_AFTER_MAX_S;
+    return seconds > 0 ? seconds * 1000 : 0;
+}
+
+/* Of a body that is in a file. */
+static size_t on_read(char *buffer, size_t size, size_t count, void *user)
+{
+    struct exchange *exchange = user;
+    const struct fl_http_transfer *transfer = exchange->transfer;
+    const size_t left = transfer->body_len - (size_t)exchange->file_read;
+    ssize_t n;
+
+    do
+        n = pread(transfer->file, buffer, size * count < left ? size * count : left,
+                  (off_t)(transfer->file_offset + exchange->file_read));
+    while (n < 0 && errno == EINTR);
+    if (n < 0 || (n == 0 && left > 0)) {
+        exchange->line_result =
+            n < 0 ? fl_error_errno(&exchange->line_error, errno, "read what is to be sent")
+                  : fl_error_set(&exchange->line_error, FL_E_INTERNAL,
+                                 "what is to be sent has become shorter");
+        return CURL_READFUNC_ABORT;
+    }
+    exchange->file_read += n;
+    return (size_t)n;
+}
+
+/* A connection that was kept open may turn out to be closed: then the body is sent anew. */
+static int on_seek(void *user, curl_off_t offset, int origin)
+{
+    struct exchange *exchange = user;
+
+    if (origin != SEEK_SET || offset < 0 || (size_t)offset > exchange->transfer->body_len)
+        return CURL_SEEKFUNC_CANTSEEK;
+    exchange->file_read = offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static void send_from_file(struct exchange *exchange)
+{
+    CURL *easy = exchange->easy;
+
+    SET(easy, CURLOPT_POSTFIELDS, NULL); /* or libcurl would not go back where it sends anew */
+    SET(easy, CURLOPT_UPLOAD, 1L);
+    SET(easy, CURLOPT_CUSTOMREQUEST, exchange->transfer->method);
+    SET(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)exchange->transfer->body_len);
+    SET(easy, CURLOPT_READFUNCTION, on_read);
+    SET(easy, CURLOPT_READDATA, exchange);
+    SET(easy, CURLOPT_SEEKFUNCTION, on_seek);
+    SET(easy, CURLOPT_SEEKDATA, exchange);
+}
+
 static bool begin_once(struct exchange *exchange, int status)
 {
     const struct fl_http_transfer *transfer = exchange->transfer;
@@ -556,6 +626,8 @@ static int set_up_transfer(struct exchange *exchange, const struct fl_http_trans
     SET(easy, CURLOPT_NOPROGRESS, 0L);
     if (transfer->total_ms > 0)
         SET(easy, CURLOPT_TIMEOUT_MS, (long)transfer->total_ms);
+    if (transfer->from_file)
+        send_from_file(exchange);
     return 0;
 }
 

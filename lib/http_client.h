@@ -1,8 +1,8 @@
 /* An HTTP client (libcurl): blocking, for the command line and tests; and streaming, for watches.
  *
  * Every call has a deadline and a bound on what it accepts. Large bodies are transferred: sent from
- * the caller's memory as they lie there, received piece by piece. Redirects are not followed. One
- * client is used by one thread; it keeps connections open between calls. */
+ * the caller's memory as they lie there or from a file, received piece by piece. Redirects are not
+ * followed. One client is used by one thread; it keeps connections open between calls. */
 #ifndef FL_LIB_HTTP_CLIENT_H
 #define FL_LIB_HTTP_CLIENT_H
 
@@ -70,6 +70,10 @@ struct fl_http_transfer {
     size_t header_count;
     const void *body; /* NULL: none */
     size_t body_len;
+    /* Instead: `body_len` bytes of a file from `file_offset` on, which are there and stay. */
+    bool from_file;
+    int file;
+    int64_t file_offset;
     fl_http_headers_fn *begin;
     fl_http_piece_fn *piece;
     fl_http_beat_fn *beat;
@@ -83,5 +87,9 @@ int fl_http_transfer(struct fl_http_client *client, const struct fl_http_transfe
 
 /* The value of the last such line, in `out`; false where it is absent or does not fit. */
 bool fl_http_find_header(const char *headers, const char *name, char *out, size_t size);
+
+/* How long Retry-After (seconds, or a date) asks to wait; `now_us` since 1970. 0 where it says
+ * nothing; at most a day. */
+int64_t fl_http_retry_after_ms(const char *headers, int64_t now_us);
 
 #endif

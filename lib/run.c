@@ -60,6 +60,7 @@ struct run {
     pid_t pid;
     size_t written;
     struct fl_buf output, complaints;
+    size_t heard; /* bytes of output that were given on */
     int64_t deadline_us;
 };
 
@@ -208,6 +209,27 @@ static void drain(int *fd, struct fl_buf *into)
     }
 }
 
+/* Who hears it gets it once; what was given on still counts. */
+static void drain_output(struct run *run)
+{
+    bool overflow;
+
+    drain(&run->out, &run->output);
+    if (!run->options->heard || run->output.len == 0)
+        return;
+    run->heard += run->output.len;
+    overflow = run->output.overflow || run->heard > run->options->output_max;
+    run->options->heard(run->options->user, run->output.data, run->output.len);
+    fl_buf_clear(&run->output);
+    run->output.overflow = overflow;
+}
+
+static int too_much(const struct run *run, struct fl_error *err)
+{
+    return fl_error_set(err, FL_E_TOO_LARGE, "it wrote more than %zu bytes",
+                        run->options->output_max);
+}
+
 /* What does not fit of the errors is dropped, so that the program goes on. */
 static void drain_errors(struct run *run)
 {
@@ -250,11 +272,10 @@ static int step(struct run *run, struct fl_error *err)
         return fl_error_errno(err, errno, "poll");
     if (fds[1].revents)
         feed(run);
-    drain(&run->out, &run->output);
+    drain_output(run);
     drain_errors(run);
     if (run->output.overflow)
-        return fl_error_set(err, FL_E_TOO_LARGE, "it wrote more than %zu bytes",
-                            run->options->output_max);
+        return too_much(run, err);
     if (fds[0].revents)
         return 1;
     if (fds[4].revents)
@@ -294,12 +315,12 @@ int fl_run(const struct fl_run_options *options, struct fl_run_result *ret_resul
         r = step(&run, err);
     if (run.pid > 0)
         reap(&run, ret_result);
-    drain(&run.out, &run.output);
+    drain_output(&run);
     drain_errors(&run);
     ret_result->output = fl_buf_to_bytes(&run.output);
     ret_result->errors = fl_buf_to_bytes(&run.complaints);
     if (r > 0 && run.output.overflow)
-        r = fl_error_set(err, FL_E_TOO_LARGE, "it wrote more than %zu bytes", options->output_max);
+        r = too_much(&run, err);
     finish(&run);
     return r < 0 ? r : 0;
 }

@@ -27,6 +27,10 @@ struct fl_run_options {
     const void *input;
     size_t input_len;
     size_t output_max, errors_max; /* beyond: output is TOO_LARGE, errors are cut */
+    /* Gets the output as it comes, which is then not in the result; the bound is on all of it. May
+     * be NULL. */
+    void (*heard)(void *user, const char *data, size_t len);
+    void *user;
     int64_t timeout_ms;
     struct fl_run_cancel *cancel; /* may be NULL */
 };

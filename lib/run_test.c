@@ -1,5 +1,6 @@
 #include "lib/run.h"
 
+#include "lib/buf.h"
 #include "lib/env.h"
 #include "lib/str.h"
 #include "lib/thread.h"
@@ -48,6 +49,38 @@ static void what_goes_in_comes_out(void **state)
     assert_int_equal(result.status, 3);
     assert_int_equal(result.signum, 0);
     fl_run_result_finish(&result);
+}
+
+static void collect(void *user, const char *data, size_t len)
+{
+    fl_buf_append(user, data, len);
+}
+
+static void output_is_heard_as_it_comes(void **state)
+{
+    struct fl_run_options options = shell_options(SHELL("echo one; read -r x; echo two $x"));
+    struct fl_run_result result;
+    struct fl_buf heard;
+
+    (void)state;
+    fl_buf_init(&heard, 0);
+    options.input = "in\n";
+    options.input_len = 3;
+    options.heard = collect;
+    options.user = &heard;
+    assert_int_equal(fl_run(&options, &result, NULL), 0);
+    assert_int_equal(result.output->len, 0);
+    assert_string_equal(fl_buf_text(&heard), "one\ntwo in\n");
+    fl_run_result_finish(&result);
+
+    /* In pieces that are each within the bound. */
+    options = shell_options(SHELL("for i in 1 2 3 4 5 6; do echo $i; sleep 0.02; done"));
+    options.output_max = 10;
+    options.heard = collect;
+    options.user = &heard;
+    assert_int_equal(fl_run(&options, &result, NULL), FL_E_TOO_LARGE);
+    fl_run_result_finish(&result);
+    fl_buf_finish(&heard);
 }
 
 static void input_that_nobody_reads_is_no_failure(void **state)
@@ -256,6 +289,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_in_comes_out),
+        cmocka_unit_test(output_is_heard_as_it_comes),
         cmocka_unit_test(input_that_nobody_reads_is_no_failure),
         cmocka_unit_test(a_signal_is_told),
         cmocka_unit_test(it_has_nothing_of_ours),

@@ -102,13 +102,15 @@ bool fl_shim_send(int socket, const char *text)
     return n >= 0;
 }
 
+/* A peer that closes before it has read everything resets the connection: said once, and before
+ * what it had still sent, which counts all the same. */
 int fl_shim_receive(int socket, char out[FL_SHIM_MESSAGE_MAX])
 {
     ssize_t n;
 
     do
         n = recv(socket, out, FL_SHIM_MESSAGE_MAX - 1, MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     if (n < 0 && errno == EAGAIN)
         return 0;
     if (n <= 0)

@@ -248,3 +248,17 @@ void fl_str_from_double(double value, char out[FL_DOUBLE_TEXT_SIZE])
     else
         put_plain(out, digits, count, exponent, signbit(value));
 }
+
+char *fl_str_from_size(struct fl_arena *arena, int64_t bytes)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+
+    while (value >= 999.5 && unit + 1 < FL_COUNT_OF(units)) {
+        value /= 1000;
+        unit++;
+    }
+    return fl_arena_printf(arena, unit == 0 || value >= 99.95 ? "%.0f %s" : "%.1f %s", value,
+                           units[unit]);
+}

@@ -42,6 +42,9 @@ char *fl_str_next(struct fl_arena *arena, const char **rest, char separator);
 #define FL_DOUBLE_TEXT_SIZE 32
 void fl_str_from_double(double value, char out[FL_DOUBLE_TEXT_SIZE]);
 
+/* Bytes for people, in the arena: "999 B", "1.5 kB", "118 MB". */
+char *fl_str_from_size(struct fl_arena *arena, int64_t bytes);
+
 /* Lower-case hex of `len` bytes into `out` (2 * len + 1). */
 void fl_hex_encode(const void *data, size_t len, char *out);
 

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#define GROUPS_MAX 64
+#define GROUPS_MAX  64
+#define FOLDERS_MAX 32 /* that a token may open a path by */
 
 struct fl_user *fl_user_new(struct fl_arena *arena, const char *name, const char *uid,
                             const char *const *groups, size_t group_count)
@@ -99,6 +100,23 @@ static const char *bearer_token(const struct fl_http_request *request)
     return header;
 }
 
+/* The password of "Basic base64(user:password)"; what is malformed is a token that nobody has. */
+static const char *basic_password(struct fl_http_request *request)
+{
+    const char *header = fl_http_header(request, "Authorization"), *colon;
+    char *text;
+    size_t len;
+
+    if (!header || strncasecmp(header, "Basic ", 6) != 0)
+        return NULL;
+    header += 6 + strspn(header + 6, " ");
+    if (!fl_base64_decode(fl_http_arena(request), header, strlen(header), &text, &len) ||
+        strlen(text) != len)
+        return "";
+    colon = strchr(text, ':');
+    return colon ? colon + 1 : "";
+}
+
 static bool may_impersonate(struct fl_auth *auth, const struct fl_user *user, const char *group,
                             const char *resource, const char *name, struct fl_error *err)
 {
@@ -155,7 +173,26 @@ static int impersonate(struct fl_auth *auth, struct fl_http_request *request,
     return 0;
 }
 
-/* Who shows a token for this very path may read it: no group, no impersonation, nothing else. */
+/* A token for the path itself, or for one of the folders it is in. */
+static bool opens(const struct fl_auth *auth, struct fl_arena *arena, const char *token,
+                  const char *path)
+{
+    const char *slash = path;
+    int tries = 0;
+
+    if (fl_capability_opens(auth->capability_key, token, path))
+        return true;
+    while ((slash = strchr(slash, '/')) && tries++ < FOLDERS_MAX) {
+        slash++;
+        if (fl_capability_opens(auth->capability_key, token,
+                                fl_arena_strndup(arena, path, (size_t)(slash - path))))
+            return true;
+    }
+    return false;
+}
+
+/* Who shows a token for this path may read it, or also write it: no group, no impersonation,
+ * nothing else. */
 static int identify_capability(struct fl_auth *auth, struct fl_http_request *request,
                                const char *token, const struct fl_user **ret_user,
                                struct fl_error *err)
@@ -163,10 +200,12 @@ static int identify_capability(struct fl_auth *auth, struct fl_http_request *req
     const char *method = fl_http_method(request), *path = fl_http_path(request);
     const bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 
-    if (!auth->has_capabilities || !reads ||
-        !fl_capability_opens(auth->capability_key, token, path))
+    if (!auth->has_capabilities || !(reads || fl_capability_writes(token)) ||
+        !opens(auth, fl_http_arena(request), token, path))
         return fl_error_set(err, FL_E_UNAUTHORIZED, "Unauthorized");
-    *ret_user = fl_user_new(fl_http_arena(request), FL_CAPABILITY_USER, path, NULL, 0);
+    *ret_user = fl_user_new(fl_http_arena(request),
+                            fl_capability_writes(token) ? FL_CAPABILITY_WRITER : FL_CAPABILITY_USER,
+                            path, NULL, 0);
     return 0;
 }
 
@@ -176,13 +215,15 @@ void fl_auth_take_capabilities(struct fl_auth *auth, const unsigned char *key)
     auth->has_capabilities = true;
 }
 
-int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request,
+int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request, bool takes_basic,
                      const struct fl_user **ret_user, struct fl_error *err)
 {
     struct fl_arena *arena = fl_http_arena(request);
     const char *token = bearer_token(request);
     struct fl_user *user = user_of_certificate(arena, fl_http_peer(request));
 
+    if (!token && takes_basic)
+        token = basic_password(request);
     if (token && fl_capability_is(token))
         return identify_capability(auth, request, token, ret_user, err);
     /* A token that is shown must be right, whatever else is. */
@@ -199,14 +240,22 @@ int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request,
 /* Everybody else is in system:authenticated at least. */
 static bool is_capability(const struct fl_user *user)
 {
-    return user->group_count == 0 && strcmp(user->name, FL_CAPABILITY_USER) == 0;
+    return user->group_count == 0 && (strcmp(user->name, FL_CAPABILITY_USER) == 0 ||
+                                      strcmp(user->name, FL_CAPABILITY_WRITER) == 0);
+}
+
+/* Its path is what the token was found to open. */
+static bool capability_allows(const struct fl_access *access)
+{
+    return !access->resource[0] && strcmp(access->path, access->user->uid) == 0 &&
+           (strcmp(access->verb, "get") == 0 || strcmp(access->verb, "head") == 0 ||
+            strcmp(access->user->name, FL_CAPABILITY_WRITER) == 0);
 }
 
 bool fl_auth_allows(struct fl_auth *auth, const struct fl_access *access)
 {
     if (is_capability(access->user))
-        return !access->resource[0] && strcmp(access->path, access->user->uid) == 0 &&
-               (strcmp(access->verb, "get") == 0 || strcmp(access->verb, "head") == 0);
+        return capability_allows(access);
     return fl_user_in_group(access->user, FL_GROUP_MASTERS) || fl_rbac_allows(auth->rbac, access);
 }
 
@@ -495,7 +544,7 @@ static const char defaults[] =
     "  name: system:discovery\n"
     "  rules:\n"
     "  - {verbs: [get, head], nonResourceURLs: [/, /api, /api/*, /apis, /apis/*, /openapi, "
-    "/openapi/*, /version, /version/, '/healthz*', '/livez*', '/readyz*']}\n"
+    "/openapi/*, /version, /version/, /v2/, '/healthz*', '/livez*', '/readyz*']}\n"
     "- kind: ClusterRole\n"
     "  name: flops:content-reader\n"
     "  rules:\n"
@@ -504,6 +553,14 @@ static const char defaults[] =
     "  name: flops:content-writer\n"
     "  rules:\n"
     "  - {verbs: [get, head, put], nonResourceURLs: ['/content/*']}\n"
+    "- kind: ClusterRole\n"
+    "  name: flops:image-reader\n"
+    "  rules:\n"
+    "  - {verbs: [get, head], nonResourceURLs: ['/v2/*']}\n"
+    "- kind: ClusterRole\n"
+    "  name: flops:image-writer\n"
+    "  rules:\n"
+    "  - {verbs: [get, head, post, put, patch, delete], nonResourceURLs: ['/v2/*']}\n"
     "- {kind: ClusterRoleBinding, name: cluster-admin, role: cluster-admin, group: "
     "'system:masters'}\n"
     "- {kind: ClusterRoleBinding, name: 'system:basic-user', role: 'system:basic-user', group: "

@@ -44,9 +44,10 @@ void fl_auth_destroy(struct fl_auth *auth);
 int fl_auth_bootstrap(struct fl_auth *auth, struct fl_error *err);
 
 /* The user behind a request, in its arena, with impersonation applied (which needs the right to
- * impersonate). UNAUTHORIZED, with no user; or FORBIDDEN or BAD_REQUEST for an impersonation that
- * is refused, with the user who tried. */
-int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request,
+ * impersonate). `takes_basic`: a token may also be the password of Basic credentials. UNAUTHORIZED,
+ * with no user; or FORBIDDEN or BAD_REQUEST for an impersonation that is refused, with the user who
+ * tried. */
+int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request, bool takes_basic,
                      const struct fl_user **ret_user, struct fl_error *err);
 
 bool fl_auth_allows(struct fl_auth *auth, const struct fl_access *access);

@@ -137,12 +137,47 @@ void fl_raw_on_gone(struct fl_raw_request *raw, fl_loop_fn *gone, void *user)
     raw->gone_user = user;
 }
 
+bool fl_raw_allows(struct fl_raw_request *raw, const char *verb, const char *path)
+{
+    struct fl_access access = {.user = raw->request->user,
+                               .verb = verb,
+                               .group = "",
+                               .resource = "",
+                               .subresource = "",
+                               .ns = "",
+                               .name = "",
+                               .path = path};
+
+    return fl_auth_allows(raw->request->server->auth, &access);
+}
+
+/* What clients of the owner's protocol understand. */
+void fl_raw_refuse(struct fl_request *request, const struct fl_apiserver_raw *owner,
+                   const struct fl_error *err)
+{
+    FL_JSON body = owner && owner->word ? owner->word(owner->user, err) : NULL;
+    char challenge[128];
+
+    if (!body) {
+        fl_respond_failure(request, err, NULL);
+        return;
+    }
+    request->failure = fl_error_reason(err->code);
+    if (err->code == FL_E_UNAUTHORIZED && owner->basic_realm) {
+        (void)snprintf(challenge, sizeof(challenge), "Basic realm=\"%s\"", owner->basic_realm);
+        fl_http_set_header(request->http, "WWW-Authenticate", challenge);
+    }
+    if (err->code == FL_E_TOO_MANY_REQUESTS || err->code == FL_E_UNAVAILABLE)
+        fl_http_set_header(request->http, "Retry-After", "1");
+    fl_respond_json(request, fl_error_http_status(err->code), body);
+}
+
 void fl_raw_fail(struct fl_raw_request *raw, const struct fl_error *err)
 {
     const struct fl_error copy = *err; /* it may be in what ends here */
 
     assert(!raw->over);
-    fl_respond_failure(release(raw), &copy, NULL);
+    fl_raw_refuse(release(raw), raw->owner, &copy);
 }
 
 struct fl_http_request *fl_raw_done(struct fl_raw_request *raw, int status)

@@ -12,6 +12,9 @@ void fl_raw_begin(struct fl_request *request, const struct fl_apiserver_raw *own
                   const struct fl_error *refusal);
 /* Whether this one was begun; then its body is in, and it is served. */
 bool fl_raw_resume(struct fl_apiserver *server, const struct fl_http_request *http);
+/* A failure in the words of the path's owner, or of the server where it has none. */
+void fl_raw_refuse(struct fl_request *request, const struct fl_apiserver_raw *owner,
+                   const struct fl_error *err);
 /* Whether the path is somebody's; then it is served. */
 bool fl_handle_raw(struct fl_request *request, const char *path);
 

@@ -347,6 +347,14 @@ static const char *selected_name(struct fl_request *request)
     return fl_str_or(fl_selector_exact(fields, "metadata.name"), "");
 }
 
+static int identify(struct fl_request *request, const char *path, struct fl_error *err)
+{
+    const struct fl_apiserver_raw *owner = fl_raw_find(request->server, path);
+
+    return fl_auth_identify(request->server->auth, request->http, owner && owner->basic_realm,
+                            &request->user, err);
+}
+
 static int check_access(struct fl_request *request, const char *path, struct fl_error *err)
 {
     int r;
@@ -362,7 +370,7 @@ static int check_access(struct fl_request *request, const char *path, struct fl_
     };
     if (!*request->plural && is_public(path))
         return 0;
-    r = fl_auth_identify(request->server->auth, request->http, &request->user, err);
+    r = identify(request, path, err);
     request->access.user = request->user; /* who tries to be another is known, too */
     if (r < 0)
         return r;
@@ -468,7 +476,7 @@ static int understand(struct fl_request *request, bool *ret_is_resource, struct 
     int r;
 
     r = parse_params(request, err);
-    if (r == 0)
+    if (r == 0 && !fl_raw_find(request->server, fl_http_path(request->http)))
         r = split_path(request, &segments, err);
     if (r < 0)
         return r;
@@ -503,15 +511,17 @@ static int refuse_strangers(struct fl_request *request, const char *path, struct
 {
     struct fl_error why = {0};
 
-    if (!is_public(path) && fl_auth_identify(request->server->auth, request->http, &request->user,
-                                             &why) == FL_E_UNAUTHORIZED)
+    if (!is_public(path) && identify(request, path, &why) == FL_E_UNAUTHORIZED)
         *err = why;
     return err->code;
 }
 
 static bool has_body(const struct fl_http_request *http)
 {
-    return strcmp(fl_http_method(http), "PUT") == 0 || strcmp(fl_http_method(http), "POST") == 0;
+    const char *method = fl_http_method(http);
+
+    return strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0 ||
+           strcmp(method, "PATCH") == 0;
 }
 
 void fl_request_begin(void *user, struct fl_http_request *http)
@@ -545,7 +555,7 @@ void fl_request_handle(void *user, struct fl_http_request *http)
     r = understand(request, &is_resource, &err);
     r = r == 0 ? check_access(request, path, &err) : refuse_strangers(request, path, &err);
     if (r < 0) {
-        fl_respond_failure(request, &err, NULL);
+        fl_raw_refuse(request, fl_raw_find(user, path), &err);
         return;
     }
     if (!is_resource) {

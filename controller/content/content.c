@@ -50,6 +50,15 @@ struct fl_blobs *fl_contents_blobs(struct fl_contents *contents)
     return contents->blobs;
 }
 
+int64_t fl_contents_room(struct fl_contents *contents)
+{
+    int64_t left = contents->max_bytes - fl_blobs_stats(contents->blobs).bytes;
+
+    if (contents->max_bytes == 0)
+        return INT64_MAX;
+    return left > 0 ? left : 0;
+}
+
 /* Marks */
 
 struct who {
@@ -158,6 +167,11 @@ void fl_marks_add_object(struct fl_marks *marks, const json_t *object)
                    fl_str_or(ns, ""), ns ? "/" : "",
                    fl_str_or(fl_json_str(object, "metadata.name"), "?"));
     add_texts(marks, object, who, 0);
+}
+
+bool fl_marks_have(const struct fl_marks *marks, const char *digest)
+{
+    return fl_map_get(marks->map, digest) != NULL;
 }
 
 /* Sweeping */

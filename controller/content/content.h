@@ -43,6 +43,8 @@ FL_DEFINE_CLEANUP(struct fl_contents, fl_contents_close)
 
 /* Lent: putting and getting. */
 struct fl_blobs *fl_contents_blobs(struct fl_contents *contents);
+/* Bytes that may still be put; INT64_MAX where there is no bound. */
+int64_t fl_contents_room(struct fl_contents *contents);
 struct fl_apiserver_raw fl_contents_raw(struct fl_contents *contents);
 
 /* Marks: who refers to what, as of one moment. One thread. */
@@ -54,6 +56,8 @@ FL_DEFINE_CLEANUP(struct fl_marks, fl_marks_destroy)
 void fl_marks_add(struct fl_marks *marks, const char *digest, const char *who);
 /* Every text in it that is a digest, or ends in one after '@'. */
 void fl_marks_add_object(struct fl_marks *marks, const json_t *object);
+
+bool fl_marks_have(const struct fl_marks *marks, const char *digest);
 
 /* Takes the marks, which say all that there is, and removes what has had none, and was not used,
  * for the grace time. Content that cannot be removed now is tried the next time. */

@@ -265,6 +265,18 @@ static int hand_over(struct fetch *fetch, const char *digest, struct fl_error *e
     return r == 0 ? fl_git_snapshot_write(fetch->request.dir, fetch->snapshot, digest, err) : r;
 }
 
+static int check_out(struct fetch *fetch, struct fl_error *err)
+{
+    int r;
+
+    fetch->snapshot = fl_snapshot_create(); /* for the signer's name */
+    r = verify(fetch, err);
+    return r < 0 ? r
+                 : fl_git_tree_check_out(fetch->repository, fetch->found.commit,
+                                         &fetch->request.source, fetch->found.revision,
+                                         fetch->request.checkout, err);
+}
+
 static int attempt(struct fetch *fetch, struct fl_error *err)
 {
     const char *digest = fl_git_request_digest(&fetch->request.source, fetch->arena);
@@ -273,6 +285,8 @@ static int attempt(struct fetch *fetch, struct fl_error *err)
     if (r == 0)
         r = fl_git_remote_fetch(fetch->repository, &fetch->request, &fetch->url, fetch->arena,
                                 &fetch->found, err);
+    if (r == 0 && fetch->request.checkout)
+        return check_out(fetch, err);
     if (r < 0 || is_handed_over(fetch, digest))
         return r;
     return hand_over(fetch, digest, err);
@@ -387,6 +401,10 @@ static json_t *answer_of(struct fetch *fetch, int r, struct fl_error *err)
     if (r == 0) {
         fl_json_set_str(answer, "signer", fetch->snapshot->signer);
         json_object_set_new(answer, "files", json_integer((json_int_t)fetch->snapshot->file_count));
+        json_object_set_new(answer, "commit",
+                            json_string(git_oid_tostr_s(git_commit_id(fetch->found.commit))));
+        json_object_set_new(answer, "committed",
+                            json_integer(git_commit_time(fetch->found.commit)));
         return answer;
     }
     make_printable(err->msg);

@@ -24,6 +24,7 @@ struct fl_git_request {
     struct fl_source_request source;
     const char *dir;      /* of this key: `repository`, `snapshot`, `home` are kept in it */
     const char *data_dir; /* no file:// URL may lead into it; NULL: none is kept */
+    const char *checkout; /* the folder that gets all files, in place of a snapshot; NULL */
 };
 json_t *fl_git_request_encode(const struct fl_git_request *request);
 void fl_git_request_wipe(json_t *value); /* overwrites the credentials in it */
@@ -62,9 +63,21 @@ int fl_git_snapshot_read(const char *dir, const char *digest, struct fl_snapshot
 /* git_tree.c: the files of a commit that a request chooses, into the snapshot's arena. */
 struct git_repository;
 struct git_commit;
+struct git_tree;
 int fl_git_tree_read(struct git_repository *repository, const struct git_commit *commit,
                      const struct fl_source_request *request, struct fl_snapshot *snapshot,
                      struct fl_error *err);
+
+/* The folder of the commit that the request names; its path normalised: "" is the root. `revision`
+ * is for people. */
+int fl_git_tree_find(struct git_repository *repository, const struct git_commit *commit,
+                     const struct fl_source_request *request, const char *revision,
+                     struct fl_arena *arena, const char **ret_path, struct git_tree **ret_tree,
+                     struct fl_error *err);
+/* git_checkout.c: all files of it, onto the disk. */
+int fl_git_tree_check_out(struct git_repository *repository, const struct git_commit *commit,
+                          const struct fl_source_request *request, const char *revision,
+                          const char *folder, struct fl_error *err);
 
 /* git_remote.c: gets the commit that a request names into the repository. The caller frees it. */
 struct fl_git_found {

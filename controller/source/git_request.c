@@ -57,6 +57,7 @@ json_t *fl_git_request_encode(const struct fl_git_request *request)
     json_object_set_new(value, "timeoutMs", json_integer(request->source.timeout_ms));
     fl_json_set_str(value, "dir", request->dir);
     fl_json_set_str(value, "dataDir", request->data_dir);
+    fl_json_set_str(value, "checkout", request->checkout);
     return value;
 }
 
@@ -97,6 +98,7 @@ int fl_git_request_decode(const json_t *value, struct fl_arena *arena,
         *text_at(&request.source, i) = fl_json_str(value, texts[i].name);
     request.dir = fl_json_str(value, "dir");
     request.data_dir = fl_json_str(value, "dataDir");
+    request.checkout = fl_json_str(value, "checkout");
     request.source.timeout_ms = fl_json_int(value, "timeoutMs", 0);
     if (!request.source.url || !request.dir || request.source.timeout_ms <= 0)
         return fl_error_set(err, FL_E_BAD_REQUEST, "url, dir and timeoutMs are required");

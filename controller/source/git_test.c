@@ -1,5 +1,6 @@
 #include "controller/source/git_internal.h"
 
+#include "controller/source/checkout.h"
 #include "lib/file.h"
 #include "lib/str.h"
 #include "lib/thread.h"
@@ -349,6 +350,67 @@ static void links_and_submodules_are_not_followed(void **state)
     fl_fetch_result_finish(&result);
     request.path = "more";
     fetch_refuse(rig, &request, "FetchFailed", FL_E_INVALID, "is no folder");
+}
+
+/* Whole commits on disk. */
+
+static int check_out(struct rig *rig, const struct fl_source_request *request,
+                     struct fl_checked_out *ret_out, struct fl_error *err)
+{
+    const struct fl_checkout checkout = {
+        .request = request,
+        .dir = fl_arena_printf(rig->arena, "%s/data/build", rig->dir),
+        .folder = fl_arena_printf(rig->arena, "%s/out", rig->dir),
+    };
+
+    return fl_git_checkout(&checkout, rig->arena, ret_out, err);
+}
+
+static void a_commit_is_checked_out(void **state)
+{
+    struct rig *rig = *state;
+    struct fl_source_request request = request_of(rig);
+    const char *exclude = "left-out";
+    struct fl_checked_out out;
+
+    shell(rig, "cd src; mkdir -p code/deep code/left-out; echo 'print(1)' > code/run.py;"
+               "chmod +x code/run.py; ln -s ../../../etc/passwd code/link; echo x > code/deep/x;"
+               "echo y > code/left-out/y; git add .; git commit -qm code; git push -q origin main");
+    request.path = "./code/";
+    request.exclude = &exclude;
+    request.exclude_count = 1;
+    for (unsigned i = 0; i < 2; i++) { /* what an earlier one left is not in the way */
+        assert_int_equal(check_out(rig, &request, &out, NULL), 0);
+        assert_string_equal(out.commit, output(rig, "git -C src rev-parse HEAD"));
+        assert_string_equal(out.revision, main_revision(rig));
+        assert_true(out.committed_s > 1600000000);
+        assert_string_equal(
+            output(rig, "find out -mindepth 1 -printf '%P %m %l;' | tr ';' '\\n' | sort |"
+                        "tr '\\n' ';'"),
+            "deep 755 ;deep/x 644 ;link 777 ../../../etc/passwd;run.py 755 ;");
+    }
+}
+
+static void what_cannot_be_checked_out_is_named(void **state)
+{
+    struct rig *rig = *state;
+    struct fl_source_request request = request_of(rig);
+    struct fl_checked_out out;
+    struct fl_error err = {0};
+
+    request.path = "nowhere";
+    assert_int_equal(check_out(rig, &request, &out, &err), FL_E_NOT_FOUND);
+    assert_non_null(strstr(err.msg, "no folder nowhere"));
+    assert_string_equal(out.reason, "FetchFailed");
+    request.path = NULL;
+    request.branch = "gone";
+    assert_int_equal(check_out(rig, &request, &out, &err), FL_E_NOT_FOUND);
+    assert_string_equal(out.reason, "RevisionNotFound");
+    request.branch = NULL;
+    shell(rig, "cd src; git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),sub;"
+               "git commit -qm sub; git push -q origin main");
+    assert_int_equal(check_out(rig, &request, &out, &err), FL_E_INVALID);
+    assert_non_null(strstr(err.msg, "sub is a submodule"));
 }
 
 static void bounds_hold_by_name(void **state)
@@ -723,6 +785,8 @@ int main(int argc, char **argv)
         TEST(a_commit_must_be_reachable),
         TEST(path_and_patterns_choose),
         TEST(links_and_submodules_are_not_followed),
+        TEST(a_commit_is_checked_out),
+        TEST(what_cannot_be_checked_out_is_named),
         TEST(bounds_hold_by_name),
         TEST(a_tree_without_end_is_refused),
         TEST(requests_that_may_not_be_are_refused),

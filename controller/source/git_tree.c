@@ -171,29 +171,44 @@ static char *normal_path(struct fl_arena *arena, const char *path)
     return normal;
 }
 
-/* The folder that the request names. */
-static int find_folder(const struct reader *reader, const git_tree *root, const char *path,
-                       git_oid *ret_id, struct fl_error *err)
+/* The folder below the root; `revision` is for people. */
+static int look_up(git_repository *repository, const struct fl_source_request *request,
+                   const git_tree *root, const char *revision, const char *path,
+                   git_tree **ret_tree, struct fl_error *err)
 {
     git_tree_entry *entry = NULL;
-    int r;
+    int r = git_tree_entry_bypath(&entry, root, path);
 
+    if (r == GIT_ENOTFOUND)
+        return fl_error_set(err, FL_E_NOT_FOUND, "%s has no folder %s", revision, path);
+    if (r < 0)
+        return fl_git_error(request, r, err, "reading %s", path);
+    if (git_tree_entry_filemode(entry) != GIT_FILEMODE_TREE)
+        r = fl_error_set(err, FL_E_INVALID, "%s: %s is no folder", revision, path);
+    else if ((r = git_tree_lookup(ret_tree, repository, git_tree_entry_id(entry))) < 0)
+        r = fl_git_error(request, r, err, "reading %s", path);
+    git_tree_entry_free(entry);
+    return r;
+}
+
+int fl_git_tree_find(git_repository *repository, const git_commit *commit,
+                     const struct fl_source_request *request, const char *revision,
+                     struct fl_arena *arena, const char **ret_path, git_tree **ret_tree,
+                     struct fl_error *err)
+{
+    const char *path = normal_path(arena, fl_str_or(request->path, ""));
+    git_tree *root = NULL;
+    int r = git_commit_tree(&root, commit);
+
+    if (r < 0)
+        return fl_git_error(request, r, err, "reading the commit's root folder");
+    *ret_path = path;
     if (!*path) {
-        *ret_id = *git_tree_id(root);
+        *ret_tree = root;
         return 0;
     }
-    r = git_tree_entry_bypath(&entry, root, path);
-    if (r == GIT_ENOTFOUND)
-        return fl_error_set(err, FL_E_NOT_FOUND, "%s has no folder %s", reader->snapshot->revision,
-                            path);
-    if (r < 0)
-        return broken(reader, r, path, err);
-    r = 0;
-    if (git_tree_entry_filemode(entry) != GIT_FILEMODE_TREE)
-        r = fl_error_set(err, FL_E_INVALID, "%s: %s is no folder", reader->snapshot->revision,
-                         path);
-    *ret_id = *git_tree_entry_id(entry);
-    git_tree_entry_free(entry);
+    r = look_up(repository, request, root, revision, path, ret_tree, err);
+    git_tree_free(root);
     return r;
 }
 
@@ -203,35 +218,24 @@ static int by_path(const void *a, const void *b)
                   ((const struct fl_source_file *)b)->path);
 }
 
-static int read_all(struct reader *reader, const git_tree *root, struct fl_error *err)
-{
-    const char *path = normal_path(reader->snapshot->arena, fl_str_or(reader->request->path, ""));
-    git_oid id;
-    int r = find_folder(reader, root, path, &id, err);
-
-    if (r == 0)
-        r = read_tree(reader, &id, path, *path ? strlen(path) + 1 : 0, 0, err);
-    if (r == 0 && reader->snapshot->file_count > 0)
-        qsort(reader->snapshot->files, reader->snapshot->file_count,
-              sizeof(*reader->snapshot->files), by_path);
-    return r;
-}
-
 int fl_git_tree_read(git_repository *repository, const git_commit *commit,
                      const struct fl_source_request *request, struct fl_snapshot *snapshot,
                      struct fl_error *err)
 {
     struct reader reader = {.repository = repository, .request = request, .snapshot = snapshot};
-    git_tree *root = NULL;
+    git_tree *folder = NULL;
+    const char *path;
     int r = git_repository_odb(&reader.odb, repository);
 
-    if (r == 0)
-        r = git_commit_tree(&root, commit);
     if (r < 0)
-        r = broken(&reader, r, "the commit's root folder", err);
-    else
-        r = read_all(&reader, root, err);
-    git_tree_free(root);
+        return fl_git_error(request, r, err, "reading the repository");
+    r = fl_git_tree_find(repository, commit, request, snapshot->revision, snapshot->arena, &path,
+                         &folder, err);
+    if (r == 0)
+        r = read_entries(&reader, folder, path, *path ? strlen(path) + 1 : 0, 0, err);
+    if (r == 0 && snapshot->file_count > 0)
+        qsort(snapshot->files, snapshot->file_count, sizeof(*snapshot->files), by_path);
+    git_tree_free(folder);
     git_odb_free(reader.odb);
     return r;
 }

@@ -146,6 +146,7 @@ static int call_server(void *self, const struct fl_api_user *user, const struct 
     struct sim_process *process = driver->process;
     char what[200];
     enum sim_fault fault;
+    uint64_t revision;
     int r;
 
     (void)snprintf(what, sizeof(what), "%s %s", call->method, call->target);
@@ -154,7 +155,11 @@ static int call_server(void *self, const struct fl_api_user *user, const struct 
         return sim_fault_error(fault, err);
     if (!is_read(call) && !is_lease(call->target))
         sim_rule_leader(process, what);
+    revision = process->sim->last_revision;
     r = forward(driver, user, call, ret_status, ret_body);
+    if (process->sim->idle && !is_read(call) && !is_lease(call->target) &&
+        process->sim->last_revision == revision)
+        sim_fail(process->sim, "idle-call", "%s changes nothing", what);
     sim_call_done(process, fault);
     sim_trace(process->sim, "    -> %d", *ret_status);
     if (sim_fault_error(fault, err) == 0)

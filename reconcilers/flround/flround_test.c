@@ -345,7 +345,8 @@ static void test_first_round(void **state)
     assert_int_equal(int_of(rig, "r1", "status.index"), 1);
     assert_int_equal(int_of(rig, "r1", "status.attempt"), 1);
     assert_int_equal(int_of(rig, "r1", "status.examples"), 100);
-    assert_string_equal(text_of(rig, "r1", "status.participants.summary"), "4/4");
+    assert_string_equal(text_of(rig, "r1", "status.participants.summary"), "8/8");
+    assert_int_equal(int_of(rig, "r1", "status.participants.selected"), 8);
     assert_string_equal(text_of(rig, "r1", "status.metrics.evaluation.accuracy"), "0.5");
     model = text_of(rig, "r1", "status.model.digest");
     assert_true(fl_blobs_has(rig->content, model));

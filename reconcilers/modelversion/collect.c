@@ -54,9 +54,11 @@ static int mark_kind(struct fl_apiclient *client, const struct fl_kind_type *typ
 }
 
 int fl_content_collect(struct fl_apiclient *client, struct fl_contents *contents,
-                       struct fl_swept *ret_swept, struct fl_error *err)
+                       struct fl_repositories *repositories, struct fl_swept *ret_swept,
+                       struct fl_error *err)
 {
     FL_CLEANUP(fl_marks_destroyp) struct fl_marks *marks = fl_marks_create();
+    struct fl_forgotten forgotten;
 
     for (size_t i = 0; i < FL_COUNT_OF(kinds); i++) {
         int r = mark_kind(client, kinds[i].type, kinds[i].mark, marks, err);
@@ -64,6 +66,8 @@ int fl_content_collect(struct fl_apiclient *client, struct fl_contents *contents
         if (r < 0)
             return r;
     }
+    if (repositories && fl_repositories_collect(repositories, marks, &forgotten, err) < 0)
+        return err->code;
     *ret_swept = fl_contents_sweep(contents, FL_TAKE(marks));
     return 0;
 }
@@ -93,7 +97,8 @@ static void run(void *user)
         struct fl_error err = {0};
         struct fl_swept swept;
 
-        if (fl_content_collect(options->client, options->contents, &swept, &err) < 0)
+        if (fl_content_collect(options->client, options->contents, options->repositories, &swept,
+                               &err) < 0)
             fl_log_warn(options->env->log, "content is not collected", FL_STR("error", err.msg));
     }
 }

@@ -63,27 +63,13 @@ static int look(struct view *view, struct fl_error *err)
 
 /* The content. */
 
-static const char *size_for_people(struct fl_arena *arena, int64_t size)
-{
-    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
-    double value = (double)size;
-    size_t unit = 0;
-
-    while (value >= 999.5 && unit + 1 < FL_COUNT_OF(units)) {
-        value /= 1000;
-        unit++;
-    }
-    return fl_arena_printf(arena, unit == 0 || value >= 99.95 ? "%.0f %s" : "%.1f %s", value,
-                           units[unit]);
-}
-
 static void tell_content(struct view *view, int64_t size)
 {
     struct fl_modelversion *version = view->version;
 
     version->status.uri =
         fl_arena_printf(view->rc->arena, FL_CONTENTS_BLOBS "/%s", version->spec.digest);
-    version->status.size_summary = size_for_people(view->rc->arena, size);
+    version->status.size_summary = fl_str_from_size(view->rc->arena, size);
     fl_true(view->rc, "Stored", "Stored", "%" PRId64 " bytes are in the content store", size);
     fl_ready_as(view->rc, "Stored", "the model is in the content store");
 }

@@ -344,7 +344,7 @@ static struct fl_swept collect(struct rig *rig)
     struct fl_error err = {0};
     struct fl_swept swept;
 
-    if (fl_content_collect(rig->plane->client, rig->contents, &swept, &err) < 0)
+    if (fl_content_collect(rig->plane->client, rig->contents, NULL, &swept, &err) < 0)
         fail_msg("%s", err.msg);
     return swept;
 }
@@ -392,7 +392,7 @@ static void half_a_look_collects_nothing(void **state)
 
     (void)put_content(rig, "nobody's");
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(fl_content_collect(client, rig->contents, &swept, &err), FL_E_UNAVAILABLE);
+        assert_int_equal(fl_content_collect(client, rig->contents, NULL, &swept, &err), FL_E_UNAVAILABLE);
         run_for(rig, GRACE_MS + 1000);
     }
     assert_int_equal(fl_blobs_stats(fl_contents_blobs(rig->contents)).count, 1);

@@ -198,7 +198,7 @@ static void reset_counts(struct fl_aggregator_core *core)
     status->selected = status->reported = status->late = status->dropped = status->rejected = 0;
     status->excluded.count = 0;
     status->excluded_omitted = 0;
-    status->learners = status->examples = 0;
+    status->asked = status->learners = status->examples = 0;
     status->staleness_max = 0;
     status->staleness_mean = 0;
     status->reason = status->message = NULL;
@@ -300,6 +300,7 @@ static void ask(struct fl_aggregator_core *core, struct member *member)
     member->stats.asked++;
     core->attempt.active++;
     core->status.selected++;
+    core->status.asked = add_up(core->status.asked, member->aggregator ? member->learners : 1);
     touch(core);
     set_task(core, member, FL_TASK_FIT);
 }

@@ -356,6 +356,27 @@ static void test_a_parent_that_asks_for_nonsense_is_told(void **state)
     }
 }
 
+/* --- tiers --- */
+
+static void test_learners_below_a_tier_are_counted(void **state)
+{
+    const struct fl_aggregator_options options = {.id = "root"};
+    struct rig rig;
+
+    (void)state;
+    open_rig(&rig, &options);
+    join(&rig, "l-0", 10);
+    ask(&rig, "POST", "/v1/join",
+        "{\"protocol\":1,\"learner\":\"t-0\",\"examples\":30,\"aggregator\":true,\"learners\":3}");
+    assert_int_equal(rig.status, 200);
+    start_round(&rig, 1, "");
+    begin_done(&rig);
+    ask(&rig, "GET", "/v1/rounds/1", "");
+    assert_non_null(strstr(rig.body, "\"asked\":4"));
+    assert_non_null(strstr(rig.body, "\"selected\":2"));
+    fl_aggregator_destroy(rig.core);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_a_buffer_that_cannot_fill_is_not_waited_for),
         cmocka_unit_test(test_an_abort_while_it_is_summed_up),
         cmocka_unit_test(test_a_parent_that_asks_for_nonsense_is_told),
+        cmocka_unit_test(test_learners_below_a_tier_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

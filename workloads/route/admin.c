@@ -39,6 +39,7 @@ static void respond_status(struct fl_router *router, struct fl_http_request *req
     FL_JSON status = fl_routes_status(router->routes, fl_monotonic_ms(router->options.env));
 
     (void)json_object_set_new(status, "change", json_integer(router->change));
+    (void)json_object_set_new(status, "life", json_integer(router->life));
     respond_json(request, 200, status);
 }
 
@@ -143,7 +144,7 @@ static int put_table(struct fl_router *router, const struct fl_http_request *req
     int r = fl_json_parse(body, len, &limits, NULL, NULL, &table, err);
 
     if (r == 0)
-        r = fl_routes_apply(router->routes, table, err);
+        r = fl_routes_apply(router->routes, table, fl_monotonic_ms(router->options.env), err);
     return r < 0 ? r : keep(router, err);
 }
 

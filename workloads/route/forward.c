@@ -7,7 +7,8 @@
 
 #define TRIES_MAX     3
 #define MIRRORS_MAX   4
-#define ANSWER_FACTOR 8 /* an answer may be that many times as large as a request */
+#define PAUSE_MS      100 /* after all were tried, doubled each time */
+#define ANSWER_FACTOR 8   /* an answer may be that many times as large as a request */
 
 struct forward {
     struct fl_router *router;
@@ -17,11 +18,19 @@ struct forward {
     size_t header_count;
     char *method, *target; /* of a mirror's copy; else the request's */
     struct fl_bytes *body;
-    struct fl_route_backend *tried[TRIES_MAX];
+    struct fl_route_backend *tried[TRIES_MAX + 1]; /* one more after a trial */
     size_t tries;
+    bool on_trial; /* was the last one when it was asked: it may be out by now */
+    /* Of a group on trial, whose answer was no good: who is asked next says whose fault that was.
+     */
+    struct fl_route_backend *doubted;
+    enum fl_route_result verdict;
+    int64_t doubted_us; /* how long its answer took */
     struct fl_http_async_request *call;
     struct fl_timer *patience; /* while it waits for a server */
     int64_t deadline_ms, sent_us;
+    int64_t hold_until_ms, pause_ms; /* 0: it did not have to wait yet */
+    bool busy;                       /* so was who was tried last */
 };
 
 static int64_t now_ms(const struct fl_router *router)
@@ -29,10 +38,21 @@ static int64_t now_ms(const struct fl_router *router)
     return fl_monotonic_ms(router->options.env);
 }
 
+static void settle_doubt(struct forward *forward)
+{
+    struct fl_router *router = forward->router;
+    struct fl_route_backend *doubted = FL_TAKE(forward->doubted);
+
+    if (doubted && fl_routes_ended(router->routes, doubted, forward->verdict, forward->doubted_us,
+                                   now_ms(router)))
+        fl_router_changed(router);
+}
+
 static void forward_free(struct forward *forward)
 {
     struct fl_router *router = forward->router;
 
+    settle_doubt(forward);
     if (forward->previous)
         forward->previous->next = forward->next;
     else
@@ -42,8 +62,10 @@ static void forward_free(struct forward *forward)
     if (forward->patience)
         router->waiting--;
     fl_timer_destroy(forward->patience);
-    if (forward->request)
+    if (forward->request) {
         router->in_flight--;
+        fl_routes_request_left(router->routes, now_ms(router));
+    }
     fl_bytes_unref(forward->body);
     free(forward->method);
     free(forward->target);
@@ -154,13 +176,15 @@ static struct fl_http_client *client_of(struct fl_router *router, struct fl_rout
     return *user;
 }
 
-static enum fl_route_result result_of(const struct fl_http_answer *answer)
+/* A copy is of a request that was answered well, so whatever refuses it is at fault. */
+static enum fl_route_result result_of(const struct forward *forward,
+                                      const struct fl_http_answer *answer)
 {
     if (!answer)
         return FL_ROUTE_UNREACHABLE;
     if (answer->status == 503 || answer->status == 429)
         return FL_ROUTE_BUSY;
-    return answer->status >= 500 ? FL_ROUTE_FAILED : FL_ROUTE_ANSWERED;
+    return answer->status >= (forward->request ? 500 : 400) ? FL_ROUTE_FAILED : FL_ROUTE_ANSWERED;
 }
 
 static void ended(struct forward *forward, enum fl_route_result result)
@@ -175,30 +199,78 @@ static void ended(struct forward *forward, enum fl_route_result result)
 }
 
 static void try_next(struct forward *forward);
+static void send_to(struct forward *forward, struct fl_route_backend *backend);
+static void send_copies(struct forward *forward);
+
+/* Trials */
+
+/* It is counted when the other one has answered, too. Until then it is under way there. */
+static void doubt(struct forward *forward, enum fl_route_result result)
+{
+    forward->doubted = forward->tried[forward->tries - 1];
+    forward->doubted_us = fl_machine_monotonic_us() - forward->sent_us;
+    forward->verdict = result == FL_ROUTE_FAILED ? FL_ROUTE_FAILED : FL_ROUTE_CANCELLED;
+    forward->call = NULL;
+}
+
+/* What a group on trial does badly, another one shall do: clients need not know of the trial. */
+static bool ask_proven(struct forward *forward, const struct fl_http_answer *answer,
+                       enum fl_route_result result)
+{
+    struct fl_router *router = forward->router;
+    struct fl_route_backend *proven =
+        fl_routes_choose_proven(router->routes, now_ms(router), forward->tried, forward->tries);
+
+    if (!proven)
+        return false;
+    if (answer)
+        doubt(forward, result);
+    else
+        ended(forward, result);
+    router->retries++;
+    send_to(forward, proven);
+    return true;
+}
+
+static void reach_verdict(struct forward *forward, const struct fl_http_answer *answer)
+{
+    if (!forward->doubted || !answer || forward->verdict == FL_ROUTE_FAILED)
+        return;
+    forward->verdict = answer->status < 400 ? FL_ROUTE_FAILED : FL_ROUTE_ANSWERED;
+}
+
+/* Answers */
 
 /* A server that is too slow is not asked again, and neither is another: the time is gone. */
-static bool may_try_again(const struct forward *forward, const struct fl_error *err)
+static bool may_try_again(const struct forward *forward, enum fl_route_result result,
+                          const struct fl_error *err)
 {
-    return forward->request && forward->tries < TRIES_MAX &&
-           now_ms(forward->router) < forward->deadline_ms &&
-           !(err && (err->code == FL_E_TIMEOUT || err->code == FL_E_TOO_LARGE));
+    return forward->request && now_ms(forward->router) < forward->deadline_ms &&
+           ((result == FL_ROUTE_BUSY && forward->tries < TRIES_MAX) ||
+            (result == FL_ROUTE_UNREACHABLE && err->code != FL_E_TIMEOUT));
 }
 
 static void done(void *user, const struct fl_http_answer *answer, const struct fl_error *err)
 {
     struct forward *forward = user;
-    enum fl_route_result result = result_of(answer);
+    enum fl_route_result result = result_of(forward, answer);
 
     if (err && err->code == FL_E_TOO_LARGE)
         result = FL_ROUTE_FAILED;
+    if (forward->on_trial && !forward->doubted && (!answer || answer->status >= 400) &&
+        result != FL_ROUTE_BUSY && ask_proven(forward, answer, result))
+        return;
     ended(forward, result);
-    if ((result == FL_ROUTE_UNREACHABLE || result == FL_ROUTE_BUSY) &&
-        may_try_again(forward, err)) {
+    forward->busy = result == FL_ROUTE_BUSY;
+    if (may_try_again(forward, result, err)) {
         forward->router->retries++;
         try_next(forward);
         return;
     }
+    reach_verdict(forward, answer);
     if (answer && forward->request) {
+        if (answer->status < 400)
+            send_copies(forward);
         respond(forward, answer);
         forward_free(forward);
         return;
@@ -209,18 +281,28 @@ static void done(void *user, const struct fl_http_answer *answer, const struct f
         give_up(forward, 502, "the server did not answer");
 }
 
+/* Who is on trial leaves time for another one. */
+static int64_t time_for(const struct forward *forward, bool on_trial)
+{
+    const int64_t left_ms = forward->deadline_ms - now_ms(forward->router);
+
+    return left_ms < 2 ? 1 : on_trial ? left_ms / 2 : left_ms;
+}
+
 static void send_to(struct forward *forward, struct fl_route_backend *backend)
 {
     struct fl_router *router = forward->router;
+    const bool on_trial = forward->request && fl_route_is_on_trial(backend);
     const struct fl_http_async_call call = {
         .method = forward->request ? fl_http_method(forward->request) : forward->method,
         .target = forward->request ? fl_http_target(forward->request) : forward->target,
         .headers = forward->headers,
         .header_count = forward->header_count,
         .body = forward->body,
-        .timeout_ms = forward->deadline_ms - now_ms(router)};
+        .timeout_ms = time_for(forward, on_trial)};
     struct fl_http_client *client = client_of(router, backend);
 
+    forward->on_trial = on_trial;
     forward->tried[forward->tries++] = backend;
     forward->sent_us = fl_machine_monotonic_us();
     if (!client) { /* an address that cannot be one */
@@ -231,32 +313,62 @@ static void send_to(struct forward *forward, struct fl_route_backend *backend)
     forward->call = fl_http_async_start(router->calls, client, &call, done, forward);
 }
 
-static void on_patience_lost(void *user)
+static void try_anew(void *user)
 {
     struct forward *forward = user;
 
-    forward->router->no_server++;
-    give_up(forward, 503, "no server is ready");
+    fl_timer_destroy(FL_TAKE(forward->patience));
+    forward->router->waiting--;
+    forward->tries = 0;
+    try_next(forward);
 }
 
+static void give_up_waiting(struct forward *forward)
+{
+    forward->router->no_server++;
+    give_up(forward, 503,
+            forward->busy        ? "all servers are busy"
+            : forward->tries > 0 ? "no server answers"
+                                 : "no server is ready");
+}
+
+/* For the table that brings one; those that were tried and are gone may come back, too: the last
+ * one of a small model is started again in less time than a client likes to be told of it. */
 static void wait_for_server(struct forward *forward)
 {
     struct fl_router *router = forward->router;
+    const int64_t now = now_ms(router);
 
-    if (forward->tries > 0) { /* all that there are were tried */
-        give_up(forward, 503, "no server answers");
+    if (forward->hold_until_ms == 0)
+        forward->hold_until_ms = now + router->options.hold_ms < forward->deadline_ms
+                                     ? now + router->options.hold_ms
+                                     : forward->deadline_ms;
+    if (forward->busy || now >= forward->hold_until_ms) {
+        give_up_waiting(forward);
         return;
     }
-    forward->patience = fl_timer_create(router->options.loop, on_patience_lost, forward);
-    fl_timer_arm(forward->patience, router->options.hold_ms);
+    forward->pause_ms = forward->pause_ms ? forward->pause_ms * 2 : PAUSE_MS;
+    if (forward->tries == 0 || now + forward->pause_ms > forward->hold_until_ms)
+        forward->pause_ms = forward->hold_until_ms - now;
+    forward->patience = fl_timer_create(router->options.loop, try_anew, forward);
+    fl_timer_arm(forward->patience, forward->pause_ms);
     router->waiting++;
+}
+
+static struct fl_route_backend *choose(const struct forward *forward)
+{
+    struct fl_routes *routes = forward->router->routes;
+    const int64_t now = now_ms(forward->router);
+
+    if (forward->tries >= TRIES_MAX)
+        return NULL;
+    return forward->doubted ? fl_routes_choose_proven(routes, now, forward->tried, forward->tries)
+                            : fl_routes_choose(routes, now, forward->tried, forward->tries);
 }
 
 static void try_next(struct forward *forward)
 {
-    struct fl_router *router = forward->router;
-    struct fl_route_backend *backend =
-        fl_routes_choose(router->routes, now_ms(router), forward->tried, forward->tries);
+    struct fl_route_backend *backend = choose(forward);
 
     if (backend)
         send_to(forward, backend);
@@ -270,11 +382,8 @@ void fl_router_retry_waiting(struct fl_router *router)
 
     for (struct forward *forward = router->forwards; forward; forward = next) {
         next = forward->next;
-        if (!forward->patience)
-            continue;
-        fl_timer_destroy(FL_TAKE(forward->patience));
-        router->waiting--;
-        try_next(forward);
+        if (forward->patience)
+            try_anew(forward);
     }
 }
 
@@ -292,11 +401,9 @@ static void send_copies(struct forward *forward)
         copy->method = fl_strdup(fl_http_method(forward->request));
         copy->target = fl_strdup(fl_http_target(forward->request));
         copy->body = forward->body ? fl_bytes_ref(forward->body) : NULL;
-        copy->headers = forward->headers; /* used in the call below only */
+        copy->headers = forward->headers; /* the request's: a copy is sent once, here */
         copy->header_count = forward->header_count;
         send_to(copy, backends[i]);
-        copy->headers = NULL;
-        copy->header_count = 0;
     }
 }
 
@@ -341,9 +448,9 @@ void fl_router_forward(void *user, struct fl_http_request *request)
     forward->request = request;
     forward->body = len > 0 ? fl_bytes_new(body, len) : NULL;
     router->in_flight++;
+    fl_routes_request_came(router->routes, now_ms(router));
     take_headers(forward);
     fl_http_on_gone(request, on_gone, forward);
-    send_copies(forward);
     try_next(forward);
 }
 
@@ -352,6 +459,7 @@ void fl_router_stop_forwards(struct fl_router *router)
     while (router->forwards) {
         struct forward *forward = router->forwards;
 
+        forward->doubted = NULL;
         if (forward->request)
             fl_http_on_gone(forward->request, NULL, NULL);
         if (forward->call)

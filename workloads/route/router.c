@@ -71,7 +71,7 @@ static int take_up(struct fl_router *router, struct fl_error *err)
     if (r == 0)
         r = fl_json_parse(text->data, text->len, &limits, NULL, NULL, &table, &why);
     if (r == 0)
-        r = fl_routes_apply(router->routes, table, &why);
+        r = fl_routes_apply(router->routes, table, fl_monotonic_ms(router->options.env), &why);
     if (r < 0)
         fl_log_warn(router->options.env->log, "the kept table is not used",
                     FL_STR("error", why.msg));
@@ -118,6 +118,7 @@ int fl_router_create(const struct fl_router_options *options, struct fl_router *
 
     router->arena = fl_arena_create();
     router->routes = fl_routes_create();
+    router->life = (int64_t)fl_random_below(options->env, INT64_MAX);
     set_defaults(router, options);
     r = take_up(router, err);
     if (r == 0)

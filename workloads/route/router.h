@@ -4,8 +4,10 @@
  * A server that cannot be reached, breaks off or is busy (429, 503) costs a try: the request goes
  * to another one (three in all, within its deadline). That is right because asking a model twice
  * changes nothing; so no request fails because a server was replaced. Where there is no server at
- * all, requests wait a little for one. Copies for mirrors (a dark launch) are sent after the
- * answer's own request was, and their answers dropped.
+ * all, or none answers, requests wait a little for one. What a group on trial (a canary) refuses or
+ * fails, or does not do in half the time, is asked of one that is not: clients do not pay for the
+ * trial, and where that one does it, the fault is the canary's. Copies for mirrors (a dark launch)
+ * are sent of what was answered well, and their answers dropped.
  *
  * The control plane speaks to another port, the admin's, which is on loopback or asks for a token:
  *
@@ -14,8 +16,9 @@
  *   GET /healthz, GET /metrics      (also without a token)
  *
  * A status is that of routes.h, with "change": it grows when the table, a backend's reach, or what
- * has left changes; counts alone do not. The table is kept in FOLDER/routes.json: a router that is
- * killed and started again goes on at once. Loop thread. */
+ * has left changes; counts alone do not. Changes are counted from the router's start, and "life" is
+ * another number after each: so who has two answers knows which is newer. The table is kept in
+ * FOLDER/routes.json: a router that is killed and started again goes on at once. Loop thread. */
 #ifndef FL_WORKLOADS_ROUTER_H
 #define FL_WORKLOADS_ROUTER_H
 
@@ -46,7 +49,7 @@ struct fl_router_options {
     size_t max_body_bytes;                 /* of a request; 0: 8 MiB. Answers: eight times that */
     size_t max_in_flight;                  /* more are refused with 429; 0: 4096 */
     int64_t timeout_ms;                    /* of a request with all its tries; 0: 30 s */
-    int64_t hold_ms;                       /* for a server, where there is none; 0: 5 s */
+    int64_t hold_ms; /* for a server, where there is none or none answers; 0: 5 s */
 };
 int fl_router_create(const struct fl_router_options *options, struct fl_router **ret_router,
                      struct fl_error *err);

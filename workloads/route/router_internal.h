@@ -22,7 +22,7 @@ struct fl_router {
     struct forward *forwards; /* under way */
     struct watcher *watchers; /* who waits for a change */
     size_t in_flight, waiting;
-    int64_t change;
+    int64_t change, life;
     uint64_t requests, refused, retries, no_server;
 };
 

@@ -3,6 +3,7 @@
 #include "lib/buf.h"
 #include "lib/file.h"
 #include "lib/http_async.h"
+#include "lib/json.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
@@ -19,8 +20,8 @@
 
 struct server {
     struct fl_http_server *http;
-    int served, busy, failing; /* answers 503, 500 */
-    bool breaking;             /* closes without an answer */
+    int served, busy, failing, refusing; /* answers 503, 500, 400 */
+    bool breaking;                       /* closes without an answer */
     struct fl_http_request *held;
     bool holding;
     char target[64], said[64], authorization[64];
@@ -67,7 +68,12 @@ static void serve(void *user, struct fl_http_request *request)
     }
     (void)snprintf(by, sizeof(by), "%u", fl_http_server_port(server->http));
     fl_http_set_header(request, "X-By", by);
-    fl_http_respond(request, server->busy ? 503 : server->failing ? 500 : 200, "text/x", "hi", 2);
+    fl_http_respond(request,
+                    server->busy       ? 503
+                    : server->failing  ? 500
+                    : server->refusing ? 400
+                                       : 200,
+                    "text/x", "hi", 2);
 }
 
 static void start_server(struct rig *rig, size_t i, uint16_t port)
@@ -257,6 +263,122 @@ static void test_another_one_is_asked(void **state)
     start_server(rig, 2, 0);
 }
 
+static void route_trial(struct rig *rig, int version, const char *kind)
+{
+    const char *table = fl_arena_printf(
+        rig->arena,
+        "{\"version\":%d,\"groups\":[{\"name\":\"old\",\"percent\":50},{\"name\":\"new\","
+        "\"percent\":50,\"epoch\":\"%d\",%s}],\"backends\":["
+        "{\"id\":\"0\",\"group\":\"old\",\"url\":\"http://127.0.0.1:%u\"},"
+        "{\"id\":\"1\",\"group\":\"new\",\"url\":\"http://127.0.0.1:%u\"}]}",
+        version, version, kind, port_of(rig, 0), port_of(rig, 1));
+
+    assert_int_equal(send_it(rig, rig->admin, "PUT", "/v1/routes", table).status, 200);
+}
+
+/* {requests, errors} of the group "new". */
+static void counts_of_new(struct rig *rig, int64_t *ret_requests, int64_t *ret_errors)
+{
+    struct outcome seen = send_it(rig, rig->admin, "GET", "/v1/routes", NULL);
+    FL_JSON status = json_loads(seen.body, 0, NULL);
+    const json_t *group = json_array_get(json_object_get(status, "groups"), 1);
+
+    assert_string_equal(fl_json_str(group, "name"), "new");
+    *ret_requests = fl_json_int(group, "requests", -1);
+    *ret_errors = fl_json_int(group, "errors", -1);
+}
+
+/* A client sees nothing of what a group on trial does badly; the group is blamed for what the other
+ * one can do. */
+static void test_trial(void **state)
+{
+    static const struct {
+        struct server old, new;
+        int status;
+        int64_t requests, errors; /* of 5 that the new one gets */
+    } cases[] = {
+        {{0}, {0}, 200, 5, 0},
+        {{0}, {.refusing = 1}, 200, 5, 5},
+        {{0}, {.failing = 1}, 200, 5, 5},
+        {{0}, {.breaking = true}, 200, 1, 1}, /* then it is left out */
+        {{.refusing = 1}, {.refusing = 1}, 400, 5, 0},
+        {{.refusing = 1}, {0}, 0, 5, 0}, /* 400 of the old one is what it says */
+        {{.failing = 1}, {.failing = 1}, 500, 5, 5},
+        {{.breaking = true}, {.refusing = 1}, 400, 10, 0}, /* nobody else to ask */
+    };
+    struct rig *rig = *state;
+
+    for (size_t i = 0; i < FL_COUNT_OF(cases); i++) {
+        int64_t requests, errors;
+
+        stop_router(rig);
+        (void)fl_dir_remove(rig->folder, NULL);
+        assert_int_equal(fl_http_async_create(&(struct fl_http_async_options){.loop = rig->loop},
+                                              &rig->async, NULL),
+                         0);
+        start_router(rig);
+        for (size_t s = 0; s < 2; s++) {
+            const struct server *how = s == 0 ? &cases[i].old : &cases[i].new;
+
+            rig->servers[s].failing = how->failing;
+            rig->servers[s].refusing = how->refusing;
+            rig->servers[s].breaking = how->breaking;
+        }
+        route_trial(rig, 1, "\"trial\":true");
+        for (int n = 0; n < 10; n++) {
+            const int status = ask(rig, "POST", "abc").status;
+
+            if (cases[i].status && status != cases[i].status)
+                fail_msg("case %zu: %d", i, status);
+        }
+        counts_of_new(rig, &requests, &errors);
+        if (requests != cases[i].requests || errors != cases[i].errors)
+            fail_msg("case %zu: %d of %d", i, (int)errors, (int)requests);
+    }
+}
+
+/* It was taken back while it had a request, which the other one answers. */
+static void test_trial_is_over(void **state)
+{
+    struct rig *rig = *state;
+    const struct fl_http_async_call call = {.method = "GET", .target = "/x"};
+    struct outcome first = {.rig = rig}, second = {.rig = rig};
+
+    route_trial(rig, 1, "\"trial\":true");
+    rig->servers[1].holding = true;
+    (void)fl_http_async_start(rig->async, rig->client, &call, done, &first);
+    (void)fl_http_async_start(rig->async, rig->client, &call, done, &second);
+    for (int i = 0; i < 2000 && !rig->servers[1].held; i++)
+        fl_loop_run_for(rig->loop, 10);
+    route(rig, 2, 1);
+    fl_http_respond(FL_TAKE(rig->servers[1].held), 400, "text/x", "no", 2);
+    for (int i = 0; i < 2000 && (first.calls == 0 || second.calls == 0); i++)
+        fl_loop_run_for(rig->loop, 10);
+    assert_int_equal(first.status, 200);
+    assert_int_equal(second.status, 200);
+}
+
+/* In a dark launch, too, what the serving one could do and the new one not is its fault. */
+static void test_dark_launch(void **state)
+{
+    struct rig *rig = *state;
+    int64_t requests = 0, errors = 0;
+
+    route_trial(rig, 1, "\"mirror\":true");
+    rig->servers[1].refusing = 1;
+    for (int n = 0; n < 5; n++)
+        assert_int_equal(ask(rig, "POST", "abc").status, 200);
+    for (int n = 0; n < 300 && requests < 5; n++)
+        counts_of_new(rig, &requests, &errors);
+    assert_int_equal(requests, 5);
+    assert_int_equal(errors, 5);
+    rig->servers[0].refusing = 1; /* what nobody can do says nothing */
+    for (int n = 0; n < 5; n++)
+        assert_int_equal(ask(rig, "POST", "abc").status, 400);
+    fl_loop_run_for(rig->loop, 20);
+    assert_int_equal(rig->servers[1].served, 5);
+}
+
 static void test_nobody(void **state)
 {
     struct rig *rig = *state;
@@ -288,6 +410,34 @@ static void test_waits_for_a_server(void **state)
     for (int i = 0; i < 2000 && outcome.calls == 0; i++)
         fl_loop_run_for(rig->loop, 10);
     assert_int_equal(outcome.status, 200);
+}
+
+/* The only server is killed and started again: clients do not hear of it. */
+static void test_waits_for_its_server(void **state)
+{
+    struct rig *rig = *state;
+    const struct fl_http_async_call call = {.method = "GET", .target = "/x"};
+    struct outcome outcome = {.rig = rig};
+    uint16_t port;
+
+    stop_router(rig);
+    rig->options.hold_ms = 20000;
+    assert_int_equal(
+        fl_http_async_create(&(struct fl_http_async_options){.loop = rig->loop}, &rig->async, NULL),
+        0);
+    start_router(rig);
+    route(rig, 1, 1);
+    port = port_of(rig, 0);
+    fl_http_server_destroy(FL_TAKE(rig->servers[0].http));
+    (void)fl_http_async_start(rig->async, rig->client, &call, done, &outcome);
+    fl_loop_run_for(rig->loop, 50);
+    assert_int_equal(outcome.calls, 0);
+    start_server(rig, 0, port);
+    for (int i = 0; i < 2000 && outcome.calls == 0; i++)
+        fl_loop_run_for(rig->loop, 10);
+    assert_int_equal(outcome.status, 200);
+    rig->servers[0].busy = 1; /* who has too much to do is not pressed */
+    assert_string_equal(ask(rig, "GET", NULL).body, "{\"error\":\"all servers are busy\"}");
 }
 
 static void test_refusals(void **state)
@@ -411,11 +561,13 @@ static void test_metrics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_forward),     TEST(test_another_one_is_asked),
-        TEST(test_nobody),      TEST(test_waits_for_a_server),
-        TEST(test_refusals),    TEST(test_tokens),
-        TEST(test_kept),        TEST(test_leaving),
-        TEST(test_client_goes), TEST(test_metrics),
+        TEST(test_forward),       TEST(test_another_one_is_asked),
+        TEST(test_nobody),        TEST(test_waits_for_a_server),
+        TEST(test_refusals),      TEST(test_tokens),
+        TEST(test_kept),          TEST(test_leaving),
+        TEST(test_client_goes),   TEST(test_metrics),
+        TEST(test_trial),         TEST(test_waits_for_its_server),
+        TEST(test_trial_is_over), TEST(test_dark_launch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 
 #include "lib/histogram.h"
 #include "lib/str.h"
+#include "workloads/route/load.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct counts {
 struct group {
     char *name, *epoch;
     int64_t percent, current; /* of the smooth weighted round robin */
-    bool mirror, wanted;
+    bool mirror, trial, wanted;
     struct counts counts;
     struct fl_histogram latency; /* µs */
 };
@@ -41,6 +42,7 @@ struct fl_routes {
     struct fl_route_backend **backends;
     size_t backend_count, backend_room;
     void (*drop)(void *user);
+    struct fl_load load;
 };
 
 struct fl_routes *fl_routes_create(void)
@@ -151,7 +153,8 @@ static int check_backends(const json_t *table, struct fl_error *err)
     return 0;
 }
 
-static int check_table(const struct fl_routes *routes, const json_t *table, struct fl_error *err)
+static int check_table(const struct fl_routes *routes, const json_t *table,
+                       struct fl_load_terms *ret_load, struct fl_error *err)
 {
     const int64_t version = fl_json_int(table, "version", 0);
     int r;
@@ -163,7 +166,9 @@ static int check_table(const struct fl_routes *routes, const json_t *table, stru
                             "version %" PRId64 " is in force, and %" PRId64 " is an older one",
                             routes->version, version);
     r = check_groups(json_object_get(table, "groups"), err);
-    return r < 0 ? r : check_backends(table, err);
+    if (r == 0)
+        r = check_backends(table, err);
+    return r < 0 ? r : fl_load_read_terms(json_object_get(table, "load"), ret_load, err);
 }
 
 static struct group *find_group(const struct fl_routes *routes, const char *name)
@@ -226,6 +231,7 @@ static void apply_groups(struct fl_routes *routes, const json_t *list)
         group->wanted = true;
         group->percent = fl_json_int(item, "percent", 0);
         group->mirror = fl_json_bool(item, "mirror", false);
+        group->trial = fl_json_bool(item, "trial", false);
         group->current = 0;
         groups[count++] = group;
     }
@@ -301,14 +307,17 @@ static void apply_backends(struct fl_routes *routes, const json_t *list)
     drop_idle(routes);
 }
 
-int fl_routes_apply(struct fl_routes *routes, const json_t *table, struct fl_error *err)
+int fl_routes_apply(struct fl_routes *routes, const json_t *table, int64_t now_ms,
+                    struct fl_error *err)
 {
-    int r = check_table(routes, table, err);
+    struct fl_load_terms load = {0};
+    int r = check_table(routes, table, &load, err);
 
     if (r < 0)
         return r;
     apply_groups(routes, json_object_get(table, "groups"));
     apply_backends(routes, json_object_get(table, "backends"));
+    fl_load_set(&routes->load, &load, now_ms * 1000);
     routes->version = fl_json_int(table, "version", 0);
     json_decref(routes->table);
     routes->table = json_deep_copy(table);
@@ -368,11 +377,18 @@ static struct fl_route_backend *use(struct fl_routes *routes, struct fl_route_ba
     return backend;
 }
 
+enum among { AMONG_REACHABLE, AMONG_PROVEN, AMONG_ALL };
+
+static bool takes_part(const struct group *group, enum among among)
+{
+    return !group->mirror && group->percent > 0 && !(among == AMONG_PROVEN && group->trial);
+}
+
 /* Smooth weighted round robin over the groups that have somebody: each gains its weight, the
  * richest is chosen and pays for all. */
 static struct fl_route_backend *choose(struct fl_routes *routes, int64_t now_ms,
                                        struct fl_route_backend *const *tried, size_t count,
-                                       bool any)
+                                       enum among among)
 {
     struct fl_route_backend *found[FL_ROUTES_GROUPS_MAX] = {0};
     int64_t total = 0;
@@ -381,9 +397,9 @@ static struct fl_route_backend *choose(struct fl_routes *routes, int64_t now_ms,
     for (size_t i = 0; i < routes->group_count; i++) {
         struct group *group = routes->groups[i];
 
-        if (group->mirror || group->percent == 0)
+        if (!takes_part(group, among))
             continue;
-        found[i] = best_of(routes, group, now_ms, tried, count, any);
+        found[i] = best_of(routes, group, now_ms, tried, count, among == AMONG_ALL);
         if (!found[i])
             continue;
         total += group->percent;
@@ -420,8 +436,15 @@ struct fl_route_backend *fl_routes_choose(struct fl_routes *routes, int64_t now_
     struct fl_route_backend *backend = choose_beside(routes, now_ms, tried, count);
 
     if (!backend)
-        backend = choose(routes, now_ms, tried, count, false);
-    return backend ? backend : choose(routes, now_ms, tried, count, true);
+        backend = choose(routes, now_ms, tried, count, AMONG_REACHABLE);
+    return backend ? backend : choose(routes, now_ms, tried, count, AMONG_ALL);
+}
+
+struct fl_route_backend *fl_routes_choose_proven(struct fl_routes *routes, int64_t now_ms,
+                                                 struct fl_route_backend *const *tried,
+                                                 size_t count)
+{
+    return choose(routes, now_ms, tried, count, AMONG_PROVEN);
 }
 
 size_t fl_routes_mirrors(struct fl_routes *routes, int64_t now_ms,
@@ -453,6 +476,11 @@ const char *fl_route_id(const struct fl_route_backend *backend)
 const char *fl_route_group(const struct fl_route_backend *backend)
 {
     return backend->group_name;
+}
+
+bool fl_route_is_on_trial(const struct fl_route_backend *backend)
+{
+    return backend->group && backend->group->trial;
 }
 
 void **fl_route_user(struct fl_route_backend *backend)
@@ -510,10 +538,10 @@ bool fl_routes_ended(struct fl_routes *routes, struct fl_route_backend *backend,
 
 static json_t *show_group(const struct group *group)
 {
-    return json_pack("{s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:I}", "name", group->name, "epoch",
+    return json_pack("{s:s, s:s, s:I, s:b, s:b, s:I, s:I, s:I, s:I}", "name", group->name, "epoch",
                      group->epoch, "percent", (json_int_t)group->percent, "mirror", group->mirror,
-                     "requests", (json_int_t)group->counts.requests, "errors",
-                     (json_int_t)group->counts.errors, "p50Us",
+                     "trial", group->trial, "requests", (json_int_t)group->counts.requests,
+                     "errors", (json_int_t)group->counts.errors, "p50Us",
                      (json_int_t)fl_histogram_quantile(&group->latency, 0.5), "p99Us",
                      (json_int_t)fl_histogram_quantile(&group->latency, 0.99));
 }
@@ -527,7 +555,7 @@ static json_t *show_backend(const struct fl_route_backend *backend, int64_t now_
         "reachable", backend->down_until_ms <= now_ms, "removed", !backend->wanted);
 }
 
-json_t *fl_routes_status(const struct fl_routes *routes, int64_t now_ms)
+json_t *fl_routes_status(struct fl_routes *routes, int64_t now_ms)
 {
     json_t *groups = json_array(), *backends = json_array();
 
@@ -535,6 +563,17 @@ json_t *fl_routes_status(const struct fl_routes *routes, int64_t now_ms)
         (void)json_array_append_new(groups, show_group(routes->groups[i]));
     for (size_t i = 0; i < routes->backend_count; i++)
         (void)json_array_append_new(backends, show_backend(routes->backends[i], now_ms));
-    return json_pack("{s:I, s:o, s:o}", "version", (json_int_t)routes->version, "groups", groups,
-                     "backends", backends);
+    return json_pack("{s:I, s:o, s:o, s:o*}", "version", (json_int_t)routes->version, "groups",
+                     groups, "backends", backends, "load",
+                     fl_load_show(&routes->load, now_ms * 1000));
+}
+
+void fl_routes_request_came(struct fl_routes *routes, int64_t now_ms)
+{
+    fl_load_began(&routes->load, now_ms * 1000);
+}
+
+void fl_routes_request_left(struct fl_routes *routes, int64_t now_ms)
+{
+    fl_load_ended(&routes->load, now_ms * 1000);
 }

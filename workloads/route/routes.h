@@ -10,6 +10,8 @@
  * requests; within a group the backend with the fewest requests under way. One that does not answer
  * is left out for a while (1 s, doubled up to 30 s), unless nobody else is there. A group without
  * any backend hands its share to the others. Mirrors get copies whose answers nobody sees.
+ * A group on trial answers clients only where it does well: what it refuses or fails is asked of
+ * another group, which so says whose fault it was.
  *
  * No sockets, no clock: times are given. One thread. */
 #ifndef FL_WORKLOADS_ROUTES_H
@@ -34,11 +36,13 @@ void fl_routes_destroy(struct fl_routes *routes);
 FL_DEFINE_CLEANUP(struct fl_routes, fl_routes_destroy)
 
 /* {"version": 7,
- *  "groups": [{"name": "sha256:…", "percent": 90, "mirror": false, "epoch": "2"}, …],
- *  "backends": [{"id": "UID/0", "group": "sha256:…", "url": "http://127.0.0.1:30001"}, …]}
+ *  "groups": [{"name": "new", "percent": 90, "mirror": false, "trial": false, "epoch": "2"}, …],
+ *  "backends": [{"id": "new/0", "group": "new", "url": "http://127.0.0.1:30001"}, …],
+ *  "load": {"metric": "Concurrency", "windowMs": 60000, "delayMs": 300000}}   may be left out
  * percent: of those with backends, their sum counts as all. INVALID names the member. A version
  * below the one in force is a CONFLICT; the same one again is fine. */
-int fl_routes_apply(struct fl_routes *routes, const json_t *table, struct fl_error *err);
+int fl_routes_apply(struct fl_routes *routes, const json_t *table, int64_t now_ms,
+                    struct fl_error *err);
 int64_t fl_routes_version(const struct fl_routes *routes);
 /* The table as it is in force, to be kept; NULL: none yet. Lent. */
 const json_t *fl_routes_table(const struct fl_routes *routes);
@@ -47,12 +51,17 @@ const json_t *fl_routes_table(const struct fl_routes *routes);
  * as under way there until fl_routes_ended. */
 struct fl_route_backend *fl_routes_choose(struct fl_routes *routes, int64_t now_ms,
                                           struct fl_route_backend *const *tried, size_t count);
+/* As fl_routes_choose, of the groups that are not on trial. */
+struct fl_route_backend *fl_routes_choose_proven(struct fl_routes *routes, int64_t now_ms,
+                                                 struct fl_route_backend *const *tried,
+                                                 size_t count);
 /* One of each mirror group: at most `max`. */
 size_t fl_routes_mirrors(struct fl_routes *routes, int64_t now_ms,
                          struct fl_route_backend **ret_backends, size_t max);
 const char *fl_route_url(const struct fl_route_backend *backend);
 const char *fl_route_id(const struct fl_route_backend *backend);
 const char *fl_route_group(const struct fl_route_backend *backend);
+bool fl_route_is_on_trial(const struct fl_route_backend *backend);
 /* What belongs to the owner of the table, for each backend: a client. `drop` is called when the
  * backend goes. */
 void **fl_route_user(struct fl_route_backend *backend);
@@ -63,14 +72,22 @@ enum fl_route_result {
     FL_ROUTE_FAILED,      /* answered with 5xx: counts as an error */
     FL_ROUTE_UNREACHABLE, /* no answer at all: it is left out for a while */
     FL_ROUTE_BUSY,        /* it refuses for now (503, 429): no error of the model */
-    FL_ROUTE_CANCELLED,   /* the client has gone: not counted */
+    FL_ROUTE_CANCELLED,   /* the client has gone, or nobody knows: not counted */
 };
 /* true: something that fl_routes_status shows apart from counts has changed. */
 bool fl_routes_ended(struct fl_routes *routes, struct fl_route_backend *backend,
                      enum fl_route_result result, int64_t took_us, int64_t now_ms);
 
-/* {"version": 7, "groups": [{"name", "epoch", "requests", "errors", "p50Us", "p99Us"}, …],
- *  "backends": [{"id", "group", "inFlight", "requests", "errors", "reachable", "removed"}, …]} */
-json_t *fl_routes_status(const struct fl_routes *routes, int64_t now_ms);
+/* {"version": 7,
+ *  "groups": [{"name", "epoch", "percent", "mirror", "trial", "requests", "errors", "p50Us",
+ *              "p99Us"}, …],
+ *  "backends": [{"id", "group", "url", "inFlight", "requests", "errors", "reachable", "removed"},
+ *               …],
+ *  "load": where it is measured, what load.h shows} */
+json_t *fl_routes_status(struct fl_routes *routes, int64_t now_ms);
+
+/* A client's request, from when it came until it was answered: what load is. */
+void fl_routes_request_came(struct fl_routes *routes, int64_t now_ms);
+void fl_routes_request_left(struct fl_routes *routes, int64_t now_ms);
 
 #endif

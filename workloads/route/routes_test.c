@@ -28,7 +28,7 @@ static int apply(struct fl_routes *routes, const char *text, struct fl_error *er
             *c = '"';
     table = json_loads(json, 0, NULL);
     assert_non_null(table);
-    return fl_routes_apply(routes, table, err);
+    return fl_routes_apply(routes, table, 0, err);
 }
 
 static struct fl_routes *with(const char *text)
@@ -258,6 +258,33 @@ static void test_mirrors(void **state)
     (void)fl_routes_ended(routes, copies[0], FL_ROUTE_ANSWERED, 5, 0);
 }
 
+#define WITH_LOAD(version, load) "{'version':" version ",'groups':[],'backends':[],'load':" load "}"
+
+static void test_load(void **state)
+{
+    FL_CLEANUP(fl_routes_destroyp)
+    struct fl_routes *routes =
+        with(WITH_LOAD("5", "{'metric':'RequestRate','windowMs':2000,'delayMs':3000}"));
+    FL_JSON status = NULL;
+    const json_t *load;
+
+    (void)state;
+    for (int64_t at_ms = 0; at_ms < 2000; at_ms += 20) {
+        fl_routes_request_came(routes, at_ms);
+        fl_routes_request_left(routes, at_ms + 5);
+    }
+    status = fl_routes_status(routes, 2000);
+    load = json_object_get(status, "load");
+    assert_string_equal(fl_json_str(load, "metric"), "RequestRate");
+    assert_int_equal(fl_json_int(load, "delayMs", 0), 3000);
+    assert_int_equal(fl_json_int(load, "coveredMs", 0), 2000);
+    assert_int_equal(json_real_value(json_object_get(load, "average")) + 0.5, 50);
+    json_decref(FL_TAKE(status));
+    assert_int_equal(apply(routes, TABLE("6", STABLE, A), NULL), 0);
+    status = fl_routes_status(routes, 2000);
+    assert_null(json_object_get(status, "load"));
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -276,6 +303,11 @@ static void test_refused(void **state)
         {TABLE("9", STABLE, "{'id':'a','group':'old','url':'ftp://h'}"), FL_E_INVALID,
          "backends[0].url"},
         {TABLE("4", STABLE, A), FL_E_CONFLICT, "version 5"},
+        {WITH_LOAD("9", "{'metric':'CPU','windowMs':1000,'delayMs':0}"), FL_E_INVALID,
+         "load.metric"},
+        {WITH_LOAD("9", "{'metric':'Concurrency','windowMs':9,'delayMs':0}"), FL_E_INVALID,
+         "load.windowMs"},
+        {WITH_LOAD("9", "{'metric':'Concurrency','windowMs':1000}"), FL_E_INVALID, "load.delayMs"},
     };
     FL_CLEANUP(fl_routes_destroyp) struct fl_routes *routes = with(TABLE("5", STABLE, A));
 
@@ -298,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_empty),       cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_moved),       cmocka_unit_test(test_counts),
         cmocka_unit_test(test_mirrors),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_load),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,149 @@
+/* The process that builds. */
+#include "reconcilers/imagebuild/build_child.h"
+
+#include "lib/file.h"
+#include "lib/str.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sodium.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+struct child {
+    int out;
+    bool broken; /* nobody listens any more */
+};
+
+static void say(struct child *child, const json_t *value)
+{
+    struct fl_buf line;
+
+    fl_buf_init(&line, FL_BUILD_LINE_MAX);
+    fl_json_write(&line, value);
+    fl_buf_putc(&line, '\n');
+    for (size_t done = 0; done < line.len && !child->broken;) {
+        ssize_t n = write(child->out, line.data + done, line.len - done);
+
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            child->broken = true;
+    }
+    fl_buf_finish(&line);
+}
+
+static void on_stage(void *user, const char *name, enum fl_stage_state state, const char *message)
+{
+    FL_JSON value = json_object();
+
+    fl_json_set_str(value, "stage", name);
+    fl_json_set_str(value, "state", fl_stage_state_text(state));
+    fl_json_set_str(value, "message", message);
+    say(user, value);
+}
+
+static void on_log(void *user, const char *line)
+{
+    FL_JSON value = json_object();
+
+    (void)json_object_set_new(
+        value, "log", json_stringn(line, fl_utf8_cut(line, strlen(line), FL_BUILD_LOG_LINE_MAX)));
+    say(user, value);
+}
+
+static bool keep_going(void *user)
+{
+    const struct child *child = user;
+
+    return !child->broken;
+}
+
+static struct fl_builder_result result_of(const struct fl_built *built, struct fl_arena *arena)
+{
+    const struct fl_composed *composed = &built->composed;
+    struct fl_builder_result result = {
+        .commit = built->commit,
+        .backend = built->backend,
+        .digest = composed->root.digest,
+        .size = composed->size,
+        .cache_hits = (int64_t)composed->cache_hits,
+        .cache_misses = (int64_t)composed->cache_misses,
+        .bytes_fetched = composed->bytes_fetched,
+        .bytes_pushed = built->pushed.bytes_sent,
+        .platform_count = composed->platform_count,
+    };
+
+    for (size_t i = 0; i < composed->platform_count; i++) {
+        const struct fl_composed_platform *item = &composed->platforms[i];
+
+        result.platforms[i] = (struct fl_builder_platform){
+            .platform = fl_platform_text(arena, &item->platform),
+            .digest = item->digest,
+            .size = item->size,
+            .unpacked_size = item->unpacked_size,
+            .layers = (int64_t)item->layers,
+            .cached_layers = (int64_t)item->cached_layers,
+        };
+    }
+    return result;
+}
+
+static json_t *failure_of(const struct fl_error *err, const char *stage)
+{
+    json_t *value = json_object(), *error = fl_json_ensure_object(value, "error");
+
+    fl_json_set_str(error, "code", fl_error_reason(err->code));
+    fl_json_set_str(error, "message", err->msg);
+    fl_json_set_str(error, "stage", stage);
+    return value;
+}
+
+static int read_request(int fd, struct fl_arena *arena, struct fl_build *ret_build,
+                        struct fl_error *err)
+{
+    const struct fl_json_limits limits = {.max_bytes = FL_BUILD_REQUEST_MAX};
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+    json_t *value = NULL;
+    int r = fl_fd_read(fd, FL_BUILD_REQUEST_MAX, &text, err);
+
+    if (r < 0)
+        return r;
+    r = fl_json_parse(text->data, text->len, &limits, NULL, NULL, &value, err);
+    sodium_memzero(text->data, text->len);
+    if (r < 0)
+        return r;
+    return fl_build_decode(fl_json_in_arena(arena, value), arena, ret_build, err);
+}
+
+int fl_build_child_main(const struct fl_env *env, int in_fd, int out_fd)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct child child = {.out = out_fd};
+    struct fl_build build;
+    struct fl_built built;
+    struct fl_error err = {0};
+    const char *stage = NULL;
+    FL_JSON last = NULL;
+    int r;
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    r = read_request(in_fd, arena, &build, &err);
+    if (r == 0) {
+        build.env = env;
+        build.hooks = (struct fl_compose_hooks){on_stage, keep_going, &child};
+        build.log = on_log;
+        r = fl_build_run(&build, arena, &built, &stage, &err);
+    }
+    if (r == 0) {
+        const struct fl_builder_result result = result_of(&built, arena);
+
+        last = json_pack("{s:o}", "result", fl_builder_result_json(&result));
+    } else {
+        last = failure_of(&err, stage);
+    }
+    say(&child, last);
+    return child.broken ? 1 : 0;
+}

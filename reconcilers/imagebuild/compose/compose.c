@@ -1,0 +1,664 @@
+#include "reconcilers/imagebuild/compose/compose.h"
+
+#include "lib/file.h"
+#include "lib/str.h"
+#include "reconcilers/imagebuild/compose/kept.h"
+#include "reconcilers/imagebuild/compose/program.h"
+
+#include <string.h>
+#include <time.h>
+
+/* What of this file's doing layers follow from, and their keys do not say: change it with that. */
+#define RECIPE_VERSION 1
+/* The time of all files, which says nothing and so changes nothing: 1980, when zip's time begins.
+ */
+#define FILES_EPOCH_S   315532800
+#define DEBIAN_AGE_S    (24 * 60 * 60)
+#define LAYERS_MAX      8
+#define PYTHON_PACKAGES "python3"
+
+/* What a learner's image has besides what its code asks for: the adapter's own needs. */
+static const char *const adapter_needs[] = {"numpy", NULL};
+
+struct work {
+    const struct fl_compose *compose;
+    struct fl_arena *arena;
+    struct fl_kept kept;
+    struct fl_packages *packages; /* opened when it is first needed */
+    struct fl_composed composed;
+    const char **scratch; /* folders to remove; NULL-ended */
+    size_t scratch_count;
+};
+
+/* One image: what its layers are. */
+struct image {
+    struct work *work;
+    const struct fl_platform *platform;
+    const char *program;
+    struct fl_composed_platform *result;
+    struct fl_layer layers[LAYERS_MAX];
+    const char *purposes[LAYERS_MAX];
+    size_t count;
+    const char *python; /* "3.11" */
+};
+
+static bool is_learner(const struct fl_compose *compose)
+{
+    return compose->target == FL_IMAGEBUILD_TARGET_LEARNER;
+}
+
+static void tell(const struct work *work, const char *name, enum fl_stage_state state,
+                 const char *message)
+{
+    const struct fl_compose_hooks *hooks = &work->compose->hooks;
+
+    if (hooks->stage)
+        hooks->stage(hooks->user, name, state, message);
+}
+
+/* Packages. */
+
+static bool on_package(void *user, const char *what, int64_t done, int64_t total)
+{
+    const struct work *work = user;
+    const struct fl_compose_hooks *hooks = &work->compose->hooks;
+
+    (void)done, (void)total;
+    tell(work, "Resolve", FL_STAGE_RUNNING, what);
+    return !hooks->keep_going || hooks->keep_going(hooks->user);
+}
+
+static int need_packages(struct work *work, struct fl_error *err)
+{
+    struct fl_packages_options options = work->compose->packages;
+
+    if (work->packages)
+        return 0;
+    options.env = work->compose->env;
+    options.folder = fl_arena_printf(work->arena, "%s/packages", work->compose->folder);
+    options.blobs = work->compose->blobs;
+    options.progress = on_package;
+    options.user = work;
+    return fl_packages_open(&options, &work->packages, err);
+}
+
+static int fetch(struct work *work, const struct fl_package_lock *lock, struct fl_error *err)
+{
+    struct fl_packages_fetched fetched = {0};
+    int r = need_packages(work, err);
+
+    if (r == 0)
+        r = fl_packages_fetch(work->packages, lock, &fetched, err);
+    work->composed.cache_hits += fetched.there;
+    work->composed.cache_misses += fetched.fetched;
+    work->composed.bytes_fetched += fetched.bytes_fetched;
+    return r;
+}
+
+static int64_t now_s(const struct work *work)
+{
+    return fl_realtime_us(work->compose->env) / 1000000;
+}
+
+static json_t *texts_json(const char *const *texts, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        (void)json_array_append_new(list, json_string(texts[i]));
+    return list;
+}
+
+static const char **debian_names(struct image *image, size_t *ret_count)
+{
+    size_t count = fl_program_package_count;
+    const char **names = fl_new_array(image->work->arena, const char *, count + 1);
+
+    (void)memcpy(names, fl_program_packages, count * sizeof(*names));
+    if (is_learner(image->work->compose))
+        names[count++] = PYTHON_PACKAGES;
+    *ret_count = count;
+    return names;
+}
+
+static int lock_debian(struct image *image, struct fl_error *err)
+{
+    struct work *work = image->work;
+    size_t count;
+    const char **names = debian_names(image, &count);
+    FL_JSON words = json_pack(
+        "{s:s, s:o, s:s}", "platform", fl_platform_text(work->arena, image->platform), "debian",
+        texts_json(names, count), "sources", fl_str_or(work->compose->packages.apt_sources, ""));
+    const char *key = fl_kept_key(work->arena, words);
+    int r;
+
+    if (fl_kept_lock(&work->kept, key, now_s(work), DEBIAN_AGE_S, work->arena,
+                     &image->result->debian))
+        return 0;
+    r = need_packages(work, err);
+    if (r == 0)
+        r = fl_packages_resolve_debian(work->packages, image->platform, names, count, work->arena,
+                                       &image->result->debian, err);
+    if (r == 0)
+        r = fl_kept_put_lock(&work->kept, key, now_s(work), &image->result->debian, err);
+    return r;
+}
+
+static const struct fl_package *package_named(const struct fl_package_lock *lock, const char *name)
+{
+    for (size_t i = 0; i < lock->count; i++)
+        if (fl_streq(lock->items[i].name, name))
+            return &lock->items[i];
+    return NULL;
+}
+
+/* "3.11" of Debian's "3.11.2-1+b1". */
+static int find_python(struct image *image, struct fl_error *err)
+{
+    const struct fl_package *package = package_named(&image->result->debian, PYTHON_PACKAGES);
+    const char *dot = package ? strchr(package->version, '.') : NULL;
+
+    if (!dot)
+        return fl_error_set(err, FL_E_INVALID, "Debian's packages have no %s", PYTHON_PACKAGES);
+    image->python = fl_arena_printf(image->work->arena, "%.*s.%.*s", (int)(dot - package->version),
+                                    package->version, (int)strspn(dot + 1, "0123456789"), dot + 1);
+    return 0;
+}
+
+/* Python's dependencies. */
+
+static const enum fl_python_source sources[] = {
+    [FL_LOCK_PYLOCK] = FL_PYTHON_PYLOCK,
+    [FL_LOCK_HASHED] = FL_PYTHON_HASHED,
+    [FL_LOCK_REQUIREMENTS] = FL_PYTHON_REQUIREMENTS,
+    [FL_LOCK_PROJECT] = FL_PYTHON_PROJECT,
+    [FL_LOCK_CONDA] = FL_PYTHON_REQUIREMENTS,
+    [FL_LOCK_NONE] = FL_PYTHON_REQUIREMENTS,
+};
+
+/* The file that says what is needed: the user's own, or one that is made of what it says. */
+static int requirements_file(struct work *work, const char **ret_path, struct fl_error *err)
+{
+    const struct fl_recipe *recipe = work->compose->recipe;
+    const char *text = recipe->lock == FL_LOCK_CONDA ? recipe->requirements : "", *path;
+    int r;
+
+    if (recipe->lock != FL_LOCK_CONDA && recipe->lock != FL_LOCK_NONE) {
+        *ret_path = fl_arena_printf(work->arena, "%s/%s", work->compose->code, recipe->file);
+        return 0;
+    }
+    path = fl_arena_printf(work->arena, "%s/requirements.txt", work->compose->folder);
+    r = fl_file_write(path, text, strlen(text), 0600, err);
+    *ret_path = path;
+    return r;
+}
+
+static int digest_file(const char *path, char digest[FL_DIGEST_SIZE], struct fl_error *err)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *bytes = NULL;
+    int r = fl_file_read(path, (size_t)512 * 1024 * 1024, &bytes, err);
+
+    if (r == 0)
+        fl_digest_of(bytes->data, bytes->len, digest);
+    return r;
+}
+
+static int lock_python(struct image *image, struct fl_error *err)
+{
+    struct work *work = image->work;
+    const struct fl_recipe *recipe = work->compose->recipe;
+    char digest[FL_DIGEST_SIZE];
+    const char *file, *key;
+    FL_JSON words = NULL;
+    int r = requirements_file(work, &file, err);
+
+    if (r == 0)
+        r = digest_file(file, digest, err);
+    if (r < 0)
+        return r;
+    words = json_pack("{s:s, s:s, s:s, s:i}", "platform",
+                      fl_platform_text(work->arena, image->platform), "python", image->python,
+                      "file", digest, "lock", (int)recipe->lock);
+    key = fl_kept_key(work->arena, words);
+    if (fl_kept_lock(&work->kept, key, now_s(work), -1, work->arena, &image->result->python))
+        return 0;
+    r = need_packages(work, err);
+    if (r == 0)
+        r = fl_packages_resolve_python(work->packages, image->platform, image->python,
+                                       sources[recipe->lock], file, adapter_needs, work->arena,
+                                       &image->result->python, err);
+    if (r == 0)
+        r = fl_kept_put_lock(&work->kept, key, now_s(work), &image->result->python, err);
+    return r;
+}
+
+static int resolve(struct image *image, struct fl_error *err)
+{
+    int r;
+
+    tell(image->work, "Resolve", FL_STAGE_RUNNING,
+         fl_platform_text(image->work->arena, image->platform));
+    r = lock_debian(image, err);
+    if (r == 0 && is_learner(image->work->compose)) {
+        r = find_python(image, err);
+        if (r == 0)
+            r = lock_python(image, err);
+    }
+    tell(image->work, "Resolve", r < 0 ? FL_STAGE_FAILED : FL_STAGE_DONE, NULL);
+    return r;
+}
+
+/* Layers. What fills a tree. */
+typedef int fill_fn(struct image *image, struct fl_tree *tree, struct fl_error *err);
+
+static int write_layer(struct image *image, const struct fl_tree *tree, struct fl_layer *ret_layer,
+                       struct fl_error *err)
+{
+    const struct fl_compose *compose = image->work->compose;
+
+    return fl_tree_write_layer(tree, FL_LAYER_GZIP, FILES_EPOCH_S, compose->blobs,
+                               compose->hooks.keep_going, compose->hooks.user, image->work->arena,
+                               ret_layer, err);
+}
+
+static int fill_and_write(struct image *image, fill_fn *fill, struct fl_layer *ret_layer,
+                          struct fl_error *err)
+{
+    FL_CLEANUP(fl_tree_destroyp) struct fl_tree *tree = fl_tree_create();
+    int r = fill(image, tree, err);
+
+    return r < 0 ? r : write_layer(image, tree, ret_layer, err);
+}
+
+static void begin_stage(const struct image *image, const char *stage)
+{
+    tell(image->work, stage, FL_STAGE_RUNNING,
+         fl_platform_text(image->work->arena, image->platform));
+}
+
+static void end_layer(struct image *image, const char *stage, const char *purpose, bool is_kept,
+                      int r)
+{
+    tell(image->work, stage,
+         r < 0     ? FL_STAGE_FAILED
+         : is_kept ? FL_STAGE_CACHED
+                   : FL_STAGE_DONE,
+         NULL);
+    if (r < 0)
+        return;
+    image->purposes[image->count++] = purpose;
+    image->result->cached_layers += is_kept;
+    image->work->composed.cache_hits += is_kept;
+    image->work->composed.cache_misses += !is_kept;
+}
+
+/* A layer of packages. Takes `words`, all that it follows from. */
+static int add_layer(struct image *image, const char *stage, const char *purpose, json_t *words,
+                     fill_fn *fill, struct fl_error *err)
+{
+    struct work *work = image->work;
+    FL_JSON all =
+        json_pack("{s:s, s:o, s:i}", "stage", stage, "of", words, "version", RECIPE_VERSION);
+    const char *key = fl_kept_key(work->arena, all);
+    struct fl_layer *layer = &image->layers[image->count];
+    bool is_kept = fl_kept_layer(&work->kept, key, work->arena, layer);
+    int r = 0;
+
+    if (!is_kept) {
+        begin_stage(image, stage);
+        r = fill_and_write(image, fill, layer, err);
+        if (r == 0)
+            r = fl_kept_put_layer(&work->kept, key, layer, err);
+    }
+    end_layer(image, stage, purpose, is_kept, r);
+    return r;
+}
+
+/* A layer of files that are here: what they hold is its key. */
+static int add_files(struct image *image, const char *stage, const char *purpose, fill_fn *fill,
+                     struct fl_error *err)
+{
+    struct work *work = image->work;
+    FL_CLEANUP(fl_tree_destroyp) struct fl_tree *tree = fl_tree_create();
+    struct fl_layer *layer = &image->layers[image->count];
+    char digest[FL_DIGEST_SIZE];
+    const char *key = NULL;
+    bool is_kept = false;
+    int r;
+
+    begin_stage(image, stage);
+    r = fill(image, tree, err);
+    if (r == 0)
+        r = fl_tree_digest(tree, digest, err);
+    if (r == 0) {
+        key = fl_arena_printf(work->arena, "files-%s", strchr(digest, ':') + 1);
+        is_kept = fl_kept_layer(&work->kept, key, work->arena, layer);
+    }
+    if (r == 0 && !is_kept) {
+        r = write_layer(image, tree, layer, err);
+        if (r == 0)
+            r = fl_kept_put_layer(&work->kept, key, layer, err);
+    }
+    end_layer(image, stage, purpose, is_kept, r);
+    return r;
+}
+
+static void remember_scratch(struct work *work, const char *path)
+{
+    if (path)
+        work->scratch[work->scratch_count++] = path;
+}
+
+static int fill_base(struct image *image, struct fl_tree *tree, struct fl_error *err)
+{
+    struct work *work = image->work;
+    FL_CLEANUP(fl_tree_destroyp) struct fl_tree *all = NULL;
+    const char *scratch = NULL;
+    int r = fetch(work, &image->result->debian, err);
+
+    if (r < 0)
+        return r;
+    if (!is_learner(work->compose))
+        all = fl_tree_create();
+    r = fl_packages_unpack_debian(work->packages, &image->result->debian, all ? all : tree,
+                                  work->arena, &scratch, err);
+    remember_scratch(work, scratch);
+    return r == 0 && all ? fl_program_add_needs(tree, all, image->platform, image->program, err)
+                         : r;
+}
+
+static const char *site_of(const struct image *image)
+{
+    return fl_arena_printf(image->work->arena, "usr/local/lib/python%s/dist-packages",
+                           image->python);
+}
+
+static int fill_dependencies(struct image *image, struct fl_tree *tree, struct fl_error *err)
+{
+    struct work *work = image->work;
+    const char *scratch = NULL;
+    int r = fetch(work, &image->result->python, err);
+
+    if (r == 0)
+        r = fl_packages_unpack_python(work->packages, &image->result->python, site_of(image), tree,
+                                      work->arena, &scratch, err);
+    remember_scratch(work, scratch);
+    return r;
+}
+
+static bool is_byte_code(void *user, const char *path)
+{
+    (void)user;
+    return strstr(path, "__pycache__") != NULL;
+}
+
+static int fill_program(struct image *image, struct fl_tree *tree, struct fl_error *err)
+{
+    const struct fl_compose *compose = image->work->compose;
+    int r = fl_tree_add_file(tree, FL_PROGRAM_PATH, image->program, true, err);
+
+    if (r == 0 && is_learner(compose) && compose->adapter)
+        r = fl_tree_add_tree(tree, "", compose->adapter, is_byte_code, NULL, err);
+    return r;
+}
+
+static bool is_no_code(void *user, const char *path)
+{
+    const char *name = strrchr(path, '/');
+
+    (void)user;
+    name = name ? name + 1 : path;
+    return fl_streq(name, ".git") || fl_streq(name, "__pycache__") || fl_streq(name, ".venv");
+}
+
+static int fill_code(struct image *image, struct fl_tree *tree, struct fl_error *err)
+{
+    return fl_tree_add_tree(tree, FL_IMAGE_CODE_FOLDER, image->work->compose->code, is_no_code,
+                            NULL, err);
+}
+
+static int fill_model(struct image *image, struct fl_tree *tree, struct fl_error *err)
+{
+    return fl_tree_add_file(tree, FL_IMAGE_MODEL_FILE, image->work->compose->model, false, err);
+}
+
+static int add_base(struct image *image, struct fl_error *err)
+{
+    json_t *words = json_pack("{s:o}", "lock", fl_package_lock_json(&image->result->debian));
+    char digest[FL_DIGEST_SIZE];
+
+    /* Which libraries are taken follows from the program. */
+    if (!is_learner(image->work->compose) && digest_file(image->program, digest, err) == 0)
+        fl_json_set_str(words, "program", digest);
+    return add_layer(image, "Base", "Debian packages", words, fill_base, err);
+}
+
+static int add_dependencies(struct image *image, struct fl_error *err)
+{
+    json_t *words = json_pack("{s:o, s:s}", "lock", fl_package_lock_json(&image->result->python),
+                              "site", site_of(image));
+
+    return add_layer(image, "Dependencies", "Python packages", words, fill_dependencies, err);
+}
+
+static int add_layers(struct image *image, struct fl_error *err)
+{
+    const struct fl_compose *compose = image->work->compose;
+    int r = add_base(image, err);
+
+    if (r == 0 && is_learner(compose))
+        r = add_dependencies(image, err);
+    if (r == 0)
+        r = add_files(image, "Program", "flops", fill_program, err);
+    if (r == 0 && is_learner(compose))
+        r = add_files(image, "Code", "code", fill_code, err);
+    if (r == 0 && compose->model)
+        r = add_files(image, "Model", "model", fill_model, err);
+    return r;
+}
+
+/* Documents. */
+
+static const char *time_text(struct fl_arena *arena, int64_t epoch_s)
+{
+    time_t seconds = (time_t)epoch_s;
+    struct tm parts;
+    char text[32];
+
+    if (!gmtime_r(&seconds, &parts) ||
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        return NULL;
+    return fl_arena_strdup(arena, text);
+}
+
+static void set_command(const struct fl_compose *compose, struct fl_oci_config *config)
+{
+    static const char *program[] = {"/" FL_PROGRAM_PATH};
+    static const char *learner[] = {"learner"}, *aggregator[] = {"aggregator"};
+    static const char *serve[] = {"serve", "--model", "/" FL_IMAGE_MODEL_FILE};
+    static const char *env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"};
+    static const char *python_env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
+                                       "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"};
+
+    config->entrypoint = (struct fl_oci_texts){program, 1};
+    config->env = (struct fl_oci_texts){env, FL_COUNT_OF(env)};
+    switch (compose->target) {
+    case FL_IMAGEBUILD_TARGET_AGGREGATOR:
+        config->cmd = (struct fl_oci_texts){aggregator, 1};
+        break;
+    case FL_IMAGEBUILD_TARGET_INFERENCE_SERVER:
+        config->cmd = (struct fl_oci_texts){serve, compose->model ? FL_COUNT_OF(serve) : 1};
+        break;
+    default:
+        config->cmd = (struct fl_oci_texts){learner, 1};
+        config->env = (struct fl_oci_texts){python_env, FL_COUNT_OF(python_env)};
+        config->working_folder = "/" FL_IMAGE_CODE_FOLDER;
+    }
+}
+
+static struct fl_oci_pairs annotations(const struct work *work)
+{
+    const struct fl_compose *compose = work->compose;
+    const struct fl_oci_pair all[] = {
+        {"org.opencontainers.image.created", time_text(work->arena, compose->epoch_s)},
+        {"org.opencontainers.image.revision", compose->revision},
+        {"org.opencontainers.image.source", compose->url},
+    };
+    struct fl_oci_pairs pairs = {fl_new_array(work->arena, struct fl_oci_pair, FL_COUNT_OF(all)),
+                                 0};
+
+    for (size_t i = 0; i < FL_COUNT_OF(all); i++)
+        if (all[i].value)
+            pairs.items[pairs.count++] = all[i];
+    return pairs;
+}
+
+static int put_document(struct work *work, const char *media_type, struct fl_bytes *document,
+                        struct fl_oci_descriptor *ret_descriptor, struct fl_error *err)
+{
+    char digest[FL_DIGEST_SIZE];
+
+    *ret_descriptor = fl_oci_describe(work->arena, media_type, document);
+    return fl_blobs_put(work->compose->blobs, document->data, document->len, true, digest, err);
+}
+
+static int put_config(struct image *image, struct fl_oci_descriptor *ret_config,
+                      struct fl_error *err)
+{
+    struct work *work = image->work;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *document = NULL;
+    struct fl_oci_config config = {
+        .platform = *image->platform,
+        .created = time_text(work->arena, work->compose->epoch_s),
+        .user = fl_arena_printf(work->arena, "%d:%d", FL_PROGRAM_USER, FL_PROGRAM_USER)};
+    const char **diff_ids = fl_new_array(work->arena, const char *, LAYERS_MAX);
+
+    for (size_t i = 0; i < image->count; i++)
+        diff_ids[i] = image->layers[i].diff_id;
+    config.diff_ids = (struct fl_oci_texts){diff_ids, image->count};
+    config.history = (struct fl_oci_texts){image->purposes, image->count};
+    set_command(work->compose, &config);
+    document = fl_oci_config_encode(&config);
+    return put_document(work, FL_OCI_CONFIG, document, ret_config, err);
+}
+
+static int put_manifest(struct image *image, struct fl_oci_descriptor *ret_manifest,
+                        struct fl_error *err)
+{
+    struct work *work = image->work;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *document = NULL;
+    struct fl_oci_manifest manifest = {.media_type = FL_OCI_MANIFEST,
+                                       .annotations = annotations(work)};
+    struct fl_oci_descriptor *layers =
+        fl_new_array(work->arena, struct fl_oci_descriptor, LAYERS_MAX);
+    int r = put_config(image, &manifest.config, err);
+
+    for (size_t i = 0; i < image->count; i++)
+        layers[i] = image->layers[i].descriptor;
+    manifest.layers = (struct fl_oci_descriptors){layers, image->count};
+    if (r < 0)
+        return r;
+    document = fl_oci_manifest_encode(&manifest);
+    r = put_document(work, FL_OCI_MANIFEST, document, ret_manifest, err);
+    ret_manifest->has_platform = true;
+    ret_manifest->platform = *image->platform;
+    return r;
+}
+
+static void sum_up(struct image *image, const struct fl_oci_descriptor *manifest)
+{
+    struct fl_composed_platform *result = image->result;
+
+    result->digest = manifest->digest;
+    result->layers = image->count;
+    for (size_t i = 0; i < image->count; i++) {
+        result->size += image->layers[i].descriptor.size;
+        result->unpacked_size += image->layers[i].unpacked_bytes;
+    }
+}
+
+static const char *program_for(const struct fl_compose *compose, const struct fl_platform *platform)
+{
+    for (size_t i = 0; i < compose->program_count; i++)
+        if (fl_platform_fits(&compose->programs[i].platform, platform))
+            return compose->programs[i].path;
+    return NULL;
+}
+
+static int make_image(struct work *work, size_t i, struct fl_oci_descriptor *ret_manifest,
+                      struct fl_error *err)
+{
+    struct image image = {.work = work,
+                          .platform = &work->compose->platforms[i],
+                          .result = &work->composed.platforms[i]};
+    int r;
+
+    image.result->platform = *image.platform;
+    image.program = program_for(work->compose, image.platform);
+    if (!image.program)
+        return fl_error_set(err, FL_E_INVALID,
+                            "this installation has no flops for %s: `make cross` builds it",
+                            fl_platform_text(work->arena, image.platform));
+    r = resolve(&image, err);
+    if (r == 0)
+        r = add_layers(&image, err);
+    if (r == 0)
+        r = put_manifest(&image, ret_manifest, err);
+    if (r == 0)
+        sum_up(&image, ret_manifest);
+    return r;
+}
+
+/* Of several platforms' layers those that are the same count once. */
+static int64_t size_of_all(struct work *work, const struct fl_oci_descriptor *manifests)
+{
+    int64_t size = 0;
+
+    for (size_t i = 0; i < work->compose->platform_count; i++)
+        size += manifests[i].size + work->composed.platforms[i].size;
+    return size;
+}
+
+static int put_index(struct work *work, struct fl_oci_descriptor *manifests, struct fl_error *err)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *document = NULL;
+    const struct fl_oci_manifest index = {.is_index = true,
+                                          .media_type = FL_OCI_INDEX,
+                                          .layers = {manifests, work->compose->platform_count},
+                                          .annotations = annotations(work)};
+
+    document = fl_oci_manifest_encode(&index);
+    work->composed.size = size_of_all(work, manifests);
+    return put_document(work, FL_OCI_INDEX, document, &work->composed.root, err);
+}
+
+static int compose_all(struct work *work, struct fl_error *err)
+{
+    size_t count = work->compose->platform_count;
+    struct fl_oci_descriptor *manifests =
+        fl_new_array(work->arena, struct fl_oci_descriptor, count + 1);
+    int r = fl_dir_ensure(work->compose->folder, 0700, err);
+
+    work->composed.platforms = fl_new_array(work->arena, struct fl_composed_platform, count + 1);
+    work->composed.platform_count = count;
+    work->scratch = fl_new_array(work->arena, const char *, 2 * count + 1);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = make_image(work, i, &manifests[i], err);
+    return r < 0 ? r : put_index(work, manifests, err);
+}
+
+int fl_compose(const struct fl_compose *compose, struct fl_arena *arena,
+               struct fl_composed *ret_composed, struct fl_error *err)
+{
+    struct work work = {.compose = compose,
+                        .arena = arena,
+                        .kept = {.folder = compose->folder, .blobs = compose->blobs}};
+    int r = compose_all(&work, err);
+
+    fl_packages_close(work.packages);
+    for (size_t i = 0; i < work.scratch_count; i++)
+        (void)fl_dir_remove(work.scratch[i], NULL);
+    if (r == 0)
+        *ret_composed = work.composed;
+    return r;
+}
