@@ -10,6 +10,7 @@
 #include "lib/str.h"
 #include "lib/terminal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -227,6 +228,8 @@ static void on_state(void *user, enum fl_watcher_state state, const struct fl_er
     struct command *command = source->command;
     const char *old_why;
     const enum fl_watcher_state old = fl_top_state(command->top, source->kind, &old_why);
+
+    assert(why || state == FL_WATCHER_LIVE);
 
     fl_top_set_state(command->top, source->kind, state, why ? why->msg : NULL);
     if ((state == FL_WATCHER_LOST && old == FL_WATCHER_NEW) ||
