@@ -10,7 +10,6 @@
 #include "lib/str.h"
 #include "lib/terminal.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -229,17 +228,15 @@ static void on_state(void *user, enum fl_watcher_state state, const struct fl_er
     const char *old_why;
     const enum fl_watcher_state old = fl_top_state(command->top, source->kind, &old_why);
 
-    assert(why || state == FL_WATCHER_LIVE);
-
     fl_top_set_state(command->top, source->kind, state, why ? why->msg : NULL);
-    if ((state == FL_WATCHER_LOST && old == FL_WATCHER_NEW) ||
-        (state == FL_WATCHER_REFUSED && source->kind == FL_TOP_PROJECTS))
+    if (why && ((state == FL_WATCHER_LOST && old == FL_WATCHER_NEW) ||
+                (state == FL_WATCHER_REFUSED && source->kind == FL_TOP_PROJECTS)))
         fail(command, why);
     else if (command->screen)
         fl_screen_changed(command->screen);
     else if (!command->pictured && all_listed(command))
         print_picture(command);
-    else if (command->pictured && state != old && state != FL_WATCHER_LIVE)
+    else if (why && command->pictured && state != old)
         (void)fprintf(stderr, "flops top: %s: %s\n", resources[source->kind].plural, why->msg);
 }
 
