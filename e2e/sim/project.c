@@ -98,6 +98,16 @@ static void on_run_plan(void *user, const struct fl_run_spec *spec, struct fl_fa
                                   .stop_ms = (int64_t)sim_below(sim, 1000)};
 }
 
+/* While all is calm, nobody acts upon a spec that is long past. */
+static void check_order(struct project_place *place, const struct fl_round_order *order)
+{
+    FL_JSON project = sim_get(place->sim, &project_projects, PROJECT_NS, order->project);
+
+    if (!place->sim->busy && fl_json_bool(project, "spec.suspend", false))
+        sim_fail(place->sim, "suspended", "round %" PRId64 " of %s begins", order->round,
+                 order->project);
+}
+
 /* Some attempts fail, but never a whole round. */
 static void on_round_plan(void *user, const struct fl_round_order *order,
                           struct fl_fake_round *plan)
@@ -106,6 +116,7 @@ static void on_round_plan(void *user, const struct fl_round_order *order,
     struct sim *sim = place->sim;
 
     sim_trace(sim, "  round %" PRId64 " of %s is ordered", order->round, order->project);
+    check_order(place, order);
     plan->train_ms = (int64_t)sim_below(sim, 2000);
     if (sim->busy && place->fails_left > 0 && sim_chance(sim, 20)) {
         place->fails_left--;
@@ -250,7 +261,7 @@ static void make(struct sim *sim, const char *name)
 
 static json_t *some_change(struct sim *sim)
 {
-    switch (sim_below(sim, 6)) {
+    switch (sim_below(sim, 10)) {
     case 0:
     case 1:
         return json_pack("{s:{s:i}}", "training", "rounds", 1 + (int)sim_below(sim, 5));
@@ -259,11 +270,38 @@ static json_t *some_change(struct sim *sim)
     case 3:
         return json_pack("{s:{s:o}}", "topology", "tiers", some_tiers(sim));
     case 4:
-        return json_pack("{s:{s:i}}", "learners", "count", 1 + (int)sim_below(sim, 3));
-    default:
+        return json_pack("{s:{s:i},s:{s:{s:i}}}", "learners", "count", 1 + (int)sim_below(sim, 3),
+                         "training", "participation", "minAvailable", 1);
+    case 5:
         return json_pack("{s:{s:{s:i}}}", "training", "local", "epochs",
                          1 + (int)sim_below(sim, 3));
+    case 6:
+        return json_pack("{s:{s:{s:s}}}", "training", "strategy", "name",
+                         sim_chance(sim, 50) ? "FedAvg" : "FedAdam");
+    case 7:
+        return json_pack("{s:{s:{s:s,s:i}},s:{s:i}}", "training", "participation", "deadline",
+                         sim_chance(sim, 50) ? "1m" : "10m", "minAvailable",
+                         1 + (int)sim_below(sim, 2), "learners", "count", 2);
+    case 8:
+        return json_pack("{s:{s:{s:s}}}", "training", "participation", "fraction",
+                         sim_chance(sim, 50) ? "1" : "0.5");
+    default:
+        return json_pack("{s:i}", "roundHistoryLimit", (int)sim_below(sim, 4));
     }
+}
+
+/* A round of its own, beside those that the project makes. */
+static void declare(struct sim *sim, const char *project)
+{
+    struct project_place *place = sim->world;
+    char name[24];
+
+    (void)snprintf(name, sizeof(name), "by-hand-%u", ++place->hand_made);
+    sim_trace(sim, "user: declares %s of %s", name, project);
+    sim_create(sim, &project_rounds,
+               json_pack("{s:s,s:s,s:{s:s,s:s},s:{s:{s:s}}}", "apiVersion", "flops.dev/v1alpha1",
+                         "kind", "FLRound", "metadata", "name", name, "namespace", PROJECT_NS,
+                         "spec", "project", "name", project));
 }
 
 /* Something that the project made is deleted by hand. */
@@ -294,6 +332,8 @@ static void edit(struct sim *sim)
         delete_some(sim, &project_rounds);
     } else if (sim_chance(sim, 10)) {
         delete_some(sim, &project_workloads);
+    } else if (sim_chance(sim, 15)) {
+        declare(sim, name);
     } else {
         sim_trace(sim, "user: the spec of %s changes", name);
         sim_patch(sim, &project_projects, PROJECT_NS, name,
@@ -329,6 +369,7 @@ static void crash_some_root(struct sim *sim, struct project_place *place)
 
     if (!project)
         return;
+    place->lost |= lost;
     sim_trace(sim, "the root of %s crashes%s", fl_json_str(project, "metadata.name"),
               lost ? " and loses its disk" : "");
     fl_fake_roots_restart(place->roots, fl_json_str(project, "metadata.uid"), lost);
@@ -410,8 +451,15 @@ static uint64_t actions(struct sim *sim)
 
 static void remove_all(struct sim *sim)
 {
-    for (size_t i = 0; i < PROJECT_NAMES; i++)
+    FL_JSON all = sim_list(sim, &project_rounds);
+    json_t *round;
+    size_t i;
+
+    for (i = 0; i < PROJECT_NAMES; i++)
         sim_delete(sim, &project_projects, PROJECT_NS, project_names[i]);
+    json_array_foreach(all, i, round)
+        if (fl_str_has_prefix(fl_json_str(round, "metadata.name"), "by-hand"))
+            sim_delete(sim, &project_rounds, PROJECT_NS, fl_json_str(round, "metadata.name"));
 }
 
 static bool nothing_left(struct sim *sim, struct fl_buf *why)
