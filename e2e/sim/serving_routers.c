@@ -320,8 +320,9 @@ static int answer(struct driver *driver, enum sim_fault fault, struct fl_error *
     return sim_fault_error(fault, err);
 }
 
-static int observe(struct fl_router_driver *self, const struct fl_router_at *at, bool fresh,
-                   struct fl_arena *arena, struct fl_router_view *ret_view, struct fl_error *err)
+static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
+                   int64_t fresh_in_ms, struct fl_arena *arena, struct fl_router_view *ret_view,
+                   struct fl_error *err)
 {
     struct driver *driver = (struct driver *)self;
     enum sim_fault fault = sim_call(driver->process, SIM_CALL_DRIVER_READ, "observe router");
@@ -331,7 +332,7 @@ static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
     if (sim_takes_place(fault)) {
         struct line *line = line_of(driver, at);
 
-        line->fresh |= fresh;
+        line->fresh |= fresh_in_ms >= 0;
         if (line->status)
             r = fl_router_view_read(arena, line->status, ret_view, err);
         if (line->status && r == 0)
