@@ -167,7 +167,7 @@ static struct serving_router *router_of(struct serving *serving, const char *uid
 static void router_begins(struct serving_router *router, const struct seen_run *run)
 {
     struct sim *sim = router->serving->sim;
-    const bool loses = router->kept && sim->busy && sim_chance(sim, 25);
+    const bool loses = router->kept && sim->busy && sim_chance(sim, 50);
 
     router_dies(router);
     if (loses)
@@ -290,6 +290,25 @@ static struct line *line_of(struct driver *driver, const struct fl_router_at *at
     return line;
 }
 
+/* Planted: what a mistaken reader makes of what the router says. */
+static void misread(const struct sim *sim, const struct line *line, struct fl_arena *arena,
+                    struct fl_router_view *view)
+{
+    FL_JSON said = NULL;
+    size_t kept = 0;
+
+    if (sim_planted(sim, "server-undrained")) {
+        for (size_t i = 0; i < view->backend_count; i++)
+            if (!view->backends[i].removed)
+                view->backends[kept++] = view->backends[i];
+        view->backend_count = kept;
+    }
+    if (!sim_planted(sim, "server-table-trusted") || !line->wanted)
+        return;
+    said = json_deep_copy(line->wanted);
+    (void)fl_router_view_read(arena, said, view, NULL);
+}
+
 /* Whoever calls, the driver itself cannot fail: what can is the process, and what is on the way to
  * the router. */
 static int answer(struct driver *driver, enum sim_fault fault, struct fl_error *err)
@@ -312,6 +331,8 @@ static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
         line->fresh |= fresh;
         if (line->status)
             r = fl_router_view_read(arena, line->status, ret_view, err);
+        if (line->status && r == 0)
+            misread(driver->serving->sim, line, arena, ret_view);
         ret_view->age_ms = sim_now_ms(driver->serving->sim) - line->heard_ms;
     }
     return r < 0 ? r : answer(driver, fault, err);
