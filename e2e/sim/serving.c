@@ -600,7 +600,7 @@ static bool nothing_left(struct sim *sim, struct fl_buf *why)
 }
 
 const struct sim_scenario sim_serving = {
-    .weight = 4,
+    .weight = 8,
     .name = "serving",
     .processes = 1,
     .one_clock = true,
