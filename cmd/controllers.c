@@ -18,6 +18,7 @@
 #include "reconcilers/modelversion/collect.h"
 #include "reconcilers/modelversion/controller.h"
 #include "reconcilers/orchestrator/orchestrator.h"
+#include "reconcilers/workload/local/image_registry.h"
 #include "reconcilers/workload/local/local.h"
 #include "reconcilers/workload/workload.h"
 #include "reconcilers/workload/workload_log.h"
@@ -60,6 +61,9 @@ struct fl_controllers {
     struct fl_error failure;
     fl_loop_fn *stopped;
     void *stopped_user;
+    char *registry_pem; /* NULL: images are not prepared for */
+    struct fl_image_registries registries;
+    struct fl_image_source images;
 };
 
 /* Loop thread. */
@@ -78,6 +82,39 @@ static void fail(struct fl_controllers *controllers, const struct fl_error *err)
     fl_loop_post(controllers->options->loop, tell_failure, controllers);
 }
 
+/* Opens one repository of the registry that is beside the API, for the node that pulls from it. */
+static const char *grant_repository(void *user, const char *repository, struct fl_arena *arena)
+{
+    const struct fl_controllers_options *options = ((struct fl_controllers *)user)->options;
+    char token[FL_CAPABILITY_TOKEN_SIZE];
+
+    fl_capability_make(options->capability_key, fl_arena_printf(arena, "/v2/%s/", repository),
+                       token);
+    return fl_arena_strdup(arena, token);
+}
+
+/* The API server's address is known when the first orchestrator is made. */
+static int prepare_images(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *pem = NULL;
+
+    if (controllers->registry_pem)
+        return 0;
+    if (options->ca_file && fl_file_read(options->ca_file, CA_MAX_BYTES, &pem, err) < 0)
+        return fl_error_wrap(err, "certificate of the registry");
+    controllers->registry_pem = fl_strdup(pem ? pem->data : "");
+    controllers->registries = (struct fl_image_registries){
+        .env = options->env,
+        .url = options->url,
+        .ca_pem = pem ? controllers->registry_pem : NULL,
+        .token = grant_repository,
+        .user = controllers,
+    };
+    controllers->images = fl_image_registries_source(&controllers->registries);
+    return 0;
+}
+
 static int make_local(void *user, const char *name, fl_run_changed_fn *changed, void *changed_user,
                       struct fl_orchestrator_driver **ret_driver, struct fl_error *err)
 {
@@ -87,15 +124,18 @@ static int make_local(void *user, const char *name, fl_run_changed_fn *changed, 
         .data_dir = controllers->options->data_dir,
         .program = controllers->program,
         .version = fl_version(),
+        .images = &controllers->images,
         .changed = changed,
         .changed_user = changed_user,
     };
+    int r;
 
     if (strcmp(name, FL_ORCHESTRATOR_LOCAL) != 0)
         return fl_error_set(err, FL_E_INVALID,
                             "there is one machine: the Orchestrator of type Local is \"%s\"",
                             FL_ORCHESTRATOR_LOCAL);
-    return fl_local_create(&options, ret_driver, err);
+    r = prepare_images(controllers, err);
+    return r < 0 ? r : fl_local_create(&options, ret_driver, err);
 }
 
 static int unseal(void *user, json_t *secret, const char *ns, struct fl_error *err)
@@ -481,6 +521,7 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_orchestrators_destroy(controllers->orchestrators);
     fl_seal_keys_destroy(controllers->keys);
     fl_metrics_registry_destroy(controllers->metrics);
+    free(controllers->registry_pem);
     fl_signal_destroy(controllers->halted);
     fl_lock_destroy(controllers->lock);
     free(controllers->identity);

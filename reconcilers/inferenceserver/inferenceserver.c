@@ -16,10 +16,13 @@ static int decide_and_act(struct fl_serving_view *view, struct fl_error *err)
 
     fl_serving_decide(view->rc->arena, &view->world, &view->plan);
     r = fl_serving_act(view, err);
+    if (r == 0 && view->scaled)
+        fl_event_note(view->rc, FL_NORMAL, "Scaled", "%s", view->scaled);
     if (r == 0 && view->plan.look_again_ms >= 0)
         fl_requeue_after(view->rc, view->plan.look_again_ms);
     if (r == 0 && view->plan.counts_needed && view->at.address)
-        r = routers->ops->observe(routers, &view->at, true, view->rc->arena, &ignored, err);
+        r = routers->ops->observe(routers, &view->at, view->plan.look_again_ms, view->rc->arena,
+                                  &ignored, err);
     return r;
 }
 

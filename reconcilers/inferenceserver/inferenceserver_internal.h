@@ -38,6 +38,7 @@ struct fl_serving_view {
     const char *admin_token;
     struct fl_router_at at; /* address NULL: not known yet */
     struct fl_serving_world world;
+    const char *scaled; /* load asks for another number of servers: why; or NULL */
     struct fl_serving_plan plan;
 };
 

@@ -209,6 +209,9 @@ struct fl_workload *fl_serving_new_set(struct fl_serving_view *view, const char 
         spec->process.program = "flops";
         add_arg(spec, "serve");
         add_option(spec, "--port-env", "PORT_HTTP");
+        add_option(spec, "--folder", STATE_FOLDER);
+        spec->mounts.items[spec->mounts.count++] =
+            (struct fl_workload_mount){.path = STATE_FOLDER, .type = FL_WORKLOAD_MOUNT_TYPE_STATE};
         put_model(view, spec, secret, grant);
         put_limits(view, spec);
     }
@@ -228,12 +231,15 @@ void fl_serving_mark_set(struct fl_serving_view *view, struct fl_workload *set,
            *notes =
                set->meta.annotations ? json_copy((json_t *)set->meta.annotations) : json_object();
     static const char *const passing[] = {"flops.dev/stable", "flops.dev/rejected",
-                                          "flops.dev/rejected-why"};
+                                          "flops.dev/rejected-why", "flops.dev/replicas"};
 
     for (size_t i = 0; i < FL_COUNT_OF(passing); i++)
         (void)json_object_del(notes, passing[i]);
     if (wish->stable)
         fl_json_set_str(notes, "flops.dev/stable", "true");
+    if (view->world.autoscale)
+        fl_json_set_str(notes, "flops.dev/replicas",
+                        fl_arena_printf(view->rc->arena, "%" PRId64, view->world.replicas));
     fl_json_set_str(notes, "flops.dev/rejected", wish->rejected);
     fl_json_set_str(notes, "flops.dev/rejected-why", wish->rejected_why);
     set->meta.labels = fl_json_in_arena(view->rc->arena, labels);

@@ -1,0 +1,36 @@
+/* The parts of packages among themselves. */
+#ifndef FL_RECONCILERS_PACKAGES_INTERNAL_H
+#define FL_RECONCILERS_PACKAGES_INTERNAL_H
+
+#include "reconcilers/imagebuild/compose/packages.h"
+
+#define LOCK_MAX 4096
+
+struct fl_packages {
+    struct fl_packages_options options;
+    struct fl_arena *arena;
+    const char *const *env; /* of programs that are started; ended by NULL */
+    struct fl_buf pins;     /* digests, each with its NUL */
+    int64_t scratches;
+};
+
+/* packages_run.c: a program to its end. `ret_output` is the caller's. INVALID with the program's
+ * own words where it fails: the lines of its errors that begin with `marker`, the last where none
+ * does. */
+int fl_packages_run(struct fl_packages *packages, const char *const *argv, size_t output_max,
+                    const char *marker, struct fl_bytes **ret_output, struct fl_error *err);
+/* The first of these that can be executed; names without '/' are looked for on PATH. NULL: none. */
+const char *fl_packages_program(struct fl_packages *packages, const char *const *names,
+                                size_t count);
+bool fl_packages_tell(const struct fl_packages *packages, const char *what, int64_t done,
+                      int64_t total);
+int64_t fl_packages_left_ms(const struct fl_packages *packages);
+
+/* download.c: what is at an address (http, https, file), into the content under its digest, pinned.
+ */
+int fl_package_download(struct fl_packages *packages, const struct fl_package *package,
+                        struct fl_error *err);
+
+void fl_package_lock_sort(struct fl_package_lock *lock);
+
+#endif
