@@ -3,7 +3,6 @@
 #include "e2e/sim/sim.h"
 #include "lib/str.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Of calls with this method whose target has these parts. `alter` may change the body, which is
@@ -26,15 +25,6 @@ static void forget_preconditions(struct sim *sim, struct fl_api_call *call, json
     drop(body, "metadata", "resourceVersion");
 }
 
-static void name_by_chance(struct sim *sim, struct fl_api_call *call, json_t *body)
-{
-    char name[64];
-
-    (void)call;
-    (void)snprintf(name, sizeof(name), "model-%llu", (unsigned long long)sim_random(sim));
-    (void)json_object_set_new(json_object_get(body, "metadata"), "name", json_string(name));
-}
-
 static void forget_owner(struct sim *sim, struct fl_api_call *call, json_t *body)
 {
     (void)sim;
@@ -42,18 +32,18 @@ static void forget_owner(struct sim *sim, struct fl_api_call *call, json_t *body
     drop(body, "metadata", "ownerReferences");
 }
 
-static void forget_tally(struct sim *sim, struct fl_api_call *call, json_t *body)
+static void forget_generation(struct sim *sim, struct fl_api_call *call, json_t *body)
 {
     (void)sim;
     (void)call;
-    drop(body, "metadata.annotations", "flops.dev/tally");
+    drop(body, "status", "observedGeneration");
 }
 
-static void forget_rejected(struct sim *sim, struct fl_api_call *call, json_t *body)
+static void forget_stable(struct sim *sim, struct fl_api_call *call, json_t *body)
 {
     (void)sim;
     (void)call;
-    drop(body, "metadata.annotations", "flops.dev/rejected");
+    drop(body, "metadata.annotations", "flops.dev/stable");
 }
 
 static void go_on(struct sim *sim, struct fl_api_call *call, json_t *body)
@@ -97,12 +87,12 @@ static void only_look(struct sim *sim, struct fl_api_call *call, json_t *body)
 
 static const struct mistake mistakes[] = {
     {"blind-status", "PATCH", "", "/status", forget_preconditions},
-    {"project-models-by-chance", "POST", "/modelversions", "", name_by_chance},
-    {"project-round-nobodys", "PATCH", "/flrounds/", "", forget_owner},
-    {"project-tally-lost", "PATCH", "/flrounds/", "", forget_tally},
+    {"project-alias-lost", "PATCH", "/modelversions/", "", only_look},
+    {"project-generation-lost", "PATCH", "/flprojects/", "/status", forget_generation},
+    {"project-secret-nobodys", "POST", "/secrets", "", forget_owner},
     {"project-suspend-lost", "PATCH", "/workloads/", "", go_on},
-    {"project-round-skipped", "PATCH", "/flrounds/", "", skip_number},
-    {"server-rejection-lost", "PATCH", "/workloads/", "", forget_rejected},
+    {"project-round-skipped", "POST", "/flrounds", "", skip_number},
+    {"server-stable-lost", "PATCH", "/workloads/", "", forget_stable},
     {"server-ready-early", "PATCH", "/workloads/", "/status", be_ready_early},
     {"server-capability-left", "DELETE", "/secrets/", "", only_look},
 };

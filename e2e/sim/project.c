@@ -101,11 +101,14 @@ static void on_run_plan(void *user, const struct fl_run_spec *spec, struct fl_fa
 /* While all is calm, nobody acts upon a spec that is long past. */
 static void check_order(struct project_place *place, const struct fl_round_order *order)
 {
-    FL_JSON project = sim_get(place->sim, &project_projects, PROJECT_NS, order->project);
+    for (size_t i = 0; i < PROJECT_NAMES && !place->sim->busy; i++) {
+        FL_JSON project = sim_get(place->sim, &project_projects, PROJECT_NS, project_names[i]);
 
-    if (!place->sim->busy && fl_json_bool(project, "spec.suspend", false))
-        sim_fail(place->sim, "suspended", "round %" PRId64 " of %s begins", order->round,
-                 order->project);
+        if (fl_str_has_prefix(order->project, project_names[i]) &&
+            fl_json_bool(project, "spec.suspend", false))
+            sim_fail(place->sim, "suspended", "round %" PRId64 " of %s begins", order->round,
+                     project_names[i]);
+    }
 }
 
 /* Some attempts fail, but never a whole round. */

@@ -82,6 +82,30 @@ static bool model_right(const struct project_place *place, const struct history 
     return true;
 }
 
+/* How many of them go by it. */
+static size_t count_alias(const json_t *const *of_round, const char *alias)
+{
+    size_t count = 0, i;
+    const json_t *item;
+
+    for (int64_t round = 0; round < ROUNDS_MAX; round++)
+        json_array_foreach(fl_json_path(of_round[round], "spec.aliases"), i, item)
+            count += fl_streq(json_string_value(item), alias);
+    return count;
+}
+
+static bool aliases_right(const json_t *const *of_round, int64_t completed, struct fl_buf *why)
+{
+    const json_t *latest[ROUNDS_MAX] = {of_round[completed]};
+
+    if (count_alias(of_round, "latest") != 1 || count_alias(latest, "latest") != 1)
+        return sim_wrong(why, "the model of round %" PRId64 " does not go by latest alone",
+                         completed);
+    return count_alias(of_round, "best") == 1
+               ? true
+               : sim_wrong(why, "%zu models go by best", count_alias(of_round, "best"));
+}
+
 /* One model for each round up to the last, without a gap, and none beyond. */
 static bool models_right(struct sim *sim, const json_t *project, int64_t completed,
                          struct fl_buf *why)
@@ -102,7 +126,7 @@ static bool models_right(struct sim *sim, const json_t *project, int64_t complet
         if (of_round[round] && !model_right(place, &history, of_round, round, why))
             return false;
     }
-    return true;
+    return completed == 0 || aliases_right(of_round, completed, why);
 }
 
 /* One that was declared by hand may end badly: nobody minds. */
