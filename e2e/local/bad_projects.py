@@ -115,7 +115,8 @@ def no_patience(server):
 def no_trainer(server):
     status, body = server.call("POST", p.NS + "/flprojects", p.manifest("trainer", 1, trainer="Forest"))
     judge.check("trainer: one that does not exist is refused with its field",
-                status == 422 and "spec.source.builtin.trainer" in body["message"] and "Forest" in body["message"], body)
+                status == 422 and "spec.source.builtin.trainer" in body["message"] and
+                "Forest" in body["message"], body)
 
 
 # --- data ---
@@ -152,8 +153,8 @@ def one_broken(server):
     spoil_last_row(os.path.join(server.dir, "data", "spoilt.parts", "rows.safetensors"))
     apply(server, small("dropout", rounds=100000, minimum=3, count=4, data={"tags": ["spoilt"]}))
     tells(server, "dropout", "SomeMissing", "3 of 4 learners have joined; instance 3 of", kind="LearnersReady")
-    judge.check("dropout: what is wrong with its data is told",
-                "spoilt" in p.condition(p.get(server, "dropout"), "LearnersReady")["message"], p.explain(server, "dropout"))
+    message = p.condition(p.get(server, "dropout"), "LearnersReady")["message"]
+    judge.check("dropout: what is wrong with its data is told", "data set spoilt.3" in message, message)
     judge.check("dropout: the others train", p.wait("rounds", lambda: p.completed(server, "dropout") >= 2),
                 p.explain(server, "dropout"))
     p.patch(server, "dropout", {"training": {"rounds": 1}})
@@ -216,8 +217,8 @@ def infs(server, name):
 
 
 def serves(server, name, why):
-    judge.check(f"{name}: serves {why}", p.wait("serves", lambda: p.condition(infs(server, name), "Ready")["status"] == "True"),
-                infs(server, name).get("status"))
+    ready = p.wait("serves", lambda: p.condition(infs(server, name), "Ready")["status"] == "True")
+    judge.check(f"{name}: serves {why}", ready, infs(server, name).get("status"))
     server.call("DELETE", f"{p.NS}/inferenceservers/{name}")
     p.wait(f"{name} is gone", lambda: server.call("GET", f"{p.NS}/inferenceservers/{name}")[0] == 404)
 
@@ -278,8 +279,8 @@ def server_port(server):
         tells(server, "port", "WaitingForServer", f"{port} on 127.0.0.1 cannot be had", kind="ModelServed")
         status, body = server.call("GET", p.NS + "/inferenceservers/port")
         it = p.condition(body, "Ready")
-        judge.check("port: its InferenceServer says the same", it["reason"] == "PortTaken" and str(port) in it["message"]
-                    and not faults_of_conditions(body), body.get("status"))
+        judge.check("port: its InferenceServer says the same", it["reason"] == "PortTaken" and
+                    str(port) in it["message"] and not faults_of_conditions(body), body.get("status"))
         judge.check("port: training is complete for all that", p.wait("completes", lambda: p.holds(server, "port")),
                     p.explain(server, "port"))
     judge.check("port: serves when it is free",

@@ -118,8 +118,8 @@ def commands_of_readme():
 def push_points(world):
     env = {**os.environ, "PATH": os.path.dirname(rig.FLOPS) + ":" + os.environ["PATH"],
            "FLOPS_DATA_DIR": world.server.dir}
-    done = subprocess.run(["bash", "-euc", commands_of_readme()], cwd=world.base, env=env, capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run(["bash", "-euc", commands_of_readme()], cwd=world.base, env=env, capture_output=True,
+                          text=True, timeout=60)
     judge.check("README: its commands make the data set", done.returncode == 0, done.stderr)
 
 
@@ -133,8 +133,8 @@ def push_images(world):
     for name, data in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
         with open(os.path.join(world.base, name), "wb") as file:
             file.write(data)
-    for words in (["push", "fashion", os.path.join(world.base, "images-idx3-ubyte"), os.path.join(world.base, "labels-idx1-ubyte")],
-                  ["partition", "fashion", "--learners", "4"]):
+    files = [os.path.join(world.base, name) for name in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    for words in (["push", "fashion", *files], ["partition", "fashion", "--learners", "4"]):
         done = world.flops("data", *words)
         assert done.returncode == 0, done.stderr
 
@@ -220,7 +220,9 @@ def reaches(kind, name, type_="Ready", reason=None, ns="default"):
             it = condition(thing, type_)
             return it["status"] == "True" and reason in (None, it["reason"]) and \
                 thing["status"].get("observedGeneration") == thing["metadata"]["generation"]
-        return None if wait(holds) else f"{kind} {name} is not {type_} {reason or ''}: {say(world.object(kind, name, ns))}"
+        if wait(holds):
+            return None
+        return f"{kind} {name} is not {type_} {reason or ''}: {say(world.object(kind, name, ns))}"
     return check
 
 
@@ -290,7 +292,8 @@ def answers_over_tls(world):
 
 def starts_from_minimal(world):
     models = world.items(API + "/namespaces/default/modelversions")
-    best = next(m for m in models if m["spec"]["project"]["name"] == "minimal" and "best" in m["spec"].get("aliases", []))
+    best = next(m for m in models if m["spec"]["project"]["name"] == "minimal" and
+                "best" in m["spec"].get("aliases", []))
     first = next(m for m in models if m["spec"]["project"]["name"] == "warm-start" and m["spec"]["round"] == 1)
     same = first["spec"]["lineage"]["baseModel"] == best["spec"]["digest"]
     return None if same else f"{first['spec']['lineage']} {best['spec']['digest']}"
