@@ -348,6 +348,7 @@ def names(w):
     found = json.loads(w.flops("inspect", f"{w.open}/team/index:v1", "-o", "json", "--plain-http"))
     want("its manifests", len(found["manifests"]), 2)
     # It deletes by digest only, with all tags.
+    want_in(w.flops("rm", f"{w.open}/other/large:v1", "--plain-http", ok=False), w.large["digest"])
     w.flops("rm", f"{w.open}/other/large@{w.large['digest']}", "--plain-http")
     want_in(w.flops("inspect", f"{w.open}/other/large:v1", "--plain-http", ok=False), "404")
 
