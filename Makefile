@@ -97,6 +97,9 @@ $(O)/flops-init: cmd/init/main.c Makefile
 	@echo "  LINK    $@"
 	@$(CC) -D_GNU_SOURCE -std=gnu17 -Os -s $(WARNINGS) -static -o $@ $<
 
+# Tests that run containers.
+$(O)/reconcilers/workload/orchestrator_contract_test $(O)/reconcilers/workload/local/container_test: | $(O)/flops-init
+
 define layer_archive
 $(O)/$(1).a: $(filter-out %/main.o,$(call objects,$(1)))
 	@mkdir -p $$(@D)

@@ -55,7 +55,8 @@ struct shim {
     pid_t starter; /* of a container, until it is up; 0: none */
     int64_t starter_ends_ms;
     bool starter_ended, starter_well;
-    bool refused; /* the program could not be executed: `how` is why */
+    bool is_told;
+    int refusal, told_how; /* the first process' word: the errno of exec, and the end */
     int how;                 /* as waitpid told it */
     struct fl_shim_order stop;
     int64_t kill_at_ms;   /* NEVER: not asked for */
@@ -453,6 +454,8 @@ static void look_at_clock(struct shim *s)
 static void note_start(struct shim *s)
 {
     s->status.started_us = fl_shim_realtime_us();
+    if (s->status.ended_us && s->status.ended_us < s->status.started_us)
+        s->status.started_us = s->status.ended_us; /* it was quicker than its word */
     record_start(s);
 }
 
@@ -485,8 +488,8 @@ static void hear_program(struct shim *s)
             note_start(s);
         if (text[0] != 'e' && text[0] != 'w')
             continue;
-        memcpy(&s->how, text + 1, sizeof(s->how));
-        s->refused = text[0] == 'e';
+        memcpy(text[0] == 'e' ? &s->refusal : &s->told_how, text + 1, sizeof(s->how));
+        s->is_told |= text[0] == 'w';
     }
     if (n >= 0 || (errno != EAGAIN && errno != EINTR)) {
         (void)close(s->report);
@@ -659,8 +662,8 @@ static int open_signals(struct shim *s, struct fl_error *err)
 /* Why a container is not up. */
 static void tell_problem(const struct shim *s, struct fl_error *err)
 {
-    if (s->refused)
-        (void)fl_error_errno(err, s->how, "cannot execute the program (%s)",
+    if (s->refusal)
+        (void)fl_error_errno(err, s->refusal, "cannot execute the program (%s)",
                              fl_str_or(s->spec.container.program, "?"));
     else
         (void)fl_shim_container_problem(&s->spec, err);
@@ -692,7 +695,9 @@ static int run(struct shim *s, struct fl_error *err)
     while (s->program || s->starter)
         wait_once(s);
     if (s->report >= 0)
-        hear_program(s); /* its last word is truer than what the first process could say */
+        hear_program(s);
+    if (s->is_told)
+        s->how = s->told_how; /* truer than what an exit status could say */
     if (s->status.started_us == 0 && s->kill_at_ms == NEVER) {
         tell_problem(s, err);
         fail_start(s, err);

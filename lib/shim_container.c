@@ -41,6 +41,7 @@ static int open_changes(const struct fl_shim_spec *spec, struct fl_error *err)
         (void)close(fd);
         return fl_error_errno(err, errnum, "make folders in %s", folder);
     }
+    (void)fchmodat(fd, "upper", 0755, 0); /* the container's root, which all its users enter */
     return fd;
 }
 

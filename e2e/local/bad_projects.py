@@ -208,6 +208,57 @@ def nowhere(server):
     p.remove(server, "where")
 
 
+# --- serving ---
+
+
+def infs(server, name):
+    return server.call("GET", f"{p.NS}/inferenceservers/{name}")[1]
+
+
+def serves(server, name, why):
+    judge.check(f"{name}: serves {why}", p.wait("serves", lambda: p.condition(infs(server, name), "Ready")["status"] == "True"),
+                infs(server, name).get("status"))
+    server.call("DELETE", f"{p.NS}/inferenceservers/{name}")
+    p.wait(f"{name} is gone", lambda: server.call("GET", f"{p.NS}/inferenceservers/{name}")[0] == 404)
+
+
+def server_tells(server, name, reason, words):
+    told = p.wait(f"{name}: {reason}", lambda: p.condition(infs(server, name), "Ready")["reason"] == reason and
+                  words in p.condition(infs(server, name), "Ready")["message"], 60)
+    judge.check(f"{name}: says {reason}, and \"{words}\"", told, infs(server, name).get("status"))
+    faults = faults_of_conditions(infs(server, name))
+    judge.check(f"{name}: its conditions read well", not faults, faults)
+
+
+def declare_server(server, name, **spec):
+    status, body = server.call("POST", p.NS + "/inferenceservers", {
+        "apiVersion": "flops.dev/v1alpha1", "kind": "InferenceServer", "metadata": {"name": name},
+        "spec": {"port": 0, **spec}})
+    assert status == 201, body
+
+
+def no_model(server):
+    """Neither the project, nor the Secrets, nor the file that are named are there yet."""
+    path = os.path.join(server.dir, "late.safetensors")
+    declare_server(server, "model", model={"project": {"name": "origin"}})
+    declare_server(server, "file", model={"uri": "file://" + path})
+    declare_server(server, "secret", model={"project": {"name": "origin"}}, tokensSecret={"name": "clients"})
+    server_tells(server, "model", "WaitingForModel", "origin")
+    server_tells(server, "secret", "SecretNotFound", "clients")
+    server_tells(server, "file", "Restarting", path)
+    apply(server, small("origin"))
+    p.wait("origin completes", lambda: p.holds(server, "origin"))
+    serves(server, "model", "when the project has one")
+    done = p.flops(server, "models", "export", "origin:best", "-o", path)
+    assert done.returncode == 0, done.stderr
+    serves(server, "file", "when the file is there")
+    server.call("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "clients"},
+                                                               "stringData": {"a": "token-of-a-client"}})
+    serves(server, "secret", "when the Secret is there")
+    server.call("DELETE", "/api/v1/namespaces/default/secrets/clients")
+    p.remove(server, "origin")
+
+
 # --- ports ---
 
 
@@ -349,7 +400,7 @@ def full_journals(server):
 # --- the run ---
 
 TOGETHER = [no_learners, no_quorum, no_patience, no_trainer, broken_data, one_broken, foreign_data, no_builder,
-            no_privacy, no_tracking, nowhere, server_port, root_port]
+            no_privacy, no_tracking, nowhere, no_model, server_port, root_port]
 ALONE = {no_port: [], bounded_content: ["--content-max-bytes", "100"]}
 MOUNTED = {full_content: [], full_journals: []}
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -180,6 +181,21 @@ def with_folder(world, text):
     return text.replace("/srv/manifests", world.manifests)
 
 
+def with_certificate(world, text):
+    """And a model in a file, by the commands of the example."""
+    path = [os.path.join(world.base, name) for name in ("tls.key", "tls.crt", "points.safetensors")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-keyout", path[0], "-out", path[1]], check=True,
+                   capture_output=True)
+    done = world.flops("models", "export", "minimal:best", "-o", path[2])
+    assert done.returncode == 0, done.stderr
+    status, body = world.server.call("POST", "/api/v1/namespaces/default/secrets", {
+        "metadata": {"name": "certificate"}, "type": "kubernetes.io/tls",
+        "stringData": {"tls.key": open(path[0]).read(), "tls.crt": open(path[1]).read()}})
+    assert status == 201, body
+    return with_free_ports(world, text.replace("/srv/models/points.safetensors", path[2]))
+
+
 def with_more_data(world, text):
     done = world.flops("data", "push", "more-points", os.path.join(world.base, "points.csv"), "--header", "no")
     assert done.returncode == 0, done.stderr
@@ -262,6 +278,14 @@ def has_examples(project, count):
                   if r["spec"]["project"]["name"] == project]
         return None if count in rounds else f"{rounds}"
     return check
+
+
+def answers_over_tls(world):
+    with urllib.request.urlopen(f"https://localhost:{world.free_port('8443')}/v2/models/points", timeout=20,
+                                context=ssl.create_default_context(cafile=os.path.join(world.base, "tls.crt"))) as it:
+        answer = json.load(it)
+    world.server.call("DELETE", "/api/v1/namespaces/default/secrets/certificate")
+    return None if answer.get("name") == "points" else f"{answer}"
 
 
 def starts_from_minimal(world):
@@ -357,8 +381,11 @@ TABLE = {
     "gitsync-public.yaml": Example(all_of(reaches("GitSync", "public", ns="flops-system"), has_map("tagged", "demo")),
                                    with_tagged_repository),
     "gitsync.yaml": Example(all_of(reaches("GitSync", "federations"), has_map("private")), with_repository),
+    "inferenceserver-autoscale.yaml": Example(all_of(reaches("InferenceServer", "autoscaled"), answers(
+        "autoscaled", "/invocations", body=POINT))),
     "inferenceserver-rolling.yaml": Example(all_of(reaches("InferenceServer", "rolling"), answers(
         "rolling", "/v1/models/points:predict", body=POINT))),
+    "inferenceserver-tls.yaml": Example(all_of(reaches("InferenceServer", "tls"), answers_over_tls), with_certificate),
     "inferenceserver-tokens.yaml": Example(all_of(reaches("InferenceServer", "tokens"), answers("tokens", status=401),
                                                   answers("tokens", headers={"Authorization": "Bearer replace-me"}))),
     "inferenceserver.yaml": Example(all_of(reaches("InferenceServer", "canary"), answers(

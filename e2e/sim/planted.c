@@ -23,5 +23,17 @@ const struct sim_bug sim_bugs[] = {
     {"round-base-forgotten", "each round begins from nothing", &sim_flround},
     {"round-failure-lost", "a round that has failed is taken for running", &sim_flround},
     {"round-model-early", "a round is taken for committed before it is", &sim_flround},
+    {"project-models-by-chance", "names of models have chance in them", &sim_project},
+    {"project-round-nobodys", "rounds are made that belong to nobody", &sim_project},
+    {"project-tally-lost", "what old rounds came to goes with them", &sim_project},
+    {"project-suspend-lost", "services do not hear that they are suspended", &sim_project},
+    {"project-round-skipped", "a number is left out", &sim_project},
+    {"server-undrained", "requests under way are not waited for", &sim_serving},
+    {"server-table-trusted", "a table is taken for in force once it was said", &sim_serving},
+    {"server-table-forgotten", "a router that forgot its table is not told it again", &sim_serving},
+    {"server-errors-unseen", "the errors of a canary are not counted", &sim_serving},
+    {"server-rejection-lost", "what was taken back is not remembered", &sim_serving},
+    {"server-ready-early", "servers are taken for ready as they start", &sim_serving},
+    {"server-capability-left", "a capability stays when its servers go", &sim_serving},
 };
 const size_t sim_bug_count = FL_COUNT_OF(sim_bugs);

@@ -246,7 +246,7 @@ bool serving_is_called(const struct serving *serving, int64_t port)
 struct line {
     char *ns, *name, *address;
     json_t *wanted, *status; /* status NULL: nothing was heard */
-    int64_t heard_ms;
+    int64_t heard_ms, known_version;
     bool sent, fresh;
 };
 
@@ -290,6 +290,28 @@ static struct line *line_of(struct driver *driver, const struct fl_router_at *at
     return line;
 }
 
+/* Planted: what a mistaken reader makes of what the router says. */
+static void misread(const struct sim *sim, const struct line *line, struct fl_arena *arena,
+                    struct fl_router_view *view)
+{
+    FL_JSON said = NULL;
+    size_t kept = 0;
+
+    if (sim_planted(sim, "server-errors-unseen"))
+        for (size_t i = 0; i < view->group_count; i++)
+            view->groups[i].errors = 0;
+    if (sim_planted(sim, "server-undrained")) {
+        for (size_t i = 0; i < view->backend_count; i++)
+            if (!view->backends[i].removed)
+                view->backends[kept++] = view->backends[i];
+        view->backend_count = kept;
+    }
+    if (!sim_planted(sim, "server-table-trusted") || !line->wanted)
+        return;
+    said = json_deep_copy(line->wanted);
+    (void)fl_router_view_read(arena, said, view, NULL);
+}
+
 /* Whoever calls, the driver itself cannot fail: what can is the process, and what is on the way to
  * the router. */
 static int answer(struct driver *driver, enum sim_fault fault, struct fl_error *err)
@@ -298,8 +320,9 @@ static int answer(struct driver *driver, enum sim_fault fault, struct fl_error *
     return sim_fault_error(fault, err);
 }
 
-static int observe(struct fl_router_driver *self, const struct fl_router_at *at, bool fresh,
-                   struct fl_arena *arena, struct fl_router_view *ret_view, struct fl_error *err)
+static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
+                   int64_t fresh_in_ms, struct fl_arena *arena, struct fl_router_view *ret_view,
+                   struct fl_error *err)
 {
     struct driver *driver = (struct driver *)self;
     enum sim_fault fault = sim_call(driver->process, SIM_CALL_DRIVER_READ, "observe router");
@@ -309,9 +332,11 @@ static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
     if (sim_takes_place(fault)) {
         struct line *line = line_of(driver, at);
 
-        line->fresh |= fresh;
+        line->fresh |= fresh_in_ms >= 0;
         if (line->status)
             r = fl_router_view_read(arena, line->status, ret_view, err);
+        if (line->status && r == 0)
+            misread(driver->serving->sim, line, arena, ret_view);
         ret_view->age_ms = sim_now_ms(driver->serving->sim) - line->heard_ms;
     }
     return r < 0 ? r : answer(driver, fault, err);
@@ -406,6 +431,10 @@ static bool hear(struct serving *serving, struct line *line, struct serving_rout
     const bool news =
         (router && line->fresh) || (!now != !before) || (now && before && !json_equal(now, before));
 
+    if (sim_planted(serving->sim, "server-table-forgotten") && router && line->known_version > 0 &&
+        fl_routes_version(router->routes) == 0)
+        return false;
+    line->known_version = router ? fl_routes_version(router->routes) : line->known_version;
     if (!news && router)
         return false; /* a real one would answer later */
     line->fresh &= !router;

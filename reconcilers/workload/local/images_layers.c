@@ -218,7 +218,8 @@ int layer_unpack(struct fl_image_job *job, const char *diff_id,
         .user = job,
     };
     struct fl_unpacked unpacked;
-    int r = fl_blobs_get(images->blobs, blob->digest, &fd, NULL, err);
+    int64_t size;
+    int r = fl_blobs_get(images->blobs, blob->digest, &fd, &size, err);
 
     if (r < 0)
         return r;

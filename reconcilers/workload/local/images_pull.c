@@ -301,6 +301,8 @@ static int fetch_remote(struct fetch *f, struct fl_error *err)
     struct fl_oci_taken taken = {0};
     int r = pull(f, &taken, err);
 
+    if (r == FL_E_NOT_FOUND && strstr(err->msg, "linux/")) /* it is there, for others */
+        return no_platform(f, fl_arena_strdup(f->made->arena, err->msg), err);
     if (r < 0)
         return falls_back(f, r, err) ? make_usable(f, err) : r;
     r = read_here(f, taken.root.digest, err);
