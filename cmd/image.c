@@ -188,11 +188,20 @@ static const char rm_help[] =
     "Takes the tag away; with a digest, the image with all its tags. Content that no image has\n"
     "goes later.\n" FL_IMAGE_HELP FL_CLIENT_HELP;
 
+static const char *name_of(struct fl_image_command *image,
+                           const struct fl_image_reference *reference)
+{
+    const struct fl_image_reference name = {.registry = reference->registry,
+                                            .repository = reference->repository};
+
+    return fl_image_reference_text(image->arena, &name);
+}
+
 static int remove_one(struct fl_image_command *image, const char *text, struct fl_error *err)
 {
-    struct fl_image_reference reference;
-    struct fl_oci_descriptor found;
-    struct fl_registry *registry;
+    struct fl_image_reference reference = {0};
+    struct fl_oci_descriptor found = {0};
+    struct fl_registry *registry = NULL;
     int r = fl_image_reference(image, text, &reference, err);
 
     if (r == 0)
@@ -202,6 +211,12 @@ static int remove_one(struct fl_image_command *image, const char *text, struct f
     if (r == 0)
         r = fl_registry_delete(registry, reference.repository,
                                fl_str_or(reference.digest, reference.tag), err);
+    if ((r == FL_E_BAD_REQUEST || r == FL_E_METHOD_NOT_ALLOWED) && found.digest) {
+        const struct fl_error failed = *err;
+
+        return fl_error_set(err, r, "%s; it may know digests only: %s@%s, with all its tags",
+                            failed.msg, name_of(image, &reference), found.digest);
+    }
     if (r == 0)
         (void)printf("%s removed\n", text);
     return r;

@@ -348,6 +348,7 @@ def names(w):
     found = json.loads(w.flops("inspect", f"{w.open}/team/index:v1", "-o", "json", "--plain-http"))
     want("its manifests", len(found["manifests"]), 2)
     # It deletes by digest only, with all tags.
+    want_in(w.flops("rm", f"{w.open}/other/large:v1", "--plain-http", ok=False), w.large["digest"])
     w.flops("rm", f"{w.open}/other/large@{w.large['digest']}", "--plain-http")
     want_in(w.flops("inspect", f"{w.open}/other/large:v1", "--plain-http", ok=False), "404")
 
@@ -385,6 +386,18 @@ def our_registry(w):
 
 
 @check
+def our_registry_in_chunks(w):
+    """the control plane's registry takes large blobs in chunks, mounts them, and keeps referrers itself"""
+    w.load("large", "team/large:v1")
+    want_in(w.flops("copy", "team/large:v1", "other/large:v1"), "1 sent (0.0 MB)")
+    w.flops("save", "other/large:v1", w.path("ours"))
+    want("what came back", raw_digest(f"oci:{w.path('ours')}:v1"), w.large["digest"])
+    w.load("single", "team/single:v1")
+    w.load("signature", "team/single:signature")
+    want("its tags", sorted(w.flops("ls", "-q", "team/single").split()), ["team/single:signature", "team/single:v1"])
+
+
+@check
 def viewers_cannot_push(w):
     """who may only look is refused by the control plane's registry"""
     viewer = os.environ["VIEWER_KUBECONFIG"]
@@ -406,7 +419,7 @@ def passwords(w):
     want_in(w.load("single", f"{w.closed}/a:v1", *ca, ok=False), "password")
     stdin = ("--username", USER, "--password-stdin")
     want_in(w.load("single", f"{w.closed}/a:v1", *ca, *stdin, text="wrong\n", ok=False), "refused")
-    w.load("index", f"{w.closed}/a:v1", *ca, *stdin, text=PASSWORD + "\n")
+    w.load("large", f"{w.closed}/a:v1", *ca, *stdin, text=PASSWORD + "\n")
     auth = w.path("auth.json")
     run("skopeo", "login", "--authfile", auth, "--cert-dir", w.path("trust"), "--username", USER,
         "--password-stdin", w.closed, text=PASSWORD)
