@@ -1,5 +1,6 @@
 #include "cmd/controllers.h"
 
+#include "cmd/building.h"
 #include "cmd/command.h"
 #include "cmd/federation.h"
 #include "cmd/identity.h"
@@ -14,6 +15,7 @@
 #include "reconcilers/flproject/flproject.h"
 #include "reconcilers/flround/flround.h"
 #include "reconcilers/gitsync/gitsync.h"
+#include "reconcilers/imagebuild/imagebuild.h"
 #include "reconcilers/inferenceserver/inferenceserver.h"
 #include "reconcilers/modelversion/collect.h"
 #include "reconcilers/modelversion/controller.h"
@@ -53,6 +55,9 @@ struct fl_controllers {
     struct fl_modelversion_controller *versions;
     struct fl_router_driver *routers;
     struct fl_inferenceserver_controller *servers;
+    struct fl_build common_build;
+    struct fl_imagebuild_controller *builds;
+    struct fl_builder *builder;
     struct fl_collector *collector;
     struct fl_thread *beginner, *stopper;
     struct fl_lock *lock; /* the rest */
@@ -255,6 +260,46 @@ static int make_servers(struct fl_controllers *controllers, struct fl_error *err
                                                         &controllers->servers, err);
 }
 
+/* Opens one repository of the registry beside the API for the builder that pushes to it. */
+static int own_registry(void *user, const char *repository, struct fl_arena *arena,
+                        struct fl_build *build, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = ((struct fl_controllers *)user)->options;
+    const char *scheme = strstr(options->url, "://");
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *ca = NULL;
+    char token[FL_CAPABILITY_TOKEN_SIZE];
+    int r = fl_file_read(options->ca_file, CA_MAX_BYTES, &ca, err);
+
+    if (r < 0)
+        return fl_error_wrap(err, "certificate of the registry");
+    fl_capability_make_writer(options->capability_key,
+                              fl_arena_printf(arena, "/v2/%s/", repository), token);
+    build->registry = scheme ? scheme + strlen("://") : options->url;
+    build->registry_ca_pem = fl_arena_strndup(arena, ca->data, ca->len);
+    build->registry_username = "flops";
+    build->registry_password = fl_arena_strdup(arena, token);
+    return 0;
+}
+
+static int make_builds(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    const struct fl_imagebuild_options builds = {
+        .common = &controllers->common_build, .own_registry = own_registry, .user = controllers};
+    struct fl_builder_options builder = {.env = options->env, .changed = fl_imagebuild_changed};
+    int r = fl_building_prepare(options->env, options->data_dir, controllers->arena,
+                                &controllers->common_build, err);
+
+    if (r < 0)
+        return r;
+    controllers->builds = fl_imagebuild_controller_create(&builds);
+    builder.user = controllers->builds;
+    r = fl_builder_process_create(&builder, &controllers->builder, err);
+    return r < 0 ? r
+                 : fl_imagebuild_controller_attach(controllers->builds, controllers->manager,
+                                                   controllers->builder, err);
+}
+
 static int make_manager(struct fl_controllers *controllers, struct fl_apiserver *server,
                         struct fl_error *err)
 {
@@ -288,6 +333,8 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
         r = make_servers(controllers, err);
     if (r == 0) /* they look at all of the above */
         r = make_projects(controllers, err);
+    if (r == 0)
+        r = make_builds(controllers, err);
     if (r == 0)
         r = make_sources(controllers, err);
     if (r < 0)
@@ -508,7 +555,10 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_federation_close(controllers->federation); /* which tells the manager, too */
     if (controllers->routers)                     /* and so does this one */
         controllers->routers->ops->destroy(controllers->routers);
+    if (controllers->builder)
+        controllers->builder->ops->destroy(controllers->builder);
     fl_manager_destroy(controllers->manager);
+    fl_imagebuild_controller_destroy(controllers->builds);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
     fl_flproject_controller_destroy(controllers->projects);

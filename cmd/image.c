@@ -26,6 +26,18 @@ static const char help[] =
     "  rm IMAGE...             takes the name away, or with a digest the image\n\n"
     "`flops image COMMAND --help` says more.\n";
 
+static int read_password(struct fl_image_command *image, struct fl_error *err)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+    int r = fl_fd_read(STDIN_FILENO, PASSWORD_MAX, &text, err);
+
+    if (r < 0)
+        return fl_error_wrap(err, "password");
+    image->password = fl_arena_strndup(image->arena, text->data, strcspn(text->data, "\r\n"));
+    explicit_bzero(text->data, text->len);
+    return 0;
+}
+
 int fl_image_parse(struct fl_image_command *image, const char *usage, const struct fl_option *more,
                    size_t more_count, int argc, char **argv)
 {
@@ -37,8 +49,10 @@ int fl_image_parse(struct fl_image_command *image, const char *usage, const stru
         {"username", 0, FL_OPTION_TEXT, &image->username},
         {"password-stdin", 0, FL_OPTION_FLAG, &image->password_stdin},
         {"token-host", 0, FL_OPTION_TEXT, &image->token_host},
+        {"timeout", 0, FL_OPTION_DURATION, &image->timeout_ms},
     };
-    struct fl_options options = {image->command, usage, items, 11};
+    struct fl_options options = {image->command, usage, items, 12};
+    struct fl_error err = {0};
     int status;
 
     for (size_t i = 0; i < more_count; i++)
@@ -48,6 +62,8 @@ int fl_image_parse(struct fl_image_command *image, const char *usage, const stru
         return status;
     if (image->password_stdin && !image->username)
         return fl_command_usage(image->command, "--password-stdin needs --username");
+    if (image->password_stdin && read_password(image, &err) < 0)
+        return fl_image_fail(image, &err);
     return -1;
 }
 
@@ -127,29 +143,15 @@ static int ours(struct fl_image_command *image, struct fl_registry_options *opti
     return 0;
 }
 
-static int read_password(struct fl_image_command *image, struct fl_error *err)
-{
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
-    int r = fl_fd_read(STDIN_FILENO, PASSWORD_MAX, &text, err);
-
-    if (r < 0)
-        return fl_error_wrap(err, "password");
-    image->password = fl_arena_strndup(image->arena, text->data, strcspn(text->data, "\r\n"));
-    explicit_bzero(text->data, text->len);
-    return 0;
-}
-
 static int theirs(struct fl_image_command *image, const struct fl_image_reference *reference,
                   struct fl_registry_options *options, struct fl_error *err)
 {
     struct fl_login login = {image->username, image->password};
     int r = 0;
 
-    if (image->password_stdin && !image->password)
-        r = read_password(image, err);
-    if (r == 0 && image->username)
+    if (image->username)
         login = (struct fl_login){image->username, fl_str_or(image->password, "")};
-    else if (r == 0)
+    else
         r = fl_login_find(image->arena, reference->registry, reference->repository, &login, err);
     if (r == 0)
         r = pem_of(image, NULL, image->ca_file, &options->ca_pem, err);
@@ -186,11 +188,20 @@ static const char rm_help[] =
     "Takes the tag away; with a digest, the image with all its tags. Content that no image has\n"
     "goes later.\n" FL_IMAGE_HELP FL_CLIENT_HELP;
 
+static const char *name_of(struct fl_image_command *image,
+                           const struct fl_image_reference *reference)
+{
+    const struct fl_image_reference name = {.registry = reference->registry,
+                                            .repository = reference->repository};
+
+    return fl_image_reference_text(image->arena, &name);
+}
+
 static int remove_one(struct fl_image_command *image, const char *text, struct fl_error *err)
 {
-    struct fl_image_reference reference;
-    struct fl_oci_descriptor found;
-    struct fl_registry *registry;
+    struct fl_image_reference reference = {0};
+    struct fl_oci_descriptor found = {0};
+    struct fl_registry *registry = NULL;
     int r = fl_image_reference(image, text, &reference, err);
 
     if (r == 0)
@@ -200,6 +211,12 @@ static int remove_one(struct fl_image_command *image, const char *text, struct f
     if (r == 0)
         r = fl_registry_delete(registry, reference.repository,
                                fl_str_or(reference.digest, reference.tag), err);
+    if ((r == FL_E_BAD_REQUEST || r == FL_E_METHOD_NOT_ALLOWED) && found.digest) {
+        const struct fl_error failed = *err;
+
+        return fl_error_set(err, r, "%s; it may know digests only: %s@%s, with all its tags",
+                            failed.msg, name_of(image, &reference), found.digest);
+    }
     if (r == 0)
         (void)printf("%s removed\n", text);
     return r;

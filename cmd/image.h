@@ -16,12 +16,14 @@ struct fl_image_command {
     struct fl_env env;
     const char *ca_file, *token_host, *username;
     bool plain_http, insecure, password_stdin;
-    const char *password; /* once it was read */
+    int64_t timeout_ms;   /* 0: the registry client's own */
+    const char *password; /* from standard input; never printed */
 };
 
 #define FL_IMAGE_HELP                                                                              \
     "\nIMAGE is [HOST[:PORT]/]NAME[:TAG][@DIGEST]. Without a host it is in the registry of the "   \
     "control\nplane; without a tag, :latest is meant.\n"                                           \
+    "\n      --timeout D         for each way of an image (default 30m)\n"                         \
     "\nOther registries:\n"                                                                        \
     "      --plain-http        without encryption\n"                                               \
     "      --ca FILE           PEM of the authorities to trust, in place of the system's\n"        \

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,6 +32,26 @@ static void way_finish(struct way *way)
         (void)fl_dir_remove(way->folder, NULL);
 }
 
+/* An interrupt is kept waiting until it is looked for, which happens about every second: so that
+ * the temporary folder goes, and a session over there is closed. */
+static void hold_interrupts(void)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool is_interrupted(void)
+{
+    sigset_t set;
+
+    return sigpending(&set) == 0 &&
+           (sigismember(&set, SIGINT) == 1 || sigismember(&set, SIGTERM) == 1);
+}
+
 /* Where there is room: /tmp may be memory. */
 static int open_blobs(struct way *way, struct fl_error *err)
 {
@@ -39,6 +60,7 @@ static int open_blobs(struct way *way, struct fl_error *err)
     int len = snprintf(way->folder, sizeof(way->folder), "%s/flops-image-XXXXXX",
                        temporary && *temporary ? temporary : "/var/tmp");
 
+    hold_interrupts();
     if (len < 0 || (size_t)len >= sizeof(way->folder) || !mkdtemp(way->folder)) {
         *way->folder = '\0';
         return fl_error_errno(err, errno, "make a temporary folder");
@@ -54,7 +76,7 @@ static bool moved(void *user, const char *what, int64_t done, int64_t total)
     (void)what;
     way->progress.all = total > 0 ? total : -1;
     fl_progress_tell(&way->progress, done);
-    return true;
+    return !is_interrupted();
 }
 
 /* --- one step --- */
@@ -66,7 +88,7 @@ static int choose_platform(struct way *way, struct fl_registry *registry,
     struct fl_arena *arena = way->image->arena;
     const struct fl_oci_descriptor *chosen;
     struct fl_oci_descriptor descriptor;
-    struct fl_oci_manifest manifest;
+    struct fl_oci_manifest manifest = {0};
     struct fl_platform platform;
     int r = fl_platform_parse(arena, way->platform, &platform, err);
 
@@ -84,8 +106,8 @@ static int choose_platform(struct way *way, struct fl_registry *registry,
 static int take(struct way *way, const char *text, struct fl_error *err)
 {
     const struct fl_registry_progress progress = {moved, way};
-    struct fl_image_reference reference;
-    struct fl_registry *registry;
+    struct fl_image_reference reference = {0};
+    struct fl_registry *registry = NULL;
     int r = fl_image_reference(way->image, text, &reference, err);
 
     if (r == 0)
@@ -113,9 +135,9 @@ static int give(struct way *way, const char *text, struct fl_error *err)
 {
     const struct fl_registry_progress progress = {moved, way};
     const struct fl_oci_descriptor *root = &way->taken.root;
-    struct fl_image_reference reference;
-    struct fl_registry_pushed pushed;
-    struct fl_registry *registry;
+    struct fl_image_reference reference = {0};
+    struct fl_registry_pushed pushed = {0};
+    struct fl_registry *registry = NULL;
     int r = fl_image_reference(way->image, text, &reference, err);
 
     if (r == 0 && reference.digest && !fl_streq(reference.digest, root->digest))
@@ -151,10 +173,10 @@ static int open_both(struct way *way, const char *from, const char *to,
 static int copy_between(struct way *way, const char *from, const char *to, struct fl_error *err)
 {
     const struct fl_registry_progress progress = {moved, way};
-    struct fl_image_reference references[2];
-    struct fl_registry *registries[2];
-    struct fl_registry_pushed pushed;
-    struct fl_oci_descriptor root;
+    struct fl_image_reference references[2] = {0};
+    struct fl_registry *registries[2] = {NULL, NULL};
+    struct fl_registry_pushed pushed = {0};
+    struct fl_oci_descriptor root = {0};
     int r = open_both(way, from, to, references, registries, err);
 
     if (r == 0 && references[1].digest)
@@ -209,7 +231,7 @@ static const char copy_help[] =
 static int name_here(struct fl_image_command *image, const char *text, const char **ret_name,
                      struct fl_error *err)
 {
-    struct fl_image_reference reference;
+    struct fl_image_reference reference = {0};
     int r = fl_image_reference(image, text, &reference, err);
 
     if (r < 0)
@@ -288,7 +310,7 @@ int fl_image_save(struct fl_image_command *image, int argc, char **argv)
     const char *name = NULL;
     const struct fl_option more[] = {{"platform", 0, FL_OPTION_TEXT, &way.platform},
                                      {"name", 0, FL_OPTION_TEXT, &name}};
-    struct fl_image_reference reference;
+    struct fl_image_reference reference = {0};
     struct fl_error err = {0};
     int status = fl_image_parse(image, save_help, more, FL_COUNT_OF(more), argc, argv), r;
 

@@ -259,7 +259,7 @@ static void on_end(void *user)
 {
     struct source *source = user;
 
-    fl_top_end(source->following->top, source->kind);
+    fl_top_end(source->following->top, source->kind, NULL, NULL);
     source->listed = true;
     look(source->following);
 }

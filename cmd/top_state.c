@@ -255,15 +255,19 @@ const json_t *fl_top_put(struct fl_top *top, enum fl_top_kind kind, const json_t
     return entry->object;
 }
 
-void fl_top_end(struct fl_top *top, enum fl_top_kind kind)
+void fl_top_end(struct fl_top *top, enum fl_top_kind kind,
+                void (*gone)(void *user, const json_t *object), void *user)
 {
     struct kind *of = &top->kinds[kind];
     void *cursor = NULL, *value;
     const char *uid;
 
     while (fl_map_next(of->entries, &cursor, &uid, &value))
-        if (((struct entry *)value)->list != of->list)
+        if (((struct entry *)value)->list != of->list) {
+            if (gone)
+                gone(user, ((struct entry *)value)->object);
             (void)fl_map_remove(of->entries, uid);
+        }
 }
 
 void fl_top_remove(struct fl_top *top, enum fl_top_kind kind, const json_t *object)

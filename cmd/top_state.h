@@ -27,7 +27,9 @@ FL_DEFINE_CLEANUP(struct fl_top, fl_top_destroy)
 void fl_top_begin(struct fl_top *top, enum fl_top_kind kind);
 /* What is kept of the object, lent until it changes; NULL: there was no room. */
 const json_t *fl_top_put(struct fl_top *top, enum fl_top_kind kind, const json_t *object);
-void fl_top_end(struct fl_top *top, enum fl_top_kind kind);
+/* `gone` (may be NULL) gets each that was not in the list, for the last time. */
+void fl_top_end(struct fl_top *top, enum fl_top_kind kind,
+                void (*gone)(void *user, const json_t *object), void *user);
 void fl_top_remove(struct fl_top *top, enum fl_top_kind kind, const json_t *object);
 void fl_top_set_state(struct fl_top *top, enum fl_top_kind kind, enum fl_watcher_state state,
                       const char *why);

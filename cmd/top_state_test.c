@@ -39,16 +39,23 @@ static void assert_names(const struct fl_top *top, enum fl_top_kind kind, const 
     assert_string_equal(fl_buf_text(&names), expected);
 }
 
+static void note_gone(void *user, const json_t *object)
+{
+    assert_string_equal(fl_json_str(object, "metadata.name"), "a");
+    (*(int *)user)++;
+}
+
 static void a_list_replaces_what_was_known(void **state)
 {
     FL_CLEANUP(fl_top_destroyp) struct fl_top *top = fl_top_create();
     FL_JSON gone = object_of("3", "c");
+    int gone_count = 0;
 
     (void)state;
     fl_top_begin(top, FL_TOP_PROJECTS);
     put(top, FL_TOP_PROJECTS, "1", "a");
     put(top, FL_TOP_PROJECTS, "2", "b");
-    fl_top_end(top, FL_TOP_PROJECTS);
+    fl_top_end(top, FL_TOP_PROJECTS, note_gone, &gone_count);
     put(top, FL_TOP_PROJECTS, "3", "c");
     put(top, FL_TOP_WORKLOADS, "4", "w");
     assert_names(top, FL_TOP_PROJECTS, "a b c");
@@ -58,8 +65,9 @@ static void a_list_replaces_what_was_known(void **state)
     put(top, FL_TOP_PROJECTS, "2", "b");
     assert_names(top, FL_TOP_PROJECTS, "a b"); /* until the list is at its end */
     put(top, FL_TOP_PROJECTS, "5", "0");
-    fl_top_end(top, FL_TOP_PROJECTS);
+    fl_top_end(top, FL_TOP_PROJECTS, note_gone, &gone_count);
     assert_names(top, FL_TOP_PROJECTS, "0 b");
+    assert_int_equal(gone_count, 1);
     assert_names(top, FL_TOP_WORKLOADS, "w");
 }
 
@@ -81,7 +89,7 @@ static void there_is_a_bound(void **state)
     assert_int_equal(count, FL_TOP_OBJECTS_MAX);
     fl_top_begin(top, FL_TOP_WORKLOADS);
     put(top, FL_TOP_WORKLOADS, "u0", "w");
-    fl_top_end(top, FL_TOP_WORKLOADS);
+    fl_top_end(top, FL_TOP_WORKLOADS, NULL, NULL);
     assert_false(fl_top_is_full(top, FL_TOP_WORKLOADS));
 }
 

@@ -35,6 +35,8 @@ struct fl_repos_manifest {
     const char *artifact_type, *subject; /* NULL: none */
     const char *annotations;             /* JSON; NULL: none */
 };
+/* Whether it is a layer of a type that need not be distributed. */
+bool fl_repos_may_be_missing(const struct fl_oci_descriptor *part);
 /* With what it names, and the tag (NULL: none). NOT_FOUND where the repository lacks one of what it
  * names, INVALID where that has another size. */
 int fl_repos_index_put(struct fl_repos_index *index, const char *repository,

@@ -97,8 +97,7 @@ int fl_repos_index_drop_blob(struct fl_repos_index *index, const char *repositor
 
 /* Manifests */
 
-/* A layer of a type that need not be distributed may be missing. */
-static bool may_be_missing(const struct fl_oci_descriptor *part)
+bool fl_repos_may_be_missing(const struct fl_oci_descriptor *part)
 {
     return strstr(part->media_type, ".nondistributable.") ||
            fl_str_has_suffix(part->media_type, "rootfs.foreign.diff.tar.gzip");
@@ -113,7 +112,7 @@ static int add_link(struct fl_repos_index *index, int64_t repository, const char
                                 : "SELECT size FROM blob WHERE repository = ?1 AND digest = ?2",
                     FL_NUMBER(repository), FL_TEXT(part->digest));
 
-    if (r < 0 || (r == 0 && may_be_missing(part)))
+    if (r < 0 || (r == 0 && fl_repos_may_be_missing(part)))
         return r;
     if (r == 0)
         return fl_error_set(err, FL_E_NOT_FOUND, "%s, which it names, is not in the repository",

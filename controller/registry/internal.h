@@ -10,6 +10,8 @@
 
 #include <sys/queue.h>
 
+#define FL_REPOS_UPLOAD_TOTAL_MS (INT64_C(24) * 60 * 60 * 1000)
+
 struct fl_repos_job;
 struct fl_repos_upload;
 TAILQ_HEAD(fl_repos_jobs, fl_repos_job);
@@ -75,7 +77,6 @@ struct fl_repos_job {
     const char *subject;           /* of a manifest that was put */
     struct fl_blob_writer *writer; /* of an upload that ends */
     struct fl_bytes *body;         /* of a manifest */
-    const char *body_digest;
 };
 /* With copies of the path's texts. */
 struct fl_repos_job *fl_repos_job_new(const struct fl_repos_call *call,

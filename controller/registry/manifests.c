@@ -29,20 +29,23 @@ static const char *media_type_of(const struct fl_repos_call *call, struct fl_are
                : type;
 }
 
-/* The rows are the truth, but content that was found damaged has none of its rows removed. */
+static int check_part(struct fl_repos_job *job, const struct fl_oci_descriptor *part,
+                      struct fl_error *err)
+{
+    if (fl_blobs_has(job->repositories->blobs, part->digest) || fl_repos_may_be_missing(part))
+        return 0;
+    return fl_error_set(err, FL_E_NOT_FOUND, "%s, which it names, is not here", part->digest);
+}
+
+/* What content was found damaged, and removed, the rows do not know. */
 static int check_content(struct fl_repos_job *job, const struct fl_oci_manifest *content,
                          struct fl_error *err)
 {
-    for (size_t i = 0; i < content->layers.count; i++) {
-        const char *digest = content->layers.items[i].digest;
-        int64_t size;
+    int r = content->is_index ? 0 : check_part(job, &content->config, err);
 
-        if (!fl_blobs_has(job->repositories->blobs, digest) &&
-            fl_repos_index_blob(job->repositories->index, job->repository, digest, &size, NULL) ==
-                0)
-            return fl_error_set(err, FL_E_NOT_FOUND, "%s, which it names, is lost", digest);
-    }
-    return 0;
+    for (size_t i = 0; r == 0 && i < content->layers.count; i++)
+        r = check_part(job, &content->layers.items[i], err);
+    return r;
 }
 
 static const char *annotations_of(struct fl_arena *arena, const struct fl_oci_manifest *content)

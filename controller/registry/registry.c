@@ -3,7 +3,9 @@
 #include "controller/registry/internal.h"
 #include "lib/str.h"
 
-#define GRACE_MS       (INT64_C(60) * 60 * 1000)
+/* As long as an upload may last: what came before the last blob of an image is not forgotten while
+ * that one is on its way. */
+#define GRACE_MS       FL_REPOS_UPLOAD_TOTAL_MS
 #define UPLOAD_IDLE_MS (INT64_C(60) * 60 * 1000)
 #define UPLOADS_MAX    256
 

@@ -50,6 +50,23 @@ static void a_manifest_needs_what_it_names(void **state)
         "UNSUPPORTED", digest_of(f, text));
 }
 
+/* Content that was found damaged is gone, whatever the rows say; sent again, it is there again. */
+static void what_is_lost_is_sent_again(void **state)
+{
+    struct fixture *f = *state;
+    const char *config = "{}", *layer = "layer", *text = image(f, config, layer, "");
+
+    (void)push_blob(f, "a", config);
+    (void)push_blob(f, "a", layer);
+    assert_int_equal(fl_blobs_remove(fl_contents_blobs(f->contents), digest_of(f, config), NULL),
+                     0);
+    assert_failed(put_manifest(f, "a", "v", FL_OCI_MANIFEST, text), 404, "MANIFEST_BLOB_UNKNOWN",
+                  digest_of(f, config));
+    assert_failed(look(f, BLOB, "a", digest_of(f, config)), 404, "BLOB_UNKNOWN", "");
+    (void)push_blob(f, "a", config);
+    assert_answer(put_manifest(f, "a", "v", FL_OCI_MANIFEST, text), 201);
+}
+
 static void what_is_wrong_with_a_manifest_is_said(void **state)
 {
     struct fixture *f = *state;
@@ -437,6 +454,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_image_comes_and_goes),
         TEST(a_manifest_needs_what_it_names),
+        TEST(what_is_lost_is_sent_again),
         TEST(what_is_wrong_with_a_manifest_is_said),
         TEST(dockers_manifests_are_taken_as_they_are),
         TEST(an_index_needs_its_manifests),

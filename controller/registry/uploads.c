@@ -7,8 +7,7 @@
 
 #include <inttypes.h>
 
-#define LOOK_MS         (INT64_C(30) * 1000)
-#define UPLOAD_TOTAL_MS (INT64_C(24) * 60 * 60 * 1000)
+#define LOOK_MS (INT64_C(30) * 1000)
 
 void fl_repos_upload_destroy(struct fl_repos_upload *upload)
 {
@@ -30,7 +29,7 @@ static bool is_expired(const struct fl_repos_upload *upload)
     int64_t now_ms = fl_monotonic_ms(upload->repositories->env);
 
     return now_ms - upload->used_ms >= upload->repositories->upload_idle_ms ||
-           now_ms - upload->started_ms >= UPLOAD_TOTAL_MS;
+           now_ms - upload->started_ms >= FL_REPOS_UPLOAD_TOTAL_MS;
 }
 
 static void expire(void *user)

@@ -256,6 +256,27 @@ static void the_store_may_be_full(void **state)
     assert_failed(look(f, BLOB, "a", digest_of(f, text)), 404, "BLOB_UNKNOWN", "");
 }
 
+/* What is here already has its room, though others took what was left meanwhile. */
+static void an_upload_ends_where_there_is_no_room_for_more(void **state)
+{
+    struct fixture *f = *state;
+    const size_t len = CONTENTS_MAX / 5 * 2;
+    char *text = fl_alloc(f->rig->arena, len + 1), digest[FL_DIGEST_SIZE];
+    const char *first = open_upload(f, "a"), *second = open_upload(f, "a");
+
+    memset(text, 'x', len);
+    assert_answer(send_as_admin(f, "PATCH", first, text), 202);
+    assert_answer(send_as_admin(f, "PATCH", second, text), 202);
+    text[0] = 'm'; /* a model */
+    assert_int_equal(fl_blobs_put(fl_contents_blobs(f->contents), text, len, false, digest, NULL),
+                     0);
+    text[0] = 'x';
+    assert_failed(send_as_admin(f, "PATCH", first, "y"), 413, "SIZE_INVALID", "do not fit");
+    assert_answer(
+        send_as_admin(f, "PUT", format(f->rig, "%s?digest=%s", first, digest_of(f, text)), ""),
+        201);
+}
+
 /* Who does not say how much comes is stopped where there is no more room. */
 static void an_endless_upload_is_stopped(void **state)
 {
@@ -295,6 +316,7 @@ int main(void)
         TEST(a_blob_is_seen_through_its_repositories_only),
         TEST(content_can_be_mounted),
         TEST(the_store_may_be_full),
+        TEST(an_upload_ends_where_there_is_no_room_for_more),
         TEST(an_endless_upload_is_stopped),
     };
 

@@ -34,9 +34,10 @@ class World:
 
     def __init__(self, kubeconfig):
         self.judge = Judge()
+        self.data_dir = os.path.dirname(kubeconfig)
         self.dir = tempfile.mkdtemp(prefix="flops-registry-")
         text = subprocess.check_output([os.path.join(ROOT, "bin", "flops"), "kubeconfig", "--data-dir",
-                                        os.path.dirname(kubeconfig), "--user", "registry-judge", "--group",
+                                        self.data_dir, "--user", "registry-judge", "--group",
                                         "system:masters", "--token"], text=True)
         self.host = re.search(r"server: https://(\S+)", text).group(1)
         self.token = re.search(r'token: "?([^"\s]+)', text).group(1)
@@ -163,6 +164,17 @@ def skopeo(world):
     judge.check("the other one is not", world.curl("/v2/team/app/manifests/v1")[0] == 200)
 
 
+def certificate(world):
+    """The administrator's certificate instead of a password."""
+    folder = world.path("client")
+    shutil.copytree(world.certs, folder)
+    for name, file in (("client.cert", "admin.crt"), ("client.key", "admin.key")):
+        shutil.copy(os.path.join(world.data_dir, "pki", file), os.path.join(folder, name))
+    said = world.works("skopeo shows a certificate", "skopeo", "list-tags", "--cert-dir", folder, "--no-creds",
+                       f"docker://{world.host}/team/app")
+    world.judge.check("and is known by it", '"v1"' in said, said)
+
+
 def buildah(world):
     """Rootless it needs ranges of users that not every machine gives: then it is left out, and said."""
     if os.geteuid() != 0:
@@ -253,7 +265,7 @@ def rights(world):
 def main():
     world = World(sys.argv[1])
     try:
-        for part in (conformance, skopeo, buildah, chunks, referrers, rights):
+        for part in (conformance, skopeo, certificate, buildah, chunks, referrers, rights):
             began = time.monotonic()
             part(world)
             print(f"# {part.__name__}: {time.monotonic() - began:.1f} s")

@@ -115,7 +115,8 @@ def no_patience(server):
 def no_trainer(server):
     status, body = server.call("POST", p.NS + "/flprojects", p.manifest("trainer", 1, trainer="Forest"))
     judge.check("trainer: one that does not exist is refused with its field",
-                status == 422 and "spec.source.builtin.trainer" in body["message"] and "Forest" in body["message"], body)
+                status == 422 and "spec.source.builtin.trainer" in body["message"] and
+                "Forest" in body["message"], body)
 
 
 # --- data ---
@@ -152,8 +153,8 @@ def one_broken(server):
     spoil_last_row(os.path.join(server.dir, "data", "spoilt.parts", "rows.safetensors"))
     apply(server, small("dropout", rounds=100000, minimum=3, count=4, data={"tags": ["spoilt"]}))
     tells(server, "dropout", "SomeMissing", "3 of 4 learners have joined; instance 3 of", kind="LearnersReady")
-    judge.check("dropout: what is wrong with its data is told",
-                "spoilt" in p.condition(p.get(server, "dropout"), "LearnersReady")["message"], p.explain(server, "dropout"))
+    message = p.condition(p.get(server, "dropout"), "LearnersReady")["message"]
+    judge.check("dropout: what is wrong with its data is told", "data set spoilt.3" in message, message)
     judge.check("dropout: the others train", p.wait("rounds", lambda: p.completed(server, "dropout") >= 2),
                 p.explain(server, "dropout"))
     p.patch(server, "dropout", {"training": {"rounds": 1}})
@@ -208,6 +209,57 @@ def nowhere(server):
     p.remove(server, "where")
 
 
+# --- serving ---
+
+
+def infs(server, name):
+    return server.call("GET", f"{p.NS}/inferenceservers/{name}")[1]
+
+
+def serves(server, name, why):
+    ready = p.wait("serves", lambda: p.condition(infs(server, name), "Ready")["status"] == "True")
+    judge.check(f"{name}: serves {why}", ready, infs(server, name).get("status"))
+    server.call("DELETE", f"{p.NS}/inferenceservers/{name}")
+    p.wait(f"{name} is gone", lambda: server.call("GET", f"{p.NS}/inferenceservers/{name}")[0] == 404)
+
+
+def server_tells(server, name, reason, words):
+    told = p.wait(f"{name}: {reason}", lambda: p.condition(infs(server, name), "Ready")["reason"] == reason and
+                  words in p.condition(infs(server, name), "Ready")["message"], 60)
+    judge.check(f"{name}: says {reason}, and \"{words}\"", told, infs(server, name).get("status"))
+    faults = faults_of_conditions(infs(server, name))
+    judge.check(f"{name}: its conditions read well", not faults, faults)
+
+
+def declare_server(server, name, **spec):
+    status, body = server.call("POST", p.NS + "/inferenceservers", {
+        "apiVersion": "flops.dev/v1alpha1", "kind": "InferenceServer", "metadata": {"name": name},
+        "spec": {"port": 0, **spec}})
+    assert status == 201, body
+
+
+def no_model(server):
+    """Neither the project, nor the Secrets, nor the file that are named are there yet."""
+    path = os.path.join(server.dir, "late.safetensors")
+    declare_server(server, "model", model={"project": {"name": "origin"}})
+    declare_server(server, "file", model={"uri": "file://" + path})
+    declare_server(server, "secret", model={"project": {"name": "origin"}}, tokensSecret={"name": "clients"})
+    server_tells(server, "model", "WaitingForModel", "origin")
+    server_tells(server, "secret", "SecretNotFound", "clients")
+    server_tells(server, "file", "Restarting", path)
+    apply(server, small("origin"))
+    p.wait("origin completes", lambda: p.holds(server, "origin"))
+    serves(server, "model", "when the project has one")
+    done = p.flops(server, "models", "export", "origin:best", "-o", path)
+    assert done.returncode == 0, done.stderr
+    serves(server, "file", "when the file is there")
+    server.call("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "clients"},
+                                                               "stringData": {"a": "token-of-a-client"}})
+    serves(server, "secret", "when the Secret is there")
+    server.call("DELETE", "/api/v1/namespaces/default/secrets/clients")
+    p.remove(server, "origin")
+
+
 # --- ports ---
 
 
@@ -227,8 +279,8 @@ def server_port(server):
         tells(server, "port", "WaitingForServer", f"{port} on 127.0.0.1 cannot be had", kind="ModelServed")
         status, body = server.call("GET", p.NS + "/inferenceservers/port")
         it = p.condition(body, "Ready")
-        judge.check("port: its InferenceServer says the same", it["reason"] == "PortTaken" and str(port) in it["message"]
-                    and not faults_of_conditions(body), body.get("status"))
+        judge.check("port: its InferenceServer says the same", it["reason"] == "PortTaken" and
+                    str(port) in it["message"] and not faults_of_conditions(body), body.get("status"))
         judge.check("port: training is complete for all that", p.wait("completes", lambda: p.holds(server, "port")),
                     p.explain(server, "port"))
     judge.check("port: serves when it is free",
@@ -349,7 +401,7 @@ def full_journals(server):
 # --- the run ---
 
 TOGETHER = [no_learners, no_quorum, no_patience, no_trainer, broken_data, one_broken, foreign_data, no_builder,
-            no_privacy, no_tracking, nowhere, server_port, root_port]
+            no_privacy, no_tracking, nowhere, no_model, server_port, root_port]
 ALONE = {no_port: [], bounded_content: ["--content-max-bytes", "100"]}
 MOUNTED = {full_content: [], full_journals: []}
 

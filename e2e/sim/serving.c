@@ -31,7 +31,7 @@ const char *const serving_names[SERVING_NAMES] = {"ann", "bob"};
 static const char *const nodes[] = {"a", "b"};
 static const char *const beats[] = {"orchestrators.flops.dev", "edgenodes.flops.dev",
                                     "edgeclusters.flops.dev", NULL};
-static const char *const images[] = {"good-1", "good-2", "good-3", "bad", "broken"};
+static const char *const images[] = {"good-1", "good-2", "bad-1", "bad-2", "broken"};
 
 struct kinds {
     struct sim_process *process;
@@ -57,7 +57,7 @@ bool serving_is_broken(const char *model)
 
 bool serving_is_bad(const char *model)
 {
-    return fl_streq(model, "bad") || (model && round_of(model) % 5 == 4);
+    return fl_str_has_prefix(model, "bad") || (model && round_of(model) % 5 == 4);
 }
 
 /* --- whose is what -------------------------------------------------------------------------- */
@@ -600,7 +600,7 @@ static bool nothing_left(struct sim *sim, struct fl_buf *why)
 }
 
 const struct sim_scenario sim_serving = {
-    .weight = 4,
+    .weight = 8,
     .name = "serving",
     .processes = 1,
     .one_clock = true,

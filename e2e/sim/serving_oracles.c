@@ -420,15 +420,15 @@ static bool has_stable(const struct look *look, const struct serving *serving, c
     return false;
 }
 
-/* While all is calm, nobody acts upon what is long past. */
+/* While all is calm, nobody acts upon an old cache, which does not know who was taken back. */
 static void check_set(struct serving *serving, const struct look *look, const json_t *set,
                       const struct serving_past *past)
 {
     const char *uid = fl_json_str(set, "metadata.uid"), *seen = fl_map_get(serving->sets, uid);
     const bool stable = fl_streq(note(set, "flops.dev/stable"), "true");
 
-    if (!serving->sim->busy && past && !past->meddled) {
-        if (!seen && is_rejected(look, set))
+    if (past && !past->meddled) {
+        if (!serving->sim->busy && !seen && is_rejected(look, set))
             sim_fail(serving->sim, "tried-again", "%s was taken back, and is made again",
                      fl_json_str(set, "metadata.name"));
         if (stable && !fl_streq(seen, "stable") &&

@@ -167,7 +167,7 @@ static struct serving_router *router_of(struct serving *serving, const char *uid
 static void router_begins(struct serving_router *router, const struct seen_run *run)
 {
     struct sim *sim = router->serving->sim;
-    const bool loses = router->kept && sim->busy && sim_chance(sim, 25);
+    const bool loses = router->kept && sim->busy && sim_chance(sim, 50);
 
     router_dies(router);
     if (loses)
@@ -246,8 +246,8 @@ bool serving_is_called(const struct serving *serving, int64_t port)
 struct line {
     char *ns, *name, *address;
     json_t *wanted, *status; /* status NULL: nothing was heard */
-    int64_t heard_ms;
-    bool sent, fresh;
+    int64_t fresh_ms;        /* when it is asked anew; 0: it need not be */
+    bool sent;
 };
 
 struct driver {
@@ -290,6 +290,25 @@ static struct line *line_of(struct driver *driver, const struct fl_router_at *at
     return line;
 }
 
+/* Planted: what a mistaken reader makes of what the router says. */
+static void misread(const struct sim *sim, const struct line *line, struct fl_arena *arena,
+                    struct fl_router_view *view)
+{
+    FL_JSON said = NULL;
+    size_t kept = 0;
+
+    if (sim_planted(sim, "server-undrained")) {
+        for (size_t i = 0; i < view->backend_count; i++)
+            if (!view->backends[i].removed)
+                view->backends[kept++] = view->backends[i];
+        view->backend_count = kept;
+    }
+    if (!sim_planted(sim, "server-table-trusted") || !line->wanted)
+        return;
+    said = json_deep_copy(line->wanted);
+    (void)fl_router_view_read(arena, said, view, NULL);
+}
+
 /* Whoever calls, the driver itself cannot fail: what can is the process, and what is on the way to
  * the router. */
 static int answer(struct driver *driver, enum sim_fault fault, struct fl_error *err)
@@ -298,8 +317,9 @@ static int answer(struct driver *driver, enum sim_fault fault, struct fl_error *
     return sim_fault_error(fault, err);
 }
 
-static int observe(struct fl_router_driver *self, const struct fl_router_at *at, bool fresh,
-                   struct fl_arena *arena, struct fl_router_view *ret_view, struct fl_error *err)
+static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
+                   int64_t fresh_in_ms, struct fl_arena *arena, struct fl_router_view *ret_view,
+                   struct fl_error *err)
 {
     struct driver *driver = (struct driver *)self;
     enum sim_fault fault = sim_call(driver->process, SIM_CALL_DRIVER_READ, "observe router");
@@ -309,10 +329,12 @@ static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
     if (sim_takes_place(fault)) {
         struct line *line = line_of(driver, at);
 
-        line->fresh |= fresh;
+        if (fresh_in_ms >= 0 && line->fresh_ms == 0) /* the first that was asked for */
+            line->fresh_ms = sim_now_ms(driver->serving->sim) + fresh_in_ms;
         if (line->status)
             r = fl_router_view_read(arena, line->status, ret_view, err);
-        ret_view->age_ms = sim_now_ms(driver->serving->sim) - line->heard_ms;
+        if (line->status && r == 0)
+            misread(driver->serving->sim, line, arena, ret_view);
     }
     return r < 0 ? r : answer(driver, fault, err);
 }
@@ -403,15 +425,16 @@ static bool hear(struct serving *serving, struct line *line, struct serving_rout
     FL_JSON status = router ? fl_routes_status(router->routes, sim_now_ms(serving->sim)) : NULL;
     FL_JSON before = without_counts(line->status);
     FL_JSON now = without_counts(status);
+    const bool fresh = line->fresh_ms > 0 && sim_now_ms(serving->sim) >= line->fresh_ms;
     const bool news =
-        (router && line->fresh) || (!now != !before) || (now && before && !json_equal(now, before));
+        (router && fresh) || (!now != !before) || (now && before && !json_equal(now, before));
 
     if (!news && router)
         return false; /* a real one would answer later */
-    line->fresh &= !router;
+    if (router && fresh)
+        line->fresh_ms = 0;
     json_decref(line->status);
     line->status = json_incref(status);
-    line->heard_ms = sim_now_ms(serving->sim);
     return news;
 }
 

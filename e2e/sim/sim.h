@@ -241,6 +241,8 @@ struct sim_bug {
     const char *name, *what;
     const struct sim_scenario *scenario;
 };
+/* What a planted bug makes of a call (planted_calls.c): its new body, where it has one. */
+struct fl_bytes *sim_plant_in_call(struct sim *sim, struct fl_api_call *call);
 extern const struct sim_bug sim_bugs[];
 extern const size_t sim_bug_count;
 

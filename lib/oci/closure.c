@@ -94,9 +94,10 @@ static int load(struct closing *closing, const struct fl_oci_descriptor *descrip
     if (r == 0)
         r = fl_oci_manifest_parse(closing->arena, document->data, document->len,
                                   descriptor->media_type, manifest, err);
-    if (r == 0)
-        *ret_part = (struct fl_oci_part){*descriptor, document, manifest};
-    return r;
+    if (r < 0)
+        return r;
+    *ret_part = (struct fl_oci_part){*descriptor, document, manifest};
+    return 0;
 }
 
 static int add_manifest(struct closing *closing, const struct fl_oci_descriptor *descriptor,
@@ -135,7 +136,7 @@ static int add_manifest(struct closing *closing, const struct fl_oci_descriptor 
                         unsigned depth, struct fl_error *err)
 {
     const struct fl_oci_closing *how = closing->how;
-    struct fl_oci_part part;
+    struct fl_oci_part part = {0};
     int r;
 
     if (depth > FL_OCI_NESTING_MAX)

@@ -188,7 +188,7 @@ static void test_wrong_content(void **state)
     struct test *test = *state;
     const struct fl_oci_descriptor image =
         store_image(&test->here, test->arena, "amd64", 1000, NULL);
-    char text[1001];
+    char text[1024];
     struct fl_oci_manifest manifest;
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *document = NULL;
 
@@ -197,6 +197,12 @@ static void test_wrong_content(void **state)
         fl_oci_manifest_parse(test->arena, document->data, document->len, NULL, &manifest, NULL),
         0);
     assert_int_equal(fl_layout_write(test->path, test->here.blobs, &image, "v", NULL), 0);
+    memcpy(text, document->data, document->len);
+    text[document->len] = '\0';
+    *strstr(text, "config.v1") = 'C'; /* as long as it was */
+    put_file(blob_path(test, image.digest), text);
+    assert_int_equal(read_image(test, "v"), FL_E_INVALID);
+    put_file(blob_path(test, image.digest), document->data);
     memset(text, 'x', 1000);
     text[1000] = '\0';
     put_file(blob_path(test, manifest.layers.items[0].digest), text);

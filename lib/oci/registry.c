@@ -62,6 +62,7 @@ static int open_own(struct fl_registry *registry, const struct fl_registry_optio
     if (strpbrk(options->host, "/?#@") ||
         !fl_registry_url_parse(registry->arena, url, &registry->base))
         return fl_error_set(err, FL_E_BAD_REQUEST, "\"%.200s\" is no host and port", options->host);
+    registry->name = keep(registry, options->host);
     registry->http = (struct fl_http_client_options){
         .base_url = fl_registry_url_origin(registry->arena, &registry->base),
         .ca_pem = keep(registry, options->ca_pem),
@@ -111,7 +112,6 @@ void fl_registry_close(struct fl_registry *registry)
         return;
     fl_http_client_destroy(registry->own);
     fl_http_client_destroy(registry->other);
-    free(registry->other_origin);
     fl_registry_forget_tokens(registry);
     wipe(registry->username);
     wipe(registry->password);
@@ -284,7 +284,7 @@ static int where(const struct fl_registry *registry, const struct fl_image_refer
 {
     if (r >= 0)
         return 0;
-    (void)fl_error_wrap(err, "%s/%s%s%s", registry->base.host, reference->repository,
+    (void)fl_error_wrap(err, "%s/%s%s%s", registry->name, reference->repository,
                         reference->digest ? "@" : ":",
                         fl_str_or(reference->digest, reference->tag));
     return r;
@@ -352,7 +352,7 @@ int fl_registry_small_blob(struct fl_registry *registry, const char *repository,
     int r = get_small(&job, repository, blob, &answer, err);
 
     if (r < 0) {
-        (void)fl_error_wrap(err, "%s/%s: %s", registry->base.host, repository, blob->digest);
+        (void)fl_error_wrap(err, "%s/%s: %s", registry->name, repository, blob->digest);
         return r;
     }
     *ret_content = FL_TAKE(answer.body);
@@ -462,7 +462,7 @@ int fl_registry_tags(struct fl_registry *registry, const char *repository, struc
                        repository, &names, err);
 
     if (r < 0) {
-        (void)fl_error_wrap(err, "%s/%s", registry->base.host, repository);
+        (void)fl_error_wrap(err, "%s/%s", registry->name, repository);
         return r;
     }
     *ret_tags = names.found;
@@ -477,7 +477,7 @@ int fl_registry_repositories(struct fl_registry *registry, struct fl_arena *aren
     int r = list_names(registry, "/v2/_catalog?n=1000", NULL, &names, err);
 
     if (r < 0) {
-        (void)fl_error_wrap(err, "%s", registry->base.host);
+        (void)fl_error_wrap(err, "%s", registry->name);
         return r;
     }
     *ret_names = names.found;
@@ -500,6 +500,6 @@ int fl_registry_delete(struct fl_registry *registry, const char *repository, con
     if (r == 0 && answer.status != 404 && (answer.status < 200 || answer.status >= 300))
         r = fl_registry_refused(&job, &answer, err);
     if (r < 0)
-        (void)fl_error_wrap(err, "%s/%s", registry->base.host, repository);
+        (void)fl_error_wrap(err, "%s/%s", registry->name, repository);
     return r;
 }

@@ -93,7 +93,7 @@ static int get_root(struct copy *copy, const struct fl_image_reference *referenc
                     struct fl_registry_document *document, struct fl_oci_descriptor *ret_root,
                     struct fl_error *err)
 {
-    struct fl_oci_manifest manifest;
+    struct fl_oci_manifest manifest = {0};
     int r = fl_registry_get_manifest(&copy->from, reference->repository,
                                      fl_str_or(reference->digest, reference->tag), document, err);
 
@@ -101,7 +101,7 @@ static int get_root(struct copy *copy, const struct fl_image_reference *referenc
         r = fl_oci_manifest_parse(copy->from.arena, document->text->data, document->text->len,
                                   document->media_type, &manifest, err);
     if (r < 0) {
-        (void)fl_error_wrap(err, "%s/%s", copy->from.registry->base.host, reference->repository);
+        (void)fl_error_wrap(err, "%s/%s", copy->from.registry->name, reference->repository);
         return r;
     }
     *ret_root = fl_oci_describe(copy->from.arena, manifest.media_type, document->text);
@@ -116,7 +116,7 @@ static int copy_image(struct copy *copy, const struct fl_image_reference *refere
 {
     const struct fl_registry_source source = {load, open_blob, close_blob, skipped, copy};
     struct fl_registry_document document = {0};
-    struct fl_oci_descriptor root;
+    struct fl_oci_descriptor root = {0};
     int r = get_root(copy, reference, &document, &root, err);
 
     if (r == 0)

@@ -174,6 +174,18 @@ static bool breaks_off(struct fake *fake, struct fl_http_request *request)
     return true;
 }
 
+static bool breaks_after_all(struct fake *fake, struct fl_http_request *request)
+{
+    const struct fl_bytes *bytes = large_of(fake, request);
+
+    if (!bytes)
+        return false;
+    say_part(request, 0);
+    (void)fl_http_stream_write(request, bytes->data, LAYER);
+    fl_http_abort(request);
+    return true;
+}
+
 /* The same, but the answer ends as if that had been all. */
 static bool ends_early(struct fake *fake, struct fl_http_request *request)
 {
@@ -372,6 +384,14 @@ static void test_answers_that_end_early_go_on(void **state)
     assert_int_equal(pull(test), 0);
 }
 
+static void test_all_came_before_it_broke(void **state)
+{
+    struct test *test = *state;
+
+    misbehave(test, breaks_after_all, 0, 0, NULL);
+    assert_int_equal(pull(test), 0);
+}
+
 static void test_stalled_downloads_go_on(void **state)
 {
     struct test *test = *state;
@@ -513,6 +533,20 @@ static void test_broken_off_by_the_caller(void **state)
                      FL_E_UNAVAILABLE);
     store_check_clean(&test->there);
     assert_true(requests(test) <= 4);
+
+    assert_int_equal(pull(test), 0); /* and where all is there */
+    for (int steps = 1;; steps++) {  /* at each moment at which it can be */
+        int r;
+
+        left = steps;
+        r = fl_registry_pull(test->registry, &reference, NULL, 0, test->there.blobs, &progress,
+                             test->arena, &taken, &test->err);
+        if (r == 0)
+            break;
+        store_check_clean(&test->there);
+        assert_true(steps < 1000);
+    }
+    fl_oci_unpin(test->there.blobs, &taken);
 }
 
 /* --- room --- */
@@ -871,6 +905,26 @@ static void test_broken_uploads_go_on(void **state)
     }
 }
 
+/* A session is lost after most of a blob: the many chunks that are sent again are no failures. */
+static bool forgets_session_late(struct fake *fake, struct fl_http_request *request)
+{
+    if (!is_method(request, "PATCH") || patch_offset(request) < 3 * LAYER - 60000)
+        return false;
+    return forgets_session(fake, request);
+}
+
+static void test_a_session_lost_late(void **state)
+{
+    struct test *test = *state;
+
+    test->image = store_image(&test->here, test->arena, "amd64", 3 * LAYER, NULL);
+    misbehave(test, forgets_session_late, 2, 0, NULL);
+    if (push(test) < 0)
+        fail_msg("%s", test->err.msg);
+    misbehave(test, NULL, 0, 0, NULL);
+    assert_int_equal(pull(test), 0);
+}
+
 static bool lies_about_range(struct fake *fake, struct fl_http_request *request)
 {
     if (!is_method(request, "PATCH"))
@@ -950,6 +1004,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_broken_downloads_go_on),
         TEST(test_answers_that_end_early_go_on),
+        TEST(test_all_came_before_it_broke),
         TEST(test_stalled_downloads_go_on),
         TEST(test_without_ranges_all_comes_again),
         TEST(test_downloads_that_always_break_end),
@@ -977,6 +1032,7 @@ int main(void)
         TEST(test_challenges_that_lead_nowhere),
         TEST(test_token_services_that_say_nonsense),
         TEST_EMPTY(test_broken_uploads_go_on),
+        TEST_EMPTY(test_a_session_lost_late),
         TEST_EMPTY(test_offsets_that_lie),
         TEST_EMPTY(test_uploads_that_never_go_on_end),
         TEST_EMPTY(test_sessions_nowhere),

@@ -20,10 +20,11 @@ struct fl_registry_cached_token {
 struct fl_registry {
     const struct fl_env *env;
     struct fl_arena *arena; /* of what lasts as long as the registry; no secrets */
+    const char *name;       /* "host:port", for messages */
     struct fl_registry_url base;
     struct fl_http_client_options http; /* for its own host */
     struct fl_http_client *own, *other;
-    char *other_origin; /* where `other` leads */
+    char other_origin[320]; /* where `other` leads */
     char *username, *password, *bearer;
     const char *token_host;
     bool wants_basic; /* it has asked for it */

@@ -188,7 +188,7 @@ int fl_registry_push_from(struct fl_registry_job *job, const struct fl_registry_
     int r = push_all(&push, err);
 
     if (r < 0) {
-        (void)fl_error_wrap(err, "push %s/%s", job->registry->base.host, target->repository);
+        (void)fl_error_wrap(err, "push %s/%s", job->registry->name, target->repository);
         return r;
     }
     if (ret_pushed)

@@ -107,7 +107,7 @@ int fl_registry_referrers(struct fl_registry *registry, const char *repository, 
     if (r == FL_E_NOT_FOUND)
         r = list_fallback(&job, repository, digest, &listing, &failed);
     if (r < 0)
-        return fl_error_set(err, r, "%s/%s: %s", registry->base.host, repository, failed.msg);
+        return fl_error_set(err, r, "%s/%s: %s", registry->name, repository, failed.msg);
     *ret_referrers = listing.found;
     return 0;
 }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #define CHUNK_MIN_MAX FL_OCI_BLOB_MAX
+#define MIB           (INT64_C(1) << 20)
 
 struct sending {
     struct fl_registry_job *job;
@@ -16,9 +17,10 @@ struct sending {
     int file;
     struct fl_registry_url location; /* of the session; no host: none is open */
     int64_t chunk_bytes;
-    int64_t done, best; /* what the registry has of it; the most it ever had */
-    int64_t before;     /* of the job, without this blob */
-    unsigned failures;  /* in a row without progress */
+    int64_t done;      /* what the registry has of it */
+    int64_t before;    /* of the job, without this blob */
+    int64_t milestone; /* failures are forgiven when it has so much */
+    unsigned failures;
     int64_t hint_ms;
     bool complete;
     bool mend; /* the failure was one that asking for the offset may mend */
@@ -28,8 +30,8 @@ static void note_done(struct sending *sending, int64_t done)
 {
     sending->done = done;
     sending->job->done = sending->before + done;
-    if (done > sending->best) {
-        sending->best = done;
+    if (done >= sending->milestone) {
+        sending->milestone = done + MIB;
         sending->failures = 0;
     }
 }
@@ -218,14 +220,7 @@ static int close_session(struct sending *sending, int64_t len, struct fl_error *
 static int send_next(struct sending *sending, struct fl_error *err)
 {
     const int64_t left = sending->upload->blob.size - sending->done;
-    int r;
 
-    sending->mend = false;
-    if (!sending->location.host) {
-        r = open_session(sending, NULL, err);
-        if (r < 0)
-            return r;
-    }
     if (left == 0 || (sending->done == 0 && left <= sending->chunk_bytes))
         return close_session(sending, left, err);
     return send_chunk(sending, left < sending->chunk_bytes ? left : sending->chunk_bytes, err);
@@ -266,9 +261,12 @@ static int send_all(struct sending *sending, struct fl_error *err)
 {
     while (!sending->complete) {
         struct fl_error failed = {0};
-        int64_t done = sending->done;
-        int r = send_next(sending, &failed);
+        int r = sending->location.host ? 0 : open_session(sending, NULL, &failed);
+        const int64_t done = sending->done;
 
+        sending->mend = false;
+        if (r == 0)
+            r = send_next(sending, &failed);
         /* A chunk of which nothing was kept has failed, too. */
         if (r == 0 && !sending->complete && sending->done <= done)
             r = fl_error_set(&failed, FL_E_UNAVAILABLE, "it kept nothing of what was sent");
@@ -311,7 +309,8 @@ int fl_registry_send_blob(struct fl_registry_job *job, const struct fl_registry_
                               .scope = fl_registry_scope(job, upload->repository, "pull,push"),
                               .file = -1,
                               .chunk_bytes = job->registry->chunk_bytes,
-                              .before = job->done};
+                              .before = job->done,
+                              .milestone = MIB};
     int r = upload->from ? open_session(&sending, upload->from, err) : 0;
 
     if (r > 0) {

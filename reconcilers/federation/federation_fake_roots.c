@@ -142,7 +142,8 @@ static void begin_attempt(struct root *root)
     }
     report->attempt++;
     report->selected = root->members;
-    report->asked = 2 * report->selected; /* each is an aggregator of two learners */
+    if (!root->plan.terse)
+        report->asked = 2 * report->selected; /* each is an aggregator of two learners */
     enter(root, FL_ROUND_TRAINING, root->plan.train_ms);
 }
 

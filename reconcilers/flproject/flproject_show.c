@@ -7,7 +7,8 @@
 
 #include <inttypes.h>
 
-#define SETTLE_MS 15000 /* a learner that runs for so long has joined, or will not soon */
+#define LINE_MAX_BYTES 300   /* of what a program has said last */
+#define SETTLE_MS      15000 /* a learner that runs for so long has joined, or will not soon */
 
 /* Conditions */
 
@@ -65,20 +66,6 @@ static void lack(struct fl_flproject_decide *d, const char *type, const char *re
 
 /* Why a Workload is not ready, for people. */
 
-static const char *last_line(struct fl_flproject_decide *d, const char *text)
-{
-    size_t len = strlen(text);
-    const char *from;
-
-    while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-        len--;
-    from = text + len;
-    while (from > text && from[-1] != '\n')
-        from--;
-    len -= (size_t)(from - text);
-    return fl_arena_strndup(d->arena, from, fl_utf8_cut(from, len, 300));
-}
-
 static const char *trouble_of(struct fl_flproject_decide *d, const struct fl_workload *workload)
 {
     const struct fl_workload_status_instance_list *list = &workload->status.instances;
@@ -90,10 +77,13 @@ static const char *trouble_of(struct fl_flproject_decide *d, const struct fl_wor
         if (it->ready || it->state == FL_WORKLOAD_STATUS_INSTANCE_STATE_RUNNING ||
             !it->has_last_exit)
             continue;
-        return fl_arena_printf(d->arena, "instance %" PRId64 " of Workload %s ended (%s)%s%s",
-                               it->index, workload->meta.name, fl_str_or(it->last_exit.reason, "?"),
-                               it->last_exit.log_tail ? ": " : "",
-                               it->last_exit.log_tail ? last_line(d, it->last_exit.log_tail) : "");
+        return fl_arena_printf(
+            d->arena, "instance %" PRId64 " of Workload %s ended (%s)%s%s", it->index,
+            workload->meta.name, fl_str_or(it->last_exit.reason, "?"),
+            it->last_exit.log_tail ? ": " : "",
+            it->last_exit.log_tail
+                ? fl_str_last_line(d->arena, it->last_exit.log_tail, LINE_MAX_BYTES)
+                : "");
     }
     if (!ready || ready->status == FL_CONDITION_STATUS_TRUE ||
         fl_streq(ready->reason, "Starting") || fl_streq(ready->reason, "Progressing"))

@@ -309,12 +309,6 @@ static const char *worse_metric(const struct deciding *d)
                            fl_str_or(rollout->metric.name, "accuracy"), new, old);
 }
 
-/* An answer with fresh ones is news, which makes a pass: it must not ask again at once. */
-static bool are_counts_old(const struct deciding *d)
-{
-    return d->world->router.age_ms >= LOOK_MS / 2;
-}
-
 /* At a step whose counts are known. */
 static void judge(struct deciding *d, const struct fl_router_group *group, int64_t step,
                   int64_t since_us)
@@ -329,12 +323,12 @@ static void judge(struct deciding *d, const struct fl_router_group *group, int64
     if (left_ms > 0 || group->requests < d->world->rollout->min_requests) {
         be_at_step(d, step, since_us);
         d->plan->look_again_ms = left_ms > 0 && left_ms < LOOK_MS ? left_ms : LOOK_MS;
-        d->plan->counts_needed = are_counts_old(d);
+        d->plan->counts_needed = true;
         return;
     }
     be_at_step(d, step + 1, d->world->now_us);
     d->plan->look_again_ms = LOOK_MS;
-    d->plan->counts_needed = are_counts_old(d);
+    d->plan->counts_needed = true;
 }
 
 static void try_out(struct deciding *d)

@@ -43,7 +43,6 @@ struct fl_router_load { /* see workloads/route/load.h */
 struct fl_router_view {
     bool known;          /* false: it was not heard of yet, or not any more */
     const char *message; /* not known: why */
-    int64_t age_ms;      /* known: how long ago it said so */
     int64_t version;     /* of the table that is in force; 0: none */
     struct fl_router_group *groups;
     size_t group_count;

@@ -35,7 +35,6 @@ struct router {
     /* Behind the lock. */
     char *ns, *name, *address, *token;
     json_t *wanted, *status; /* status NULL: not known */
-    int64_t heard_ms;        /* when it came */
     char message[FL_ERROR_TEXT_MAX];
     bool forgotten, dirty;
     int64_t fresh_in_ms; /* < 0: nobody asks */
@@ -128,7 +127,6 @@ static bool heard(struct router *router, json_t *status)
     router->change = change;
     json_decref(router->status);
     router->status = json_incref(status);
-    router->heard_ms = fl_monotonic_ms(router->driver->env);
     return news;
 }
 
@@ -404,7 +402,6 @@ static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
         r = fl_router_view_read(arena, router->status, ret_view, err);
     else
         ret_view->message = fl_arena_strdup(arena, router->message);
-    ret_view->age_ms = router->status ? fl_monotonic_ms(driver->env) - router->heard_ms : 0;
     if (fresh_in_ms >= 0) {
         router->fresh_in_ms = fresh_in_ms;
         router->dirty = true;

@@ -60,8 +60,8 @@ typedef int fl_bulk_complete_fn(void *user, const struct fl_bulk_upload *upload,
  * for, when it is begun. */
 typedef void fl_bulk_moved_fn(void *user, const char *key, const char *model, int64_t bytes);
 
-/* Something was refused that will be asked for again, because of the server itself: no room, most of
- * the time. From within the request: no other function may be called. */
+/* Something was refused that will be asked for again, because of the server itself: no room, most
+ * of the time. From within the request: no other function may be called. */
 typedef void fl_bulk_lack_fn(void *user, const struct fl_error *err);
 
 struct fl_bulk_server_options {

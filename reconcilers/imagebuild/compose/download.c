@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define REDIRECTS_MAX 5
 #define TRIES         3
@@ -18,6 +19,7 @@ struct download {
     struct fl_packages *packages;
     const struct fl_package *package;
     struct fl_blob_writer *writer;
+    int64_t size; /* of what came */
 };
 
 /* What an address may say in a message: not a password. */
@@ -135,15 +137,20 @@ static int follow(struct download *download, struct fl_arena *arena, struct fl_e
                         shown(arena, download->package->url));
 }
 
-static int copy_file(const struct download *download, struct fl_arena *arena, struct fl_error *err)
+static int copy_file(struct download *download, struct fl_arena *arena, struct fl_error *err)
 {
     const char *url = download->package->url + strlen("file://");
     const char *path = fl_url_decode(arena, url, strlen(url), false);
     FL_CLEANUP(fl_fd_closep) int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     char digest[FL_DIGEST_SIZE];
+    struct stat about;
 
-    if (fd < 0)
+    if (fd < 0 || fstat(fd, &about) != 0)
         return fl_error_errno(err, errno, "%s", fl_str_or(path, url));
+    if (!S_ISREG(about.st_mode) ||
+        (download->package->size > 0 && about.st_size != download->package->size))
+        return fl_error_set(err, FL_E_INVALID, "%s is no file of the size it should have", path);
+    download->size = about.st_size;
     return fl_blobs_put_fd(download->packages->options.blobs, fd, download->package->digest, true,
                            digest, err);
 }
@@ -156,13 +163,28 @@ static int try_once(struct download *download, struct fl_arena *arena, struct fl
     if (r == 0)
         r = follow(download, arena, err);
     if (r == 0)
+        download->size = fl_blob_writer_size(download->writer);
+    if (r == 0)
         r = fl_blob_writer_finish(download->writer, download->package->digest, true, digest, err);
     fl_blob_writer_close(FL_TAKE(download->writer));
     return r;
 }
 
+static int try_several(struct download *download, struct fl_arena *arena, struct fl_error *err)
+{
+    struct fl_packages *packages = download->packages;
+    int r = try_once(download, arena, err);
+
+    for (unsigned i = 1;
+         r < 0 && fl_error_is_retryable(r) && i < TRIES && fl_packages_left_ms(packages) > 0 &&
+         fl_packages_tell(packages, download->package->file, 0, download->package->size);
+         i++)
+        r = try_once(download, arena, err);
+    return r;
+}
+
 int fl_package_download(struct fl_packages *packages, const struct fl_package *package,
-                        struct fl_error *err)
+                        int64_t *ret_size, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     struct download download = {.packages = packages, .package = package};
@@ -171,12 +193,10 @@ int fl_package_download(struct fl_packages *packages, const struct fl_package *p
     if (!package->url || !*package->url)
         return fl_error_set(err, FL_E_INVALID, "nobody knows where it is");
     if (fl_str_has_prefix(package->url, "file://"))
-        return copy_file(&download, arena, err);
-    r = try_once(&download, arena, err);
-    for (unsigned i = 1;
-         r < 0 && fl_error_is_retryable(r) && i < TRIES && fl_packages_left_ms(packages) > 0 &&
-         fl_packages_tell(packages, package->file, 0, package->size);
-         i++)
-        r = try_once(&download, arena, err);
+        r = copy_file(&download, arena, err);
+    else
+        r = try_several(&download, arena, err);
+    if (r == 0)
+        *ret_size = download.size;
     return r;
 }

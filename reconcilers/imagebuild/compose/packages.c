@@ -147,14 +147,15 @@ void fl_packages_close(struct fl_packages *packages)
 static int fetch_one(struct fl_packages *packages, const struct fl_package *package,
                      struct fl_packages_fetched *fetched, struct fl_error *err)
 {
+    int64_t size = 0;
     int r = 0;
 
     if (fl_blobs_pin(packages->options.blobs, package->digest, NULL) == 0) {
         fetched->there++;
     } else {
-        r = fl_package_download(packages, package, err);
+        r = fl_package_download(packages, package, &size, err);
         fetched->fetched++;
-        fetched->bytes_fetched += package->size;
+        fetched->bytes_fetched += size;
     }
     if (r < 0)
         return fl_error_wrap(err, "%s", package->file);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define ARGUMENTS_MAX 512
+#define NAMES_MAX     256
 #define ANSWER_MAX    ((size_t)4 * 1024 * 1024)
 #define LISTS_AGE_S   (24 * 60 * 60)
 
@@ -103,14 +104,16 @@ static bool are_lists_fresh(struct asking *asking, int64_t now_s)
            now_s - then_s < LISTS_AGE_S;
 }
 
-static int fetch_lists(struct asking *asking, const char *architecture, struct fl_error *err)
+static int fetch_lists(struct asking *asking, const char *architecture, bool is_forced,
+                       bool *ret_fetched, struct fl_error *err)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *output = NULL;
     int64_t now_s = fl_realtime_us(asking->packages->options.env) / 1000000;
     const char *stamp = stamp_of(asking, now_s);
     int r;
 
-    if (are_lists_fresh(asking, now_s))
+    *ret_fetched = is_forced || !are_lists_fresh(asking, now_s);
+    if (!*ret_fetched)
         return 0;
     (void)fl_packages_tell(asking->packages, "Debian's package lists", 0, 0);
     r = begin(asking, architecture, err);
@@ -177,34 +180,78 @@ static int parse_answer(struct fl_arena *arena, const char *text, struct fl_pack
     return 0;
 }
 
+/* "name", "name=version": what apt-get would take for a pattern, an option or a removal is none. */
+static bool is_name(const char *text)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
+
+    return *text && strchr(plain, *text) && len > 1 &&
+           (strchr(plain, text[len - 1]) || text[len - 1] == '+') &&
+           (!text[len] ||
+            (text[len] == '=' && text[len + 1] &&
+             !text[len + 1 +
+                   strspn(text + len + 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                          "abcdefghijklmnopqrstuvwxyz0123456789+.~:-")]));
+}
+
+static int check_names(const char *const *names, size_t count, struct fl_error *err)
+{
+    if (count == 0 || count > NAMES_MAX)
+        return fl_error_set(err, FL_E_INVALID, "%zu packages: one to %d can be asked for", count,
+                            NAMES_MAX);
+    for (size_t i = 0; i < count; i++)
+        if (!is_name(names[i]))
+            return fl_error_set(err, FL_E_INVALID, "\"%.80s\" is no name of a Debian package",
+                                names[i]);
+    return 0;
+}
+
+static int ask(struct asking *asking, const char *architecture, const char *const *names,
+               size_t count, struct fl_package_lock *ret_lock, struct fl_error *err)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *output = NULL;
+    int r = begin(asking, architecture, err);
+
+    if (r < 0)
+        return r;
+    say(asking, "-qq");
+    say(asking, "--print-uris");
+    say(asking, "-y");
+    say(asking, "install");
+    say(asking, "--");
+    for (size_t i = 0; i < count; i++)
+        say(asking, names[i]);
+    say(asking, NULL);
+    r = fl_packages_run(asking->packages, asking->argv, ANSWER_MAX, "E:", &output, err);
+    return r < 0 ? r : parse_answer(asking->arena, output->data, ret_lock, err);
+}
+
 int fl_packages_resolve_debian(struct fl_packages *packages, const struct fl_platform *platform,
                                const char *const *names, size_t count, struct fl_arena *arena,
                                struct fl_package_lock *ret_lock, struct fl_error *err)
 {
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *output = NULL;
     const char *architecture = fl_platform_debian(platform);
     struct asking asking = {.packages = packages, .arena = arena};
+    bool is_new = false;
     int r;
 
     if (!architecture)
         return fl_error_set(err, FL_E_INVALID, "Debian has no packages for %s",
                             fl_platform_text(arena, platform));
     asking.folder = fl_arena_printf(arena, "%s/apt-%s", packages->options.folder, architecture);
-    r = make_folders(&asking, err);
+    r = check_names(names, count, err);
     if (r == 0)
-        r = fetch_lists(&asking, architecture, err);
+        r = make_folders(&asking, err);
     if (r == 0)
-        r = begin(&asking, architecture, err);
-    if (r < 0)
-        return r;
-    say(&asking, "-qq");
-    say(&asking, "--print-uris");
-    say(&asking, "-y");
-    say(&asking, "install");
-    say(&asking, "--");
-    for (size_t i = 0; i < count; i++)
-        say(&asking, names[i]);
-    say(&asking, NULL);
-    r = fl_packages_run(packages, asking.argv, ANSWER_MAX, "E:", &output, err);
-    return r < 0 ? r : parse_answer(arena, output->data, ret_lock, err);
+        r = fetch_lists(&asking, architecture, false, &is_new, err);
+    if (r == 0)
+        r = ask(&asking, architecture, names, count, ret_lock, err);
+    /* The sources may have other packages by now, or be other ones. */
+    if (r == FL_E_INVALID && !is_new) {
+        r = fetch_lists(&asking, architecture, true, &is_new, err);
+        if (r == 0)
+            r = ask(&asking, architecture, names, count, ret_lock, err);
+    }
+    return r;
 }

@@ -2,9 +2,12 @@
 #ifndef FL_RECONCILERS_PACKAGES_INTERNAL_H
 #define FL_RECONCILERS_PACKAGES_INTERNAL_H
 
+#include "lib/buf.h"
+#include "lib/oci/unpack.h"
 #include "reconcilers/imagebuild/compose/packages.h"
 
-#define LOCK_MAX 4096
+#define LOCK_MAX            4096
+#define PACKAGE_ENTRIES_MAX 200000
 
 struct fl_packages {
     struct fl_packages_options options;
@@ -29,7 +32,13 @@ int64_t fl_packages_left_ms(const struct fl_packages *packages);
 /* download.c: what is at an address (http, https, file), into the content under its digest, pinned.
  */
 int fl_package_download(struct fl_packages *packages, const struct fl_package *package,
-                        struct fl_error *err);
+                        int64_t *ret_size, struct fl_error *err);
+
+/* packages_unpack.c: what is in a package, onto the disk. */
+int fl_packages_unpack_one(struct fl_packages *packages, const struct fl_package *package,
+                           enum fl_archive_format format, const char *folder, struct fl_error *err);
+/* A folder that nobody has used, not made yet. */
+const char *fl_packages_scratch(struct fl_packages *packages, struct fl_arena *arena);
 
 void fl_package_lock_sort(struct fl_package_lock *lock);
 

@@ -1,4 +1,4 @@
-/* Packages into trees. */
+/* Debian's packages into trees, and what both kinds begin with. */
 #include "reconcilers/imagebuild/compose/packages_internal.h"
 
 #include "lib/file.h"
@@ -12,15 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PACKAGE_BYTES_MAX   ((int64_t)4 * 1024 * 1024 * 1024)
-#define PACKAGE_ENTRIES_MAX 200000
+#define PACKAGE_BYTES_MAX ((int64_t)4 * 1024 * 1024 * 1024)
 
 struct unpacking {
     struct fl_packages *packages;
     struct fl_tree *tree;
     struct fl_arena *arena;
     const char *scratch;
-    const char *site;
 };
 
 static bool is_going_on(void *user)
@@ -30,8 +28,8 @@ static bool is_going_on(void *user)
     return fl_packages_left_ms(packages) > 0 && fl_packages_tell(packages, "unpacking", 0, 0);
 }
 
-static int unpack(struct fl_packages *packages, const struct fl_package *package,
-                  enum fl_archive_format format, const char *folder, struct fl_error *err)
+int fl_packages_unpack_one(struct fl_packages *packages, const struct fl_package *package,
+                           enum fl_archive_format format, const char *folder, struct fl_error *err)
 {
     FL_CLEANUP(fl_fd_closep) int fd = -1;
     struct fl_unpack options = {.format = format,
@@ -49,13 +47,21 @@ static int unpack(struct fl_packages *packages, const struct fl_package *package
     return r < 0 ? fl_error_wrap(err, "%s", package->file) : 0;
 }
 
-static const char *make_scratch(struct fl_packages *packages, struct fl_arena *arena)
+const char *fl_packages_scratch(struct fl_packages *packages, struct fl_arena *arena)
 {
     return fl_arena_printf(arena, "%s/scratch-%" PRId64, packages->options.folder,
                            ++packages->scratches);
 }
 
 /* Debian. */
+
+/* Of a folder with '/' at its end: itself, too. */
+static bool is_below(const char *path, const char *folder)
+{
+    size_t len = strlen(folder) - 1;
+
+    return strncmp(path, folder, len) == 0 && (!path[len] || path[len] == '/');
+}
 
 /* What nobody needs in an image. Copyright notes stay: the packages' licences ask for that. */
 static bool is_left_out(void *user, const char *path)
@@ -83,7 +89,7 @@ static bool is_left_out(void *user, const char *path)
 
     (void)user;
     for (size_t i = 0; i < FL_COUNT_OF(prefixes); i++)
-        if (fl_str_has_prefix(path, prefixes[i]))
+        if (is_below(path, prefixes[i]))
             return true;
     return fl_str_has_prefix(path, "usr/share/doc/") && !fl_str_has_suffix(path, "/copyright") &&
            strchr(path + strlen("usr/share/doc/"), '/');
@@ -94,7 +100,7 @@ static int add_debian(struct unpacking *unpacking, const struct fl_package *pack
 {
     const char *folder =
         fl_arena_printf(unpacking->arena, "%s/%s", unpacking->scratch, package->name);
-    int r = unpack(unpacking->packages, package, FL_ARCHIVE_DEBIAN, folder, err);
+    int r = fl_packages_unpack_one(unpacking->packages, package, FL_ARCHIVE_DEBIAN, folder, err);
 
     if (r == 0)
         r = fl_tree_add_tree(unpacking->tree, "", folder, is_left_out, NULL, err);
@@ -232,7 +238,7 @@ int fl_packages_unpack_debian(struct fl_packages *packages, const struct fl_pack
     struct unpacking unpacking = {.packages = packages, .tree = tree, .arena = arena};
     int r;
 
-    *ret_scratch = unpacking.scratch = make_scratch(packages, arena);
+    *ret_scratch = unpacking.scratch = fl_packages_scratch(packages, arena);
     r = fl_dir_remove(unpacking.scratch, err);
     if (r == 0)
         r = add_merged(tree, err);
@@ -245,141 +251,4 @@ int fl_packages_unpack_debian(struct fl_packages *packages, const struct fl_pack
     if (r == 0)
         r = fix_alternatives(tree, arena, err);
     return r == 0 ? fix_folders(tree, err) : r;
-}
-
-/* Wheels (the installer's specification:
- * packaging.python.org/specifications/binary-distribution-format). */
-
-static bool is_data(void *user, const char *path)
-{
-    (void)user;
-    return strstr(path, ".data/") != NULL || strstr(path, "__pycache__") != NULL;
-}
-
-/* NAME.data/SCHEME/… goes where the scheme says. */
-static int add_scheme(struct unpacking *unpacking, const char *data, const char *scheme,
-                      struct fl_error *err)
-{
-    const char *folder = fl_arena_printf(unpacking->arena, "%s/%s", data, scheme);
-    const char *to = NULL;
-
-    if (fl_streq(scheme, "purelib") || fl_streq(scheme, "platlib"))
-        to = unpacking->site;
-    else if (fl_streq(scheme, "scripts"))
-        to = "usr/local/bin";
-    else if (fl_streq(scheme, "data"))
-        to = "usr/local";
-    return to ? fl_tree_add_tree(unpacking->tree, to, folder, NULL, NULL, err) : 0;
-}
-
-static int add_data(struct unpacking *unpacking, const char *folder, struct fl_error *err)
-{
-    struct fl_folder_list tops, schemes;
-    int r = fl_folder_list(unpacking->arena, folder, true, 10000, &tops, err);
-
-    for (size_t i = 0; r == 0 && i < tops.count; i++) {
-        const char *data = fl_arena_printf(unpacking->arena, "%s/%s", folder, tops.names[i]);
-
-        if (!fl_str_has_suffix(tops.names[i], ".data"))
-            continue;
-        r = fl_folder_list(unpacking->arena, data, true, 100, &schemes, err);
-        for (size_t k = 0; r == 0 && k < schemes.count; k++)
-            r = add_scheme(unpacking, data, schemes.names[k], err);
-    }
-    return r;
-}
-
-/* "name = module:function [extra]" becomes a script. */
-static int add_script(struct unpacking *unpacking, const char *line, struct fl_error *err)
-{
-    struct fl_arena *arena = unpacking->arena;
-    const char *equals = strchr(line, '='), *colon = equals ? strchr(equals, ':') : NULL, *text;
-    size_t name_len, module_len, function_len;
-    const char *name = line + strspn(line, " \t"), *module, *function;
-
-    if (!colon)
-        return 0;
-    name_len = strcspn(name, " \t=");
-    module = equals + 1 + strspn(equals + 1, " \t");
-    module_len = strcspn(module, " \t:");
-    function = colon + 1 + strspn(colon + 1, " \t");
-    function_len = strcspn(function, " \t\r[.");
-    text = fl_arena_printf(arena,
-                           "#!/usr/bin/python3\nimport sys\nfrom %.*s import %.*s\n"
-                           "sys.exit(%.*s())\n",
-                           (int)module_len, module, (int)function_len, function,
-                           (int)strcspn(function, " \t\r["), function);
-    return fl_tree_add_text(unpacking->tree,
-                            fl_arena_printf(arena, "usr/local/bin/%.*s", (int)name_len, name), text,
-                            strlen(text), true, err);
-}
-
-static int add_scripts(struct unpacking *unpacking, const char *info, struct fl_error *err)
-{
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
-    bool is_wanted = false;
-    const char *rest;
-    int r = 0;
-
-    if (fl_file_read(fl_arena_printf(unpacking->arena, "%s/entry_points.txt", info),
-                     (size_t)1024 * 1024, &text, NULL) < 0)
-        return 0;
-    for (rest = text->data; r == 0 && rest;) {
-        const char *line = fl_str_next(unpacking->arena, &rest, '\n');
-
-        if (*line == '[')
-            is_wanted = fl_str_has_prefix(line, "[console_scripts]");
-        else if (is_wanted && *line && *line != '#')
-            r = add_script(unpacking, line, err);
-    }
-    return r;
-}
-
-static int add_info(struct unpacking *unpacking, const char *folder, struct fl_error *err)
-{
-    struct fl_folder_list tops;
-    int r = fl_folder_list(unpacking->arena, folder, true, 10000, &tops, err);
-
-    for (size_t i = 0; r == 0 && i < tops.count; i++) {
-        if (!fl_str_has_suffix(tops.names[i], ".dist-info"))
-            continue;
-        r = add_scripts(unpacking,
-                        fl_arena_printf(unpacking->arena, "%s/%s", folder, tops.names[i]), err);
-        if (r == 0)
-            r = add_text(unpacking->tree,
-                         fl_arena_printf(unpacking->arena, "%s/%s/INSTALLER", unpacking->site,
-                                         tops.names[i]),
-                         "flops\n", err);
-    }
-    return r;
-}
-
-static int add_wheel(struct unpacking *unpacking, const struct fl_package *package,
-                     struct fl_error *err)
-{
-    const char *folder =
-        fl_arena_printf(unpacking->arena, "%s/%s", unpacking->scratch, package->file);
-    int r = unpack(unpacking->packages, package, FL_ARCHIVE_WHEEL, folder, err);
-
-    if (r == 0)
-        r = fl_tree_add_tree(unpacking->tree, unpacking->site, folder, is_data, NULL, err);
-    if (r == 0)
-        r = add_data(unpacking, folder, err);
-    return r == 0 ? add_info(unpacking, folder, err) : r;
-}
-
-int fl_packages_unpack_python(struct fl_packages *packages, const struct fl_package_lock *lock,
-                              const char *site, struct fl_tree *tree, struct fl_arena *arena,
-                              const char **ret_scratch, struct fl_error *err)
-{
-    struct unpacking unpacking = {.packages = packages, .tree = tree, .arena = arena, .site = site};
-    int r;
-
-    *ret_scratch = unpacking.scratch = make_scratch(packages, arena);
-    r = fl_dir_remove(unpacking.scratch, err);
-    if (r == 0)
-        r = fl_tree_add_folder(tree, site, err);
-    for (size_t i = 0; r == 0 && i < lock->count; i++)
-        r = add_wheel(&unpacking, &lock->items[i], err);
-    return r;
 }
