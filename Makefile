@@ -74,8 +74,9 @@ all: bin/flops ## build the program: bin/flops
 
 include hack/make/*.mk
 
-bin/flops: $(O)/flops $(O)/flops-shim
+bin/flops: $(O)/flops $(O)/flops-shim $(O)/flops-init
 	@mkdir -p bin
+	@ln -sf ../$(O)/flops-init bin/flops-init
 	@ln -sf ../$(O)/flops-shim bin/flops-shim
 	@ln -sf ../$(O)/flops bin/flops
 
@@ -89,6 +90,15 @@ SHIM_LDFLAGS := $(if $(filter dev release,$(BUILD)),$(filter-out -pie,$(LDFLAGS)
 $(O)/flops-shim: $(O)/cmd/shim/main.o $(archives_from_lib)
 	@echo "  LINK    $@"
 	@$(CC) $(SHIM_LDFLAGS) -o $@ $^
+
+# The first process of containers, whatever their images hold: so it is static, and has no sanitizer.
+$(O)/flops-init: cmd/init/main.c Makefile
+	@mkdir -p $(@D)
+	@echo "  LINK    $@"
+	@$(CC) -D_GNU_SOURCE -std=gnu17 -Os -s $(WARNINGS) -static -o $@ $<
+
+# Tests that run containers.
+$(O)/reconcilers/workload/orchestrator_contract_test $(O)/reconcilers/workload/local/container_test: | $(O)/flops-init
 
 define layer_archive
 $(O)/$(1).a: $(filter-out %/main.o,$(call objects,$(1)))

@@ -30,6 +30,7 @@ struct fl_command {
     X(events)                                                                                      \
     X(logs)                                                                                        \
     X(models)                                                                                      \
+    X(image)                                                                                       \
     X(build)                                                                                       \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
@@ -41,6 +42,7 @@ struct fl_command {
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(trainer)                                                                                     \
+    X(image_build)                                                                                 \
     X(git_fetch)                                                                                   \
     X(shim)
 

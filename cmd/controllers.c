@@ -1,5 +1,6 @@
 #include "cmd/controllers.h"
 
+#include "cmd/building.h"
 #include "cmd/command.h"
 #include "cmd/federation.h"
 #include "cmd/identity.h"
@@ -14,10 +15,12 @@
 #include "reconcilers/flproject/flproject.h"
 #include "reconcilers/flround/flround.h"
 #include "reconcilers/gitsync/gitsync.h"
+#include "reconcilers/imagebuild/imagebuild.h"
 #include "reconcilers/inferenceserver/inferenceserver.h"
 #include "reconcilers/modelversion/collect.h"
 #include "reconcilers/modelversion/controller.h"
 #include "reconcilers/orchestrator/orchestrator.h"
+#include "reconcilers/workload/local/image_registry.h"
 #include "reconcilers/workload/local/local.h"
 #include "reconcilers/workload/workload.h"
 #include "reconcilers/workload/workload_log.h"
@@ -52,6 +55,9 @@ struct fl_controllers {
     struct fl_modelversion_controller *versions;
     struct fl_router_driver *routers;
     struct fl_inferenceserver_controller *servers;
+    struct fl_build common_build;
+    struct fl_imagebuild_controller *builds;
+    struct fl_builder *builder;
     struct fl_collector *collector;
     struct fl_thread *beginner, *stopper;
     struct fl_lock *lock; /* the rest */
@@ -60,6 +66,9 @@ struct fl_controllers {
     struct fl_error failure;
     fl_loop_fn *stopped;
     void *stopped_user;
+    char *registry_pem; /* NULL: images are not prepared for */
+    struct fl_image_registries registries;
+    struct fl_image_source images;
 };
 
 /* Loop thread. */
@@ -78,6 +87,39 @@ static void fail(struct fl_controllers *controllers, const struct fl_error *err)
     fl_loop_post(controllers->options->loop, tell_failure, controllers);
 }
 
+/* Opens one repository of the registry that is beside the API, for the node that pulls from it. */
+static const char *grant_repository(void *user, const char *repository, struct fl_arena *arena)
+{
+    const struct fl_controllers_options *options = ((struct fl_controllers *)user)->options;
+    char token[FL_CAPABILITY_TOKEN_SIZE];
+
+    fl_capability_make(options->capability_key, fl_arena_printf(arena, "/v2/%s/", repository),
+                       token);
+    return fl_arena_strdup(arena, token);
+}
+
+/* The API server's address is known when the first orchestrator is made. */
+static int prepare_images(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *pem = NULL;
+
+    if (controllers->registry_pem)
+        return 0;
+    if (options->ca_file && fl_file_read(options->ca_file, CA_MAX_BYTES, &pem, err) < 0)
+        return fl_error_wrap(err, "certificate of the registry");
+    controllers->registry_pem = fl_strdup(pem ? pem->data : "");
+    controllers->registries = (struct fl_image_registries){
+        .env = options->env,
+        .url = options->url,
+        .ca_pem = pem ? controllers->registry_pem : NULL,
+        .token = grant_repository,
+        .user = controllers,
+    };
+    controllers->images = fl_image_registries_source(&controllers->registries);
+    return 0;
+}
+
 static int make_local(void *user, const char *name, fl_run_changed_fn *changed, void *changed_user,
                       struct fl_orchestrator_driver **ret_driver, struct fl_error *err)
 {
@@ -87,15 +129,18 @@ static int make_local(void *user, const char *name, fl_run_changed_fn *changed, 
         .data_dir = controllers->options->data_dir,
         .program = controllers->program,
         .version = fl_version(),
+        .images = &controllers->images,
         .changed = changed,
         .changed_user = changed_user,
     };
+    int r;
 
     if (strcmp(name, FL_ORCHESTRATOR_LOCAL) != 0)
         return fl_error_set(err, FL_E_INVALID,
                             "there is one machine: the Orchestrator of type Local is \"%s\"",
                             FL_ORCHESTRATOR_LOCAL);
-    return fl_local_create(&options, ret_driver, err);
+    r = prepare_images(controllers, err);
+    return r < 0 ? r : fl_local_create(&options, ret_driver, err);
 }
 
 static int unseal(void *user, json_t *secret, const char *ns, struct fl_error *err)
@@ -215,6 +260,46 @@ static int make_servers(struct fl_controllers *controllers, struct fl_error *err
                                                         &controllers->servers, err);
 }
 
+/* Opens one repository of the registry beside the API for the builder that pushes to it. */
+static int own_registry(void *user, const char *repository, struct fl_arena *arena,
+                        struct fl_build *build, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = ((struct fl_controllers *)user)->options;
+    const char *scheme = strstr(options->url, "://");
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *ca = NULL;
+    char token[FL_CAPABILITY_TOKEN_SIZE];
+    int r = fl_file_read(options->ca_file, CA_MAX_BYTES, &ca, err);
+
+    if (r < 0)
+        return fl_error_wrap(err, "certificate of the registry");
+    fl_capability_make_writer(options->capability_key,
+                              fl_arena_printf(arena, "/v2/%s/", repository), token);
+    build->registry = scheme ? scheme + strlen("://") : options->url;
+    build->registry_ca_pem = fl_arena_strndup(arena, ca->data, ca->len);
+    build->registry_username = "flops";
+    build->registry_password = fl_arena_strdup(arena, token);
+    return 0;
+}
+
+static int make_builds(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    const struct fl_imagebuild_options builds = {
+        .common = &controllers->common_build, .own_registry = own_registry, .user = controllers};
+    struct fl_builder_options builder = {.env = options->env, .changed = fl_imagebuild_changed};
+    int r = fl_building_prepare(options->env, options->data_dir, controllers->arena,
+                                &controllers->common_build, err);
+
+    if (r < 0)
+        return r;
+    controllers->builds = fl_imagebuild_controller_create(&builds);
+    builder.user = controllers->builds;
+    r = fl_builder_process_create(&builder, &controllers->builder, err);
+    return r < 0 ? r
+                 : fl_imagebuild_controller_attach(controllers->builds, controllers->manager,
+                                                   controllers->builder, err);
+}
+
 static int make_manager(struct fl_controllers *controllers, struct fl_apiserver *server,
                         struct fl_error *err)
 {
@@ -248,6 +333,8 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
         r = make_servers(controllers, err);
     if (r == 0) /* they look at all of the above */
         r = make_projects(controllers, err);
+    if (r == 0)
+        r = make_builds(controllers, err);
     if (r == 0)
         r = make_sources(controllers, err);
     if (r < 0)
@@ -468,7 +555,10 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_federation_close(controllers->federation); /* which tells the manager, too */
     if (controllers->routers)                     /* and so does this one */
         controllers->routers->ops->destroy(controllers->routers);
+    if (controllers->builder)
+        controllers->builder->ops->destroy(controllers->builder);
     fl_manager_destroy(controllers->manager);
+    fl_imagebuild_controller_destroy(controllers->builds);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
     fl_flproject_controller_destroy(controllers->projects);
@@ -481,6 +571,7 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_orchestrators_destroy(controllers->orchestrators);
     fl_seal_keys_destroy(controllers->keys);
     fl_metrics_registry_destroy(controllers->metrics);
+    free(controllers->registry_pem);
     fl_signal_destroy(controllers->halted);
     fl_lock_destroy(controllers->lock);
     free(controllers->identity);

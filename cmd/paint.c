@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #define PART_MAX 1024 /* bytes of one text */
 #define GAP      2
@@ -94,6 +95,18 @@ void fl_paint_repeat(struct fl_paint *paint, enum fl_paint_style style, const ch
         fl_buf_puts(paint->out, paint->utf8 ? sign : plain_sign);
     end(paint, style);
     paint->used += times;
+}
+
+void fl_paint_lines(struct fl_paint *paint, const char *lines)
+{
+    const char *newline;
+
+    for (; (newline = strchr(lines, '\n')); lines = newline + 1) {
+        FL_CLEANUP(fl_freep) char *line = fl_strndup(lines, (size_t)(newline - lines));
+
+        put(paint, FL_PAINT_PLAIN, line, SIZE_MAX);
+        fl_paint_end_line(paint);
+    }
 }
 
 /* No spaces at the end: what is copied from a screen has none either. */

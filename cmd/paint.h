@@ -35,6 +35,8 @@ void fl_paint_right(struct fl_paint *paint, enum fl_paint_style style, const cha
 /* One sign so many times: the first where UTF-8 is shown. */
 void fl_paint_repeat(struct fl_paint *paint, enum fl_paint_style style, const char *sign,
                      const char *plain_sign, size_t times);
+/* Lines that were made elsewhere, each ended by a newline: clipped and made safe. */
+void fl_paint_lines(struct fl_paint *paint, const char *lines);
 size_t fl_paint_left(const struct fl_paint *paint); /* columns; SIZE_MAX where there is no end */
 void fl_paint_end_line(struct fl_paint *paint);
 

@@ -45,8 +45,10 @@ void fl_progress_tell(struct fl_progress *progress, int64_t done)
         show(progress, now_ms);
 }
 
-void fl_progress_end(const struct fl_progress *progress)
+void fl_progress_end(struct fl_progress *progress)
 {
-    if (progress->live && progress->shown)
-        (void)fputc('\n', stderr);
+    if (!progress->live || !progress->shown)
+        return;
+    show(progress, fl_monotonic_ms(progress->env)); /* how far it came */
+    (void)fputc('\n', stderr);
 }

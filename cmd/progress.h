@@ -18,6 +18,6 @@ struct fl_progress {
 
 struct fl_progress fl_progress_begin(const struct fl_env *env, const char *what, int64_t all);
 void fl_progress_tell(struct fl_progress *progress, int64_t done);
-void fl_progress_end(const struct fl_progress *progress);
+void fl_progress_end(struct fl_progress *progress);
 
 #endif

@@ -28,6 +28,8 @@ static const char help[] =
     "      --digest sha256:…    what it must be\n"
     "      --token-file FILE    a bearer token to fetch the model with\n"
     "      --ca FILE, --cert FILE, --key FILE   whom to trust, and as whom to fetch\n"
+    "      --folder DIR         where the last two fetched models are kept: who is started again\n"
+    "                           need not ask for them\n"
     "      --name NAME          of the model in addresses (default \"model\")\n"
     "      --listen ADDR:PORT   (default 127.0.0.1:8080)\n"
     "      --port-env NAME      take the port from this variable\n"
@@ -55,9 +57,9 @@ static const char help[] =
     "\nExit status: 0 it was told to stop, and all was answered; 1 failed; 2 wrong usage.\n";
 
 struct command {
-    const char *model, *model_url, *digest, *token_file, *name, *listen, *port_env, *protocol_list,
-        *tls_cert, *tls_key, *client_token_file, *admin, *admin_port_env, *admin_token_file, *level,
-        *address, *admin_address, *token, *client_token, *admin_token;
+    const char *model, *model_url, *digest, *token_file, *folder, *name, *listen, *port_env,
+        *protocol_list, *tls_cert, *tls_key, *client_token_file, *admin, *admin_port_env,
+        *admin_token_file, *level, *address, *admin_address, *token, *client_token, *admin_token;
     struct fl_node_flags flags;
     int64_t max_body, max_rows, max_concurrency, max_waiting, timeout_ms, threads, batch_size,
         batch_delay_ms, drain_ms;
@@ -147,6 +149,7 @@ static int parse(struct command *command, int argc, char **argv)
         {"model-url", 0, FL_OPTION_TEXT, &command->model_url},
         {"digest", 0, FL_OPTION_TEXT, &command->digest},
         {"token-file", 0, FL_OPTION_TEXT, &command->token_file},
+        {"folder", 0, FL_OPTION_TEXT, &command->folder},
         {"name", 0, FL_OPTION_TEXT, &command->name},
         {"listen", 0, FL_OPTION_TEXT, &command->listen},
         {"port-env", 0, FL_OPTION_TEXT, &command->port_env},
@@ -229,6 +232,7 @@ static int open_serve(struct command *command, struct fl_error *err)
                                        .admin_port = command->admin_port,
                                        .admin_token = command->admin_token,
                                        .fetch = fl_node_http(&command->flags),
+                                       .folder = command->folder,
                                        .max_body_bytes = (size_t)command->max_body,
                                        .max_rows = (size_t)command->max_rows,
                                        .max_concurrency = (size_t)command->max_concurrency,

@@ -164,13 +164,15 @@ static void tell_change(struct command *command, enum fl_top_kind kind, const js
     print(command, &line);
 }
 
-static void tell_end(struct command *command, enum fl_top_kind kind, const json_t *object)
+static void tell_end(void *user, const json_t *object)
 {
     static const char *const words[] = {"project", "round", "workload", "server"};
     FL_CLEANUP(fl_buf_finish) struct fl_buf line = {0};
+    struct source *source = user;
+    struct command *command = source->command;
 
     (void)fl_map_remove(command->said, fl_str_or(fl_json_str(object, "metadata.uid"), ""));
-    fl_buf_printf(&line, "%s %s: gone\n", words[kind],
+    fl_buf_printf(&line, "%s %s: gone\n", words[source->kind],
                   fl_str_or(fl_json_str(object, "metadata.name"), ""));
     if (command->pictured)
         print(command, &line);
@@ -201,7 +203,8 @@ static void on_end(void *user)
 {
     struct source *source = user;
 
-    fl_top_end(source->command->top, source->kind);
+    fl_top_end(source->command->top, source->kind, source->command->watch ? tell_end : NULL,
+               source);
 }
 
 static void on_gone(void *user, const json_t *object)
@@ -213,7 +216,7 @@ static void on_gone(void *user, const json_t *object)
     if (command->screen)
         fl_screen_changed(command->screen);
     else if (command->watch)
-        tell_end(command, source->kind, object);
+        tell_end(source, object);
 }
 
 /* A server that was never reached, or projects that may not be seen, are the end of it; all else is
@@ -226,14 +229,14 @@ static void on_state(void *user, enum fl_watcher_state state, const struct fl_er
     const enum fl_watcher_state old = fl_top_state(command->top, source->kind, &old_why);
 
     fl_top_set_state(command->top, source->kind, state, why ? why->msg : NULL);
-    if ((state == FL_WATCHER_LOST && old == FL_WATCHER_NEW) ||
-        (state == FL_WATCHER_REFUSED && source->kind == FL_TOP_PROJECTS))
+    if (why && ((state == FL_WATCHER_LOST && old == FL_WATCHER_NEW) ||
+                (state == FL_WATCHER_REFUSED && source->kind == FL_TOP_PROJECTS)))
         fail(command, why);
     else if (command->screen)
         fl_screen_changed(command->screen);
     else if (!command->pictured && all_listed(command))
         print_picture(command);
-    else if (command->pictured && state != old && state != FL_WATCHER_LIVE)
+    else if (why && command->pictured && state != old)
         (void)fprintf(stderr, "flops top: %s: %s\n", resources[source->kind].plural, why->msg);
 }
 

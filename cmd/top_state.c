@@ -1,5 +1,6 @@
 #include "cmd/top_state.h"
 
+#include "api/field.h"
 #include "lib/map.h"
 #include "lib/str.h"
 
@@ -10,7 +11,8 @@
 #define TEXT_MAX      300 /* bytes of one text: a condition's message, what a program said last */
 #define INSTANCES_MAX 8   /* of a workload; the others are in its numbers */
 #define METRICS_MAX   16
-#define RATE_ROUNDS   10
+#define RATE_ROUNDS   10       /* at least so many are looked at, */
+#define RATE_US       20000000 /* and so long: times are given in whole seconds */
 
 struct entry {
     json_t *object;
@@ -59,11 +61,12 @@ void fl_top_destroy(struct fl_top *top)
 
 /* What is kept of an object */
 
-static const char *const paths_of_kinds[FL_TOP_KINDS][9] = {
+static const char *const paths_of_kinds[FL_TOP_KINDS][10] = {
     [FL_TOP_PROJECTS] = {"spec.suspend", "spec.training.bestModel.metric", "spec.training.rounds",
                          "status.rounds", "status.learners", "status.tiers"},
     [FL_TOP_ROUNDS] = {"spec.index", "spec.project.name", "status.index", "status.attempt",
-                       "status.participants", "status.startTime", "status.completionTime"},
+                       "status.participants", "status.startTime", "status.completionTime",
+                       "status.examples", "status.durations.total", "status.model.digest"},
     [FL_TOP_WORKLOADS] = {"spec.role", "spec.instances", "spec.suspend", "status.replicas"},
     [FL_TOP_SERVERS] = {"spec.suspend", "spec.model.project.name", "status.url", "status.replicas",
                         "status.model.round", "status.rollout.state", "status.traffic"},
@@ -126,27 +129,26 @@ static void keep(json_t *to, const json_t *from, const char *path)
     (void)json_object_set_new(parent, key, copy(value));
 }
 
-/* conditions: {Ready: {status, reason, message}}, of those that are shown. */
+/* Of those that are shown. */
 static void keep_conditions(json_t *to, const json_t *from)
 {
     static const char *const types[] = {"Ready", "Stalled", "Complete"};
-    static const char *const fields[] = {"status", "reason", "message"};
-    json_t *conditions = json_object(), *item;
+    static const char *const fields[] = {"type", "status", "reason", "message",
+                                         "observedGeneration"};
+    json_t *conditions = json_array(), *condition;
     size_t i;
 
-    json_array_foreach(fl_json_path(from, "status.conditions"), i, item) {
-        const char *type = fl_str_or(fl_json_str(item, "type"), "");
-
+    json_array_foreach(fl_json_path(from, "status.conditions"), i, condition)
         for (size_t t = 0; t < FL_COUNT_OF(types); t++) {
-            if (strcmp(type, types[t]) != 0)
-                continue;
-            json_t *kept = fl_json_ensure_object(conditions, type);
+            json_t *kept;
 
+            if (!fl_streq(fl_json_str(condition, "type"), types[t]))
+                continue;
+            (void)json_array_append_new(conditions, kept = json_object());
             for (size_t f = 0; f < FL_COUNT_OF(fields); f++)
-                keep(kept, item, fields[f]);
+                keep(kept, condition, fields[f]);
         }
-    }
-    (void)json_object_set_new(to, "conditions", conditions);
+    (void)json_object_set_new(fl_json_ensure_object(to, "status"), "conditions", conditions);
 }
 
 /* Whose it is, and what for. */
@@ -253,15 +255,19 @@ const json_t *fl_top_put(struct fl_top *top, enum fl_top_kind kind, const json_t
     return entry->object;
 }
 
-void fl_top_end(struct fl_top *top, enum fl_top_kind kind)
+void fl_top_end(struct fl_top *top, enum fl_top_kind kind,
+                void (*gone)(void *user, const json_t *object), void *user)
 {
     struct kind *of = &top->kinds[kind];
     void *cursor = NULL, *value;
     const char *uid;
 
     while (fl_map_next(of->entries, &cursor, &uid, &value))
-        if (((struct entry *)value)->list != of->list)
+        if (((struct entry *)value)->list != of->list) {
+            if (gone)
+                gone(user, ((struct entry *)value)->object);
             (void)fl_map_remove(of->entries, uid);
+        }
 }
 
 void fl_top_remove(struct fl_top *top, enum fl_top_kind kind, const json_t *object)
@@ -299,20 +305,35 @@ int64_t fl_top_number(const json_t *round)
     return fl_json_int(round, "status.index", fl_json_int(round, "spec.index", 0));
 }
 
-static int compare_texts(const json_t *a, const json_t *b, const char *path)
+static const char *text_of(const json_t *object, const char *path)
 {
-    return strcmp(fl_str_or(fl_json_str(a, path), ""), fl_str_or(fl_json_str(b, path), ""));
+    return fl_str_or(fl_json_str(object, path), "");
+}
+
+static const char *group_of(const json_t *object)
+{
+    const char *project = fl_json_str(object, "spec.project.name");
+
+    return project ? project : fl_top_owner(object);
+}
+
+static int compare_group(const json_t *object, const char *ns, const char *group)
+{
+    const int by_namespace = strcmp(text_of(object, "metadata.namespace"), ns);
+
+    return by_namespace != 0 ? by_namespace : strcmp(group_of(object), group);
 }
 
 static int compare(const void *a, const void *b)
 {
     const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
+    const int by_group = compare_group(x, text_of(y, "metadata.namespace"), group_of(y));
     const int64_t i = fl_top_number(x), j = fl_top_number(y);
-    const int by_namespace = compare_texts(x, y, "metadata.namespace");
 
-    if (by_namespace != 0)
-        return by_namespace;
-    return i != j ? (i > j) - (i < j) : compare_texts(x, y, "metadata.name");
+    if (by_group != 0)
+        return by_group;
+    return i != j ? (i > j) - (i < j)
+                  : strcmp(text_of(x, "metadata.name"), text_of(y, "metadata.name"));
 }
 
 const json_t **fl_top_sorted(const struct fl_top *top, enum fl_top_kind kind,
@@ -331,11 +352,23 @@ const json_t **fl_top_sorted(const struct fl_top *top, enum fl_top_kind kind,
     return objects;
 }
 
-const char *fl_top_condition(const json_t *object, const char *type, const char *field)
+const json_t **fl_top_group(const json_t **sorted, size_t count, const char *ns, const char *group,
+                            size_t *ret_count)
 {
-    const json_t *condition = json_object_get(json_object_get(object, "conditions"), type);
+    size_t low = 0, high = count, end;
 
-    return json_string_value(json_object_get(condition, field));
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+
+        if (compare_group(sorted[middle], ns, group) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (end = low; end < count && compare_group(sorted[end], ns, group) == 0;)
+        end++;
+    *ret_count = end - low;
+    return sorted + low;
 }
 
 const char *fl_top_owner(const json_t *object)
@@ -357,20 +390,30 @@ static bool time_of(const json_t *round, const char *path, int64_t *ret_us)
     return text && fl_time_parse(text, ret_us);
 }
 
+static int64_t duration_us(const json_t *round)
+{
+    const char *text = fl_json_str(round, "status.durations.total");
+    int64_t ms;
+
+    return text && fl_duration_parse(text, &ms) ? ms * 1000 : 0;
+}
+
 double fl_top_rate(const json_t *const *rounds, size_t count)
 {
-    int64_t begin_us = 0, end_us = 0, us;
+    int64_t begin_us = 0, end_us = 0, took_us = 0, us;
     size_t ended = 0;
 
-    for (size_t i = count; i > 0 && ended < RATE_ROUNDS; i--) {
+    for (size_t i = count; i > 0; i--) {
+        if (ended >= RATE_ROUNDS && end_us - begin_us >= RATE_US)
+            break;
         if (!time_of(rounds[i - 1], "status.completionTime", &us))
             continue;
         end_us = ended == 0 || us > end_us ? us : end_us;
         if (time_of(rounds[i - 1], "status.startTime", &us))
             begin_us = ended == 0 || us < begin_us ? us : begin_us;
+        took_us += duration_us(rounds[i - 1]);
         ended++;
     }
-    return ended > 0 && end_us > begin_us && begin_us > 0
-               ? (double)ended * 1e6 / (double)(end_us - begin_us)
-               : NAN;
+    us = begin_us > 0 && end_us - begin_us > took_us ? end_us - begin_us : took_us;
+    return us > 0 ? (double)ended * 1e6 / (double)us : NAN;
 }

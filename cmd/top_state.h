@@ -27,7 +27,9 @@ FL_DEFINE_CLEANUP(struct fl_top, fl_top_destroy)
 void fl_top_begin(struct fl_top *top, enum fl_top_kind kind);
 /* What is kept of the object, lent until it changes; NULL: there was no room. */
 const json_t *fl_top_put(struct fl_top *top, enum fl_top_kind kind, const json_t *object);
-void fl_top_end(struct fl_top *top, enum fl_top_kind kind);
+/* `gone` (may be NULL) gets each that was not in the list, for the last time. */
+void fl_top_end(struct fl_top *top, enum fl_top_kind kind,
+                void (*gone)(void *user, const json_t *object), void *user);
 void fl_top_remove(struct fl_top *top, enum fl_top_kind kind, const json_t *object);
 void fl_top_set_state(struct fl_top *top, enum fl_top_kind kind, enum fl_watcher_state state,
                       const char *why);
@@ -36,21 +38,23 @@ enum fl_watcher_state fl_top_state(const struct fl_top *top, enum fl_top_kind ki
                                    const char **ret_why);
 /* Whether there are more than are kept. */
 bool fl_top_is_full(const struct fl_top *top, enum fl_top_kind kind);
-/* By namespace, then rounds by number, all else by name. In the arena; lent as each of them is. */
+/* By namespace, within it by group (rounds: their project's name, workloads: their owner's uid),
+ * then rounds by number, all else by name. In the arena; lent as each of them is. */
 const json_t **fl_top_sorted(const struct fl_top *top, enum fl_top_kind kind,
                              struct fl_arena *arena, size_t *ret_count);
+/* Those of one group, of all that are sorted. */
+const json_t **fl_top_group(const json_t **sorted, size_t count, const char *ns, const char *group,
+                            size_t *ret_count);
 
-/* Of an object that is kept. The status, reason or message of a condition; NULL without. */
-const char *fl_top_condition(const json_t *object, const char *type, const char *field);
-/* The uid of who owns it; "" without. */
+/* Of an object that is kept. The uid of who owns it; "" without. */
 const char *fl_top_owner(const json_t *object);
 /* Its place within its owner ("root", "learners-edge-north"); else its name. */
 const char *fl_top_role(const json_t *object);
 int64_t fl_top_number(const json_t *round); /* of a round */
 
-/* Rounds a second: how many of the last ten came to their end between the start of the first of
- * them and the end of the last. NAN where nothing can be said. Rounds are one project's, by number.
- */
+/* Rounds a second: how many of the last (ten at least, of twenty seconds at least) came to their
+ * end between the start of the first of them and the end of the last, which is at least what they
+ * took one after the other. NAN where nothing can be said. Rounds are one project's, by number. */
 double fl_top_rate(const json_t *const *rounds, size_t count);
 
 #endif

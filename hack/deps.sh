@@ -9,8 +9,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=(build-essential pkg-config git libevent-dev libjansson-dev libyaml-dev libcurl4-openssl-dev
   libsodium-dev libsqlite3-dev libssl-dev libpcre2-dev zlib1g-dev libbsd-dev uthash-dev
   libgit2-dev libarchive-dev libzstd-dev liblzma-dev libbz2-dev nettle-dev)
-tests=(libcmocka-dev clang-14 llvm-14 libclang-rt-14-dev python3-pip python3-venv npm curl wrk ca-certificates
-  apt-utils openssh-client openssh-server runc crun busybox-static)
+tests=(libcmocka-dev clang-14 llvm-14 libclang-rt-14-dev python3-pip python3-venv npm curl wrk
+  ca-certificates apt-utils openssh-client openssh-server runc crun busybox-static skopeo
+  buildah umoci docker-registry zstd openssl)
 lint=(clang-tidy-14 clang-format-14 cppcheck shellcheck codespell pmccabe)
 wanted_go=1.25
 
@@ -27,21 +28,29 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# Tests start a private sshd of their own; the package's service is not wanted, now or at the next boot.
+# Tests start a private sshd and registries of their own; the services of packages that are installed for them
+# are not wanted, now or at the next boot.
 policy=/usr/sbin/policy-rc.d
+held=''
 hold_services() {
   [ ! -e $policy ] || return 0
+  held=yes
   printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
   as_root chmod 755 $policy
   trap 'as_root rm -f $policy' EXIT
 }
 
 release_services() {
-  as_root rm -f $policy
+  local package
+  [ -z "$held" ] || as_root rm -f $policy
   trap - EXIT
-  if command -v systemctl >/dev/null; then
-    as_root systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true
-  fi
+  command -v systemctl >/dev/null || return 0
+  for package in "$@"; do
+    case $package in
+    openssh-server) as_root systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true ;;
+    docker-registry) as_root systemctl disable --now docker-registry.service >/dev/null 2>&1 || true ;;
+    esac
+  done
 }
 
 install_packages() {
@@ -50,9 +59,9 @@ install_packages() {
   [ ${#packages[@]} -gt 0 ] || return 0
   echo "deps: installing ${packages[*]}"
   as_root apt-get update -q
-  [[ " ${packages[*]} " != *" openssh-server "* ]] || hold_services
+  hold_services
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
-  [[ " ${packages[*]} " != *" openssh-server "* ]] || release_services
+  release_services "${packages[@]}"
 }
 
 go_is_enough() {

@@ -672,6 +672,12 @@ size_t fl_blobs_list(struct fl_blobs *blobs, struct fl_arena *arena,
     return count;
 }
 
+int64_t fl_blobs_bytes(struct fl_blobs *blobs)
+{
+    FL_LOCKED(blobs->lock);
+    return blobs->bytes;
+}
+
 struct fl_blobs_stats fl_blobs_stats(struct fl_blobs *blobs)
 {
     struct fl_blobs_stats stats = {0};

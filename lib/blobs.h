@@ -107,6 +107,7 @@ struct fl_blobs_stats {
     size_t count, pinned;
     int64_t bytes, pinned_bytes;
 };
+int64_t fl_blobs_bytes(struct fl_blobs *blobs); /* of all; cheap, where stats look at each */
 struct fl_blobs_stats fl_blobs_stats(struct fl_blobs *blobs);
 
 #endif

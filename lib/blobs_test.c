@@ -132,6 +132,7 @@ static void test_a_sweep_takes_what_was_found(void **state)
     assert_false(fl_blobs_has(rig->blobs, left));
     fl_blobs_unpin(rig->blobs, pinned);
     assert_int_equal(fl_blobs_stats(rig->blobs).count, 3);
+    assert_int_equal(fl_blobs_bytes(rig->blobs), fl_blobs_stats(rig->blobs).bytes);
 }
 
 static void test_what_is_not_there(void **state)

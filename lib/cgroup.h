@@ -44,6 +44,14 @@ int fl_cgroups_make(const struct fl_cgroups *cgroups, const char *name,
                     const struct fl_cgroup_limits *limits, struct fl_arena *arena,
                     struct fl_cgroup *ret_cgroup, unsigned *ret_missing, struct fl_error *err);
 
+/* What a container runtime takes as `cgroupsPath` so that the container is in the group of that
+ * name: from the mounts where that is the same for all hierarchies, else from the caller's own
+ * group (*ret_relative), which runc understands for version 1. NULL: neither. */
+const char *fl_cgroups_path(const struct fl_cgroups *cgroups, const char *name,
+                            struct fl_arena *arena, bool *ret_relative);
+/* Whether version 1 and 2 are mounted side by side, which crun refuses. */
+bool fl_cgroups_hybrid(const struct fl_cgroups *cgroups);
+
 /* Puts the calling process into it. Returns 0 or the errno. Allocates nothing: between fork and
  * exec. */
 int fl_cgroup_enter(const struct fl_cgroup *cgroup);

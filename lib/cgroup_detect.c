@@ -19,10 +19,12 @@
 #define CPU_MINIMUM    1000 /* of quota: less is refused by the kernel */
 #define REMOVE_TRIES   40
 #define REMOVE_WAIT_MS 5
+#define OTHERS_MAX     16
 
 /* A hierarchy that can be written: `base` is the folder of ours in it. */
 struct hierarchy {
     char *base;
+    char *below; /* the same from the mount on: "/own/base" */
     bool unified, freezer;
     unsigned limits; /* FL_LIMIT_… that it can set */
 };
@@ -30,6 +32,12 @@ struct hierarchy {
 struct fl_cgroups {
     struct hierarchy items[FL_CGROUP_FOLDERS_MAX];
     size_t count;
+    /* Hierarchies that are of no use here, but in which container runtimes make groups: what the
+     * base would be there, to be tidied away. */
+    char *others[OTHERS_MAX];
+    size_t other_count;
+    char *base;
+    bool has_v1, has_v2;
     char *description;
 };
 
@@ -72,8 +80,7 @@ static const char *own_path(struct detection *d, bool unified, const char *optio
 
 /* Where the mount shows only a part of the hierarchy, the own path begins with that part, or is
  * outside of it: then the mount's top is the best there is. */
-static const char *own_folder(struct detection *d, const char *mount_root, const char *mount_point,
-                              const char *own)
+static const char *below_mount(const char *mount_root, const char *own)
 {
     size_t len = strlen(mount_root);
 
@@ -81,9 +88,8 @@ static const char *own_folder(struct detection *d, const char *mount_root, const
         len = 0;
     if (strncmp(own, mount_root, len) != 0 || (own[len] != '/' && own[len] != '\0') ||
         strstr(own, "/.."))
-        own = "", len = 0;
-    return fl_arena_printf(d->arena, "%s%s%s", d->root, mount_point,
-                           fl_streq(own + len, "/") ? "" : own + len);
+        return "";
+    return fl_streq(own + len, "/") ? "" : own + len;
 }
 
 static int put(const char *folder, const char *name, const char *text)
@@ -168,7 +174,7 @@ static unsigned hand_down(struct detection *d, const char *folder, unsigned limi
 }
 
 /* The base is made once: that it can be is what "permitted" means. */
-static void add_hierarchy(struct detection *d, const char *folder, bool unified,
+static void add_hierarchy(struct detection *d, const char *folder, const char *below, bool unified,
                           const char *options)
 {
     struct hierarchy *item = &d->found->items[d->found->count];
@@ -187,7 +193,25 @@ static void add_hierarchy(struct detection *d, const char *folder, bool unified,
     if (unified)
         item->limits = hand_down(d, base, hand_down(d, folder, item->limits));
     item->base = fl_strdup(base);
+    item->below = fl_asprintf("%s/%s", below, d->base);
     d->found->count++;
+}
+
+static void add_other(struct detection *d, const char *folder)
+{
+    if (d->found->other_count < OTHERS_MAX)
+        d->found->others[d->found->other_count++] = fl_asprintf("%s/%s", folder, d->base);
+}
+
+static void look_at_hierarchy(struct detection *d, const char *mount_point, const char *below,
+                              bool unified, const char *options)
+{
+    const char *folder = fl_arena_printf(d->arena, "%s%s%s", d->root, mount_point, below);
+
+    if (unified || limits_in(options, ',') || lists(options, "freezer"))
+        add_hierarchy(d, folder, below, unified, options);
+    else
+        add_other(d, folder);
 }
 
 /* "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory" */
@@ -205,12 +229,13 @@ static void look_at_mount(struct detection *d, const char *line)
     (void)(rest ? fl_str_next(d->arena, &rest, ' ') : NULL); /* the source has any name */
     options = rest ? rest : "";
     unified = strcmp(type, "cgroup2") == 0;
-    if (!unified &&
-        (strcmp(type, "cgroup") != 0 || !(limits_in(options, ',') || lists(options, "freezer"))))
+    if (!unified && strcmp(type, "cgroup") != 0)
         return;
+    d->found->has_v2 |= unified;
+    d->found->has_v1 |= !unified;
     own = own_path(d, unified, options);
     if (own)
-        add_hierarchy(d, own_folder(d, fields[3], fields[4], own), unified, options);
+        look_at_hierarchy(d, fields[4], below_mount(fields[3], own), unified, options);
 }
 
 static void describe(struct detection *d)
@@ -242,6 +267,7 @@ struct fl_cgroups *fl_cgroups_detect(const char *root, const char *base)
     const char *folder = fl_arena_printf(arena, "%s/proc/self", root), *mounts, *line;
 
     d.found = fl_calloc(1, sizeof(*d.found));
+    d.found->base = fl_strdup(base);
     d.own = get(&d, folder, "cgroup");
     mounts = get(&d, folder, "mountinfo");
     while ((line = fl_str_next(arena, &mounts, '\n')))
@@ -270,7 +296,13 @@ void fl_cgroups_destroy(struct fl_cgroups *cgroups)
     for (size_t i = 0; i < cgroups->count; i++) {
         remove_base(cgroups->items[i].base);
         free(cgroups->items[i].base);
+        free(cgroups->items[i].below);
     }
+    for (size_t i = 0; i < cgroups->other_count; i++) {
+        remove_base(cgroups->others[i]);
+        free(cgroups->others[i]);
+    }
+    free(cgroups->base);
     free(cgroups->description);
     free(cgroups);
 }
@@ -283,6 +315,25 @@ const char *fl_cgroups_describe(const struct fl_cgroups *cgroups)
 bool fl_cgroups_usable(const struct fl_cgroups *cgroups)
 {
     return cgroups->count > 0;
+}
+
+const char *fl_cgroups_path(const struct fl_cgroups *cgroups, const char *name,
+                            struct fl_arena *arena, bool *ret_relative)
+{
+    const char *below = cgroups->count > 0 ? cgroups->items[0].below : NULL;
+    bool same = true;
+
+    for (size_t i = 1; i < cgroups->count; i++)
+        same = same && strcmp(cgroups->items[i].below, below) == 0;
+    if (!below || (!same && !cgroups->has_v1))
+        return NULL;
+    *ret_relative = !same;
+    return fl_arena_printf(arena, "%s/%s", same ? below : cgroups->base, name);
+}
+
+bool fl_cgroups_hybrid(const struct fl_cgroups *cgroups)
+{
+    return cgroups->has_v1 && cgroups->has_v2;
 }
 
 static bool put_number(const char *folder, const char *name, int64_t number)

@@ -552,6 +552,7 @@ static void send_from_file(struct exchange *exchange)
 {
     CURL *easy = exchange->easy;
 
+    SET(easy, CURLOPT_POSTFIELDS, NULL); /* or libcurl would not go back where it sends anew */
     SET(easy, CURLOPT_UPLOAD, 1L);
     SET(easy, CURLOPT_CUSTOMREQUEST, exchange->transfer->method);
     SET(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)exchange->transfer->body_len);

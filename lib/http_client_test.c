@@ -34,7 +34,7 @@ static int make_file(char *path, size_t len)
 static int send_part(struct fl_http_client *client, int fd, int64_t offset, size_t len,
                      struct fl_buf *answer, char *method, struct fl_error *err)
 {
-    const struct fl_http_transfer transfer = {.method = "PATCH",
+    const struct fl_http_transfer transfer = {.method = "PUT",
                                               .target = "/x",
                                               .from_file = true,
                                               .file = fd,
@@ -65,7 +65,7 @@ static void test_part_of_a_file(void **state)
     assert_int_equal(
         fl_http_client_create(&(struct fl_http_client_options){.base_url = url}, &client, NULL), 0);
     assert_int_equal(send_part(client, fd, 27, 2000, &answer, method, NULL), 0);
-    assert_string_equal(method, "PATCH");
+    assert_string_equal(method, "PUT");
     assert_int_equal(answer.len, 2000);
     assert_int_equal(answer.data[0], 'b');
     assert_int_equal(answer.data[1999], 'a' + (27 + 1999) % 26);
@@ -77,6 +77,43 @@ static void test_part_of_a_file(void **state)
     assert_non_null(strstr(err.msg, "shorter"));
     assert_int_equal(close(fd), 0);
     assert_int_equal(send_part(client, fd, 0, 10, &answer, method, &err), FL_E_INTERNAL);
+    (void)unlink(path);
+    fl_buf_finish(&answer);
+    rig_stop(rig);
+}
+
+/* Answers the first request, and hangs up on the second, which libcurl then sends anew. */
+static void hang_up_once(void *user, struct fl_http_request *request)
+{
+    struct rig *rig = user;
+
+    if (++rig->handled == 2)
+        fl_http_abort(request);
+    else
+        echo(user, request);
+}
+
+static void test_a_body_that_is_sent_anew(void **state)
+{
+    struct fl_http_server_options options = {.handler = hang_up_once};
+    struct rig *rig = rig_start(&options, false);
+    FL_CLEANUP(fl_http_client_destroyp) struct fl_http_client *client = NULL;
+    char path[] = "/tmp/flops-test-XXXXXX", method[16], url[64];
+    struct fl_buf answer = {0};
+    int fd = make_file(path, 3000);
+
+    (void)state;
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u", fl_http_server_port(rig->server));
+    assert_int_equal(
+        fl_http_client_create(&(struct fl_http_client_options){.base_url = url}, &client, NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        fl_buf_clear(&answer);
+        assert_int_equal(send_part(client, fd, 26, 2000, &answer, method, NULL), 0);
+        assert_int_equal(answer.len, 2000);
+        assert_int_equal(answer.data[0], 'a');
+    }
+    assert_int_equal(rig_counts(rig).handled, 3);
+    (void)close(fd);
     (void)unlink(path);
     fl_buf_finish(&answer);
     rig_stop(rig);
@@ -109,6 +146,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_part_of_a_file),
+        cmocka_unit_test(test_a_body_that_is_sent_anew),
         cmocka_unit_test(test_retry_after),
     };
 

@@ -39,6 +39,7 @@ struct rig {
     pthread_t thread;
     int gone, handled, answered;
     size_t streamed;
+    void *owner; /* whatever the test's handler needs; set on the loop */
     char folder[64], ca[96], ca_key[96], cert[96], key[96], client_cert[96], client_key[96];
 };
 

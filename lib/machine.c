@@ -1,5 +1,6 @@
 #include "lib/machine.h"
 
+#include "lib/file.h"
 #include "lib/mem.h"
 
 #include <ctype.h>
@@ -68,4 +69,39 @@ struct fl_machine fl_machine_get(const char *path)
     if (statvfs(path, &space) == 0)
         machine.storage_bytes = (int64_t)(space.f_blocks * space.f_frsize);
     return machine;
+}
+
+static const char *const emulators[][2] = {
+    {"qemu-aarch64", "linux/arm64"},   {"qemu-x86_64", "linux/amd64"},
+    {"qemu-arm", "linux/arm/v7"},      {"qemu-i386", "linux/386"},
+    {"qemu-riscv64", "linux/riscv64"}, {"qemu-ppc64le", "linux/ppc64le"},
+    {"qemu-s390x", "linux/s390x"},
+};
+
+/* "enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OCF\n…" */
+static bool is_registered(const char *folder, const char *name)
+{
+    FL_CLEANUP(fl_freep) char *path = fl_asprintf("%s/%s", folder, name);
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+    const char *flags;
+    size_t len;
+
+    if (fl_file_read(path, 4096, &text, NULL) < 0 || strncmp(text->data, "enabled", 7) != 0)
+        return false;
+    flags = strstr(text->data, "\nflags:");
+    if (!flags)
+        return false;
+    len = strcspn(flags + 1, "\n");
+    return memchr(flags + strlen("\nflags:"), 'F', len + 1 - strlen("\nflags:")) != NULL;
+}
+
+size_t fl_machine_foreign(const char *folder, const char **out, size_t max)
+{
+    const char *from = folder ? folder : "/proc/sys/fs/binfmt_misc";
+    size_t count = 0;
+
+    for (size_t i = 0; i < FL_COUNT_OF(emulators) && count < max; i++)
+        if (is_registered(from, emulators[i][0]))
+            out[count++] = emulators[i][1];
+    return count;
 }

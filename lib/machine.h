@@ -2,6 +2,7 @@
 #ifndef FL_LIB_MACHINE_H
 #define FL_LIB_MACHINE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct fl_machine {
@@ -12,6 +13,11 @@ struct fl_machine {
 };
 
 struct fl_machine fl_machine_get(const char *path);
+
+/* Platforms of other machines whose programs run here, by QEMU: those that `folder` (NULL: the
+ * kernel's binfmt_misc) lists as registered, enabled, and with the flag F, so that the interpreter
+ * is there in containers, too. Static texts; how many of at most `max`. */
+size_t fl_machine_foreign(const char *folder, const char **out, size_t max);
 
 /* "My_Host.example.org" is "my-host". */
 void fl_machine_label(const char *name, char out[64]);

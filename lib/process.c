@@ -409,6 +409,20 @@ size_t fl_process_marked(const char *entry, pid_t *out, size_t max)
     return write_chosen(&table, out, max);
 }
 
+uint64_t fl_process_capabilities(void)
+{
+    FILE *file = fopen("/proc/self/status", "re");
+    uint64_t mask = 0;
+    char line[256];
+
+    while (file && fgets(line, sizeof(line), file))
+        if (strncmp(line, "CapEff:", 7) == 0)
+            mask = strtoull(line + 7, NULL, 16);
+    if (file)
+        (void)fclose(file);
+    return mask;
+}
+
 bool fl_process_is_root(void)
 {
     return geteuid() == 0;

@@ -58,6 +58,8 @@ size_t fl_process_marked(const char *entry, pid_t *out, size_t max);
 
 /* Whether this process may become another user, and see and do all. */
 bool fl_process_is_root(void);
+/* The capabilities that it has in force, a bit each, as the kernel numbers them. */
+uint64_t fl_process_capabilities(void);
 
 /* "SIGKILL"; "SIG42" for one without a name. */
 #define FL_SIGNAL_NAME_SIZE 16

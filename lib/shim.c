@@ -32,6 +32,8 @@
 #define SWEEP_MAX_MS    200
 #define RECORD_RETRY_MS 1000
 #define RECORD_TRIES    600
+#define STARTER_MS      120000 /* what starts a container may take */
+#define REMOVE_MS       30000  /* what tidies up after it */
 #define NEVER           INT64_MAX
 
 struct check {
@@ -43,12 +45,19 @@ struct check {
 struct shim {
     struct fl_arena *arena;
     struct fl_shim_spec spec;
+    struct fl_shim_spec beside; /* of a container: as its runtime's commands are run */
     struct fl_shim_status status;
     struct fl_shim_output *output;
     int signals, peers[PEERS_MAX], streams[FL_SHIM_STREAMS];
+    int report; /* of a container's first process; < 0: none */
     struct check checks[CHECKS_MAX];
     pid_t program; /* 0: not there (any more) */
-    int how;       /* as waitpid told it */
+    pid_t starter; /* of a container, until it is up; 0: none */
+    int64_t starter_ends_ms;
+    bool starter_ended, starter_well;
+    bool is_told;
+    int refusal, told_how; /* the first process' word: the errno of exec, and the end */
+    int how;                 /* as waitpid told it */
     struct fl_shim_order stop;
     int64_t kill_at_ms;   /* NEVER: not asked for */
     int64_t record_at_ms; /* NEVER: that it is up is written down */
@@ -93,16 +102,52 @@ static int open_streams(struct shim *s, int ends[FL_SHIM_STREAMS], struct fl_err
     return 0;
 }
 
+static bool is_container(const struct shim *s)
+{
+    return s->spec.container.pid_file != NULL;
+}
+
+/* Who enters a container's group and becomes its user is its runtime's business. */
+static void prepare_beside(struct shim *s)
+{
+    s->beside = s->spec;
+    if (!is_container(s))
+        return;
+    s->beside.cgroup.count = 0;
+    s->beside.user = -1;
+    s->beside.privileged = true;
+}
+
+static int run_program(struct shim *s, const int ends[FL_SHIM_STREAMS], struct fl_error *err)
+{
+    FL_CLEANUP(fl_fd_closep) int to_program = -1;
+    int both[2];
+
+    if (!is_container(s))
+        return fl_shim_run(&s->spec, &s->spec.command, ends, -1, &s->program, err);
+    if (s->spec.container.init) {
+        if (pipe2(both, O_CLOEXEC) != 0)
+            return fl_error_errno(err, errno, "make a pipe");
+        (void)fcntl(both[0], F_SETFL, O_NONBLOCK);
+        s->report = both[0], to_program = both[1];
+    }
+    s->starter_ends_ms = fl_shim_monotonic_ms() + STARTER_MS;
+    return fl_shim_run(&s->beside, &s->spec.command, ends, to_program, &s->starter, err);
+}
+
 static int start_program(struct shim *s, struct fl_error *err)
 {
     int ends[FL_SHIM_STREAMS] = {-1, -1};
-    int r = fl_shim_put_files(&s->spec, err);
+    int r = fl_shim_container_mount(&s->spec, err);
 
+    prepare_beside(s);
+    if (r == 0)
+        r = fl_shim_put_files(&s->spec, err);
     if (r < 0)
         return r;
     r = open_streams(s, ends, err);
     if (r == 0)
-        r = fl_shim_run(&s->spec, &s->spec.command, ends, &s->program, err);
+        r = run_program(s, ends, err);
     for (unsigned i = 0; i < FL_SHIM_STREAMS; i++)
         fl_fd_closep(&ends[i]);
     return r;
@@ -138,14 +183,21 @@ static void end_check(struct shim *s, struct check *check, int64_t code)
     tell(s, text);
 }
 
-/* It had a session of its own; what left that as well goes when the run does. */
+static void kill_these(const pid_t *pids, size_t count, size_t max)
+{
+    for (size_t i = 0; i < count && i < max; i++)
+        (void)kill(pids[i], SIGKILL);
+}
+
+/* It had a session of its own, and what entered a container is its child; what left both goes when
+ * the run does. */
 static void kill_check(const struct check *check)
 {
     pid_t pids[256];
-    size_t count = fl_process_session(check->pid, pids, FL_COUNT_OF(pids));
 
-    for (size_t i = 0; i < count && i < FL_COUNT_OF(pids); i++)
-        (void)kill(pids[i], SIGKILL);
+    kill_these(pids, fl_process_descendants(check->pid, pids, FL_COUNT_OF(pids)),
+               FL_COUNT_OF(pids));
+    kill_these(pids, fl_process_session(check->pid, pids, FL_COUNT_OF(pids)), FL_COUNT_OF(pids));
     (void)kill(check->pid, SIGKILL);
 }
 
@@ -160,7 +212,7 @@ static void start_check(struct shim *s, const struct fl_shim_order *order)
         if (s->checks[i].pid == 0)
             check = &s->checks[i];
     if (!check || command->count == 0 || s->program == 0 ||
-        fl_shim_run(&s->spec, command, no_output, &pid, NULL) < 0) {
+        fl_shim_run(&s->beside, command, no_output, -1, &pid, NULL) < 0) {
         end_check(s, &refused, FL_SHIM_CHECK_FAILED);
         return;
     }
@@ -173,6 +225,12 @@ static void start_check(struct shim *s, const struct fl_shim_order *order)
 
 static void take_exit(struct shim *s, pid_t pid, int how)
 {
+    if (pid == s->starter) {
+        s->starter = 0;
+        s->starter_well = WIFEXITED(how) && WEXITSTATUS(how) == 0;
+        s->starter_ended = true;
+        return;
+    }
     if (pid == s->program) {
         s->program = 0;
         s->how = how;
@@ -202,6 +260,12 @@ static bool reap(struct shim *s)
 
     while (read(s->signals, &info, sizeof(info)) > 0)
         ;
+    if (s->starter) { /* the program could be among others, and is not known yet */
+        pid = waitpid(s->starter, &how, WNOHANG);
+        if (pid > 0)
+            take_exit(s, pid, how);
+        return true;
+    }
     while ((pid = waitpid(-1, &how, WNOHANG)) > 0)
         take_exit(s, pid, how);
     return pid == 0;
@@ -249,18 +313,24 @@ static void sweep(struct shim *s)
 
 /* Orders. */
 
+/* One that is only being started is asked when it is there. */
+static void ask_to_end(struct shim *s)
+{
+    if (s->program == 0 || s->stop.grace_ms <= 0)
+        return;
+    (void)kill(s->program, s->stop.signum);
+    (void)kill(s->program, SIGCONT); /* a stopped one could not hear it */
+}
+
 static void obey_stop(struct shim *s, const struct fl_shim_order *order)
 {
     int64_t kill_at_ms = fl_shim_monotonic_ms() + order->grace_ms;
 
-    if (s->program == 0)
+    if (s->program == 0 && s->starter == 0)
         return;                   /* it ended by itself before it was told to */
     if (s->kill_at_ms == NEVER) { /* the first reason stays */
         s->stop = *order;
-        if (order->grace_ms > 0) {
-            (void)kill(s->program, order->signum);
-            (void)kill(s->program, SIGCONT); /* a stopped one could not hear it */
-        }
+        ask_to_end(s);
     }
     if (kill_at_ms < s->kill_at_ms)
         s->kill_at_ms = kill_at_ms;
@@ -338,6 +408,8 @@ static int64_t next_deadline(const struct shim *s)
 {
     int64_t next = s->kill_at_ms < s->record_at_ms ? s->kill_at_ms : s->record_at_ms;
 
+    if (s->starter && s->starter_ends_ms < next)
+        next = s->starter_ends_ms;
     for (size_t i = 0; i < CHECKS_MAX; i++)
         if (s->checks[i].pid && !s->checks[i].timed_out && s->checks[i].deadline_ms < next)
             next = s->checks[i].deadline_ms;
@@ -365,16 +437,67 @@ static void look_at_clock(struct shim *s)
             kill_check(check);
         }
     }
-    if (s->kill_at_ms <= now_ms && s->program) {
+    if (s->kill_at_ms <= now_ms && (s->program || s->starter)) {
         kill_all(s);
-        (void)kill(s->program, SIGKILL);
+        if (s->program)
+            (void)kill(s->program, SIGKILL);
         s->kill_at_ms = now_ms + SWEEP_MAX_MS;
+    }
+    if (s->starter && s->starter_ends_ms <= now_ms) {
+        (void)kill(s->starter, SIGKILL);
+        s->starter_ends_ms = NEVER;
     }
     if (s->record_at_ms <= now_ms)
         record_start(s);
 }
 
-enum { AT_SIGNALS, AT_SOCKET, AT_STREAMS, AT_PEERS = AT_STREAMS + FL_SHIM_STREAMS };
+static void note_start(struct shim *s)
+{
+    s->status.started_us = fl_shim_realtime_us();
+    if (s->status.ended_us && s->status.ended_us < s->status.started_us)
+        s->status.started_us = s->status.ended_us; /* it was quicker than its word */
+    record_start(s);
+}
+
+/* A container is up when what started it has ended: from then on its first process is the program,
+ * ours by inheritance. */
+static void take_over(struct shim *s)
+{
+    if (!s->starter_ended)
+        return;
+    s->starter_ended = false;
+    s->program = s->starter_well ? fl_shim_container_pid(&s->spec) : 0;
+    if (s->program == 0)
+        return;
+    s->status.pid = s->program;
+    if (s->kill_at_ms != NEVER)
+        ask_to_end(s);
+    if (s->report < 0)
+        note_start(s);
+    (void)reap(s);
+}
+
+/* What the first process says of the program. */
+static void hear_program(struct shim *s)
+{
+    char text[1 + sizeof(int)];
+    ssize_t n;
+
+    while ((n = read(s->report, text, sizeof(text))) == (ssize_t)sizeof(text)) {
+        if (text[0] == 's' && s->status.started_us == 0)
+            note_start(s);
+        if (text[0] != 'e' && text[0] != 'w')
+            continue;
+        memcpy(text[0] == 'e' ? &s->refusal : &s->told_how, text + 1, sizeof(s->how));
+        s->is_told |= text[0] == 'w';
+    }
+    if (n >= 0 || (errno != EAGAIN && errno != EINTR)) {
+        (void)close(s->report);
+        s->report = -1;
+    }
+}
+
+enum { AT_SIGNALS, AT_SOCKET, AT_REPORT, AT_STREAMS, AT_PEERS = AT_STREAMS + FL_SHIM_STREAMS };
 
 static void wait_once(struct shim *s)
 {
@@ -382,6 +505,7 @@ static void wait_once(struct shim *s)
 
     fds[AT_SIGNALS].fd = s->signals;
     fds[AT_SOCKET].fd = FL_SHIM_SOCKET_FD;
+    fds[AT_REPORT].fd = s->report;
     for (size_t i = 0; i < FL_SHIM_STREAMS; i++)
         fds[AT_STREAMS + i].fd = s->streams[i];
     for (size_t i = 0; i < PEERS_MAX; i++)
@@ -395,6 +519,9 @@ static void wait_once(struct shim *s)
             pump(s, i);
     if (fds[AT_SIGNALS].revents) /* before orders: one that has ended is not stopped */
         (void)reap(s);
+    take_over(s);
+    if (s->report >= 0 && s->program)
+        hear_program(s);
     if (fds[AT_SOCKET].revents)
         welcome(s);
     for (size_t i = 0; i < PEERS_MAX; i++)
@@ -443,10 +570,30 @@ static void record_end(struct shim *s)
     }
 }
 
+/* What the runtime keeps of a container, and its groups. A runtime that hangs is killed; the next
+ * control plane's sweep tries again. */
+static void remove_container(struct shim *s)
+{
+    static const int no_output[FL_SHIM_STREAMS] = {-1, -1};
+    const struct fl_shim_list *command = &s->spec.container.remove;
+    int64_t deadline_ms = fl_shim_monotonic_ms() + REMOVE_MS;
+    struct pollfd wake = {.fd = s->signals, .events = POLLIN};
+    pid_t pid;
+
+    if (!is_container(s) || command->count == 0 ||
+        fl_shim_run(&s->beside, command, no_output, -1, &pid, NULL) < 0)
+        return;
+    while (reap(s) && fl_shim_monotonic_ms() < deadline_ms)
+        (void)poll(&wake, 1, until(deadline_ms));
+    sweep(s);
+}
+
 static void finish(struct shim *s)
 {
     char *tail;
 
+    if (s->status.ended_us == 0) /* it was stopped before it was there */
+        s->status.ended_us = fl_shim_realtime_us();
     sweep(s);
     for (unsigned i = 0; i < FL_SHIM_STREAMS; i++)
         while (s->streams[i] >= 0) {
@@ -458,6 +605,7 @@ static void finish(struct shim *s)
         }
     fl_shim_output_finish(s->output);
     tell_how(s);
+    remove_container(s); /* after the count of what was killed for memory */
     fl_shim_remove_files(&s->spec);
     (void)fl_cgroup_remove(&s->spec.cgroup);
     tail = fl_shim_output_tail(s->output);
@@ -470,6 +618,7 @@ static void finish(struct shim *s)
 static void fail_start(struct shim *s, const struct fl_error *err)
 {
     sweep(s);
+    remove_container(s);
     fl_shim_remove_files(&s->spec);
     (void)fl_cgroup_remove(&s->spec.cgroup);
     s->status.reason = "StartFailed";
@@ -510,6 +659,16 @@ static int open_signals(struct shim *s, struct fl_error *err)
     return s->signals >= 0 ? 0 : fl_error_errno(err, errno, "watch for signals");
 }
 
+/* Why a container is not up. */
+static void tell_problem(const struct shim *s, struct fl_error *err)
+{
+    if (s->refusal)
+        (void)fl_error_errno(err, s->refusal, "cannot execute the program (%s)",
+                             fl_str_or(s->spec.container.program, "?"));
+    else
+        (void)fl_shim_container_problem(&s->spec, err);
+}
+
 static int run(struct shim *s, struct fl_error *err)
 {
     int r = read_spec(s, err);
@@ -531,18 +690,31 @@ static int run(struct shim *s, struct fl_error *err)
         return 0;
     }
     s->status.pid = s->program;
-    s->status.started_us = fl_shim_realtime_us();
-    record_start(s);
-    while (s->program)
+    if (s->program)
+        note_start(s);
+    while (s->program || s->starter)
         wait_once(s);
-    finish(s);
+    if (s->report >= 0)
+        hear_program(s);
+    if (s->is_told)
+        s->how = s->told_how; /* truer than what an exit status could say */
+    if (s->status.started_us == 0 && s->kill_at_ms == NEVER) {
+        tell_problem(s, err);
+        fail_start(s, err);
+    } else {
+        finish(s);
+    }
     return 0;
 }
 
 int fl_shim_main(void)
 {
-    struct shim s = {
-        .arena = fl_arena_create(), .kill_at_ms = NEVER, .record_at_ms = NEVER, .signals = -1};
+    struct shim s = {.arena = fl_arena_create(),
+                     .kill_at_ms = NEVER,
+                     .record_at_ms = NEVER,
+                     .signals = -1,
+                     .report = -1,
+                     .how = SIGKILL};
     struct fl_error err = {0};
     int r;
 

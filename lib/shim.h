@@ -44,6 +44,26 @@ struct fl_shim_list {
     size_t count;
 };
 
+/* How a container is held. Then `command` is what starts it (with its output connected, under the
+ * working folder, as the shim's own user) and ends soon, leaving the id of the container's first
+ * process in `pid_file`; that process is the program, and checks are commands that enter it. Mounts
+ * are the shim's own and end with it and the container, whoever is killed. */
+struct fl_shim_container {
+    const char *pid_file;       /* absolute; NULL: it is no container */
+    const char *error_log;      /* where `command` says in JSON what went wrong */
+    struct fl_shim_list remove; /* a command, run when the container has ended */
+    /* Working folder in memory, and `root` an overlay: needs root. */
+    bool mounts;
+    /* The program's first process is `flops-init` (cmd/init), which tells at descriptor 3 how the
+     * program itself fares. */
+    bool init;
+    const char *program; /* for messages */
+    const char *root;    /* absolute */
+    const char *layers_folder;
+    struct fl_shim_list layers; /* folders in it, the highest first */
+    const char *changes;        /* a folder for what is written; NULL: in memory, for a little */
+};
+
 /* What to run. */
 struct fl_shim_spec {
     const char *folder;          /* of the run; absolute */
@@ -56,9 +76,10 @@ struct fl_shim_spec {
     struct fl_shim_file *files;
     size_t file_count;
     struct fl_cgroup cgroup;
-    int64_t user; /* id to run as; < 0: the shim's own */
+    int64_t user; /* id to run as; < 0: the shim's own; of a container: whose its files are */
     bool privileged;
     int64_t log_max_bytes, log_files;
+    struct fl_shim_container container;
 };
 
 /* The whole of it as bytes. INVALID where it is damaged; `data` must outlive the spec, whose lists

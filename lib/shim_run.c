@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define REPORT_FD 3
 #define OOM_SCORE "500" /* the program goes before the shim does */
 
 enum step {
@@ -49,10 +50,13 @@ static void reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static bool connect_output(const int fds[FL_SHIM_STREAMS])
+static bool connect_output(const int fds[FL_SHIM_STREAMS], int report)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+    if (report >= 0 &&
+        (report == REPORT_FD ? fcntl(report, F_SETFD, 0) : dup2(report, REPORT_FD)) < 0)
+        return false;
     return null >= 0 && dup2(null, STDIN_FILENO) >= 0 &&
            dup2(fds[FL_SHIM_STDOUT] >= 0 ? fds[FL_SHIM_STDOUT] : null, STDOUT_FILENO) >= 0 &&
            dup2(fds[FL_SHIM_STDERR] >= 0 ? fds[FL_SHIM_STDERR] : null, STDERR_FILENO) >= 0;
@@ -87,7 +91,7 @@ static struct report fail(enum step step)
 /* The tie to the shim comes after the user's change, which would cut it. */
 static struct report become_program(const struct fl_shim_spec *spec,
                                     const struct fl_shim_list *command,
-                                    const int fds[FL_SHIM_STREAMS], pid_t shim)
+                                    const int fds[FL_SHIM_STREAMS], int to_program, pid_t shim)
 {
     int r;
 
@@ -96,7 +100,7 @@ static struct report become_program(const struct fl_shim_spec *spec,
     if (r)
         return (struct report){STEP_CGROUP, r};
     raise_oom_score();
-    if (!connect_output(fds))
+    if (!connect_output(fds, to_program))
         return fail(STEP_OUTPUT);
     if (!become(spec->user))
         return fail(STEP_USER);
@@ -124,9 +128,9 @@ static bool read_report(int fd, struct report *ret_report)
 }
 
 static void child(const struct fl_shim_spec *spec, const struct fl_shim_list *command,
-                  const int fds[FL_SHIM_STREAMS], int report_fd, pid_t shim)
+                  const int fds[FL_SHIM_STREAMS], int to_program, int report_fd, pid_t shim)
 {
-    struct report report = become_program(spec, command, fds, shim);
+    struct report report = become_program(spec, command, fds, to_program, shim);
 
     if (write(report_fd, &report, sizeof(report)) < 0)
         _exit(126);
@@ -147,7 +151,8 @@ static int no_program(const struct fl_shim_spec *spec, const struct fl_shim_list
 }
 
 int fl_shim_run(const struct fl_shim_spec *spec, const struct fl_shim_list *command,
-                const int fds[FL_SHIM_STREAMS], pid_t *ret_pid, struct fl_error *err)
+                const int fds[FL_SHIM_STREAMS], int to_program, pid_t *ret_pid,
+                struct fl_error *err)
 {
     struct report report;
     int ends[2], r = 0;
@@ -157,7 +162,7 @@ int fl_shim_run(const struct fl_shim_spec *spec, const struct fl_shim_list *comm
         return fl_error_errno(err, errno, "make a pipe");
     pid = fork();
     if (pid == 0)
-        child(spec, command, fds, ends[1], shim);
+        child(spec, command, fds, to_program, ends[1], shim);
     (void)close(ends[1]);
     if (pid < 0) {
         r = fl_error_errno(err, errno, "fork");

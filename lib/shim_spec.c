@@ -26,6 +26,16 @@ enum tag {
     TAG_LOG_MAX_BYTES,
     TAG_LOG_FILES,
     TAG_OWNED,
+    TAG_PID_FILE,
+    TAG_ERROR_LOG,
+    TAG_REMOVE,
+    TAG_MOUNTS,
+    TAG_INIT,
+    TAG_PROGRAM,
+    TAG_ROOT,
+    TAG_LAYERS_FOLDER,
+    TAG_LAYER,
+    TAG_CHANGES,
     TAG_CHECK /* and the following FL_SHIM_CHECKS - 1 */
 };
 
@@ -64,6 +74,26 @@ static void put_files(struct fl_buf *out, const struct fl_shim_spec *spec)
     }
 }
 
+static void put_if(struct fl_buf *out, unsigned tag, const char *text)
+{
+    if (text)
+        put_text(out, tag, text);
+}
+
+static void put_container(struct fl_buf *out, const struct fl_shim_container *container)
+{
+    put_if(out, TAG_PID_FILE, container->pid_file);
+    put_if(out, TAG_ERROR_LOG, container->error_log);
+    put_list(out, TAG_REMOVE, &container->remove);
+    put_int(out, TAG_MOUNTS, container->mounts);
+    put_int(out, TAG_INIT, container->init);
+    put_if(out, TAG_PROGRAM, container->program);
+    put_if(out, TAG_ROOT, container->root);
+    put_if(out, TAG_LAYERS_FOLDER, container->layers_folder);
+    put_list(out, TAG_LAYER, &container->layers);
+    put_if(out, TAG_CHANGES, container->changes);
+}
+
 struct fl_bytes *fl_shim_spec_encode(const struct fl_shim_spec *spec)
 {
     struct fl_bytes *bytes;
@@ -87,6 +117,8 @@ struct fl_bytes *fl_shim_spec_encode(const struct fl_shim_spec *spec)
     put_int(&out, TAG_PRIVILEGED, spec->privileged);
     put_int(&out, TAG_LOG_MAX_BYTES, spec->log_max_bytes);
     put_int(&out, TAG_LOG_FILES, spec->log_files);
+    if (spec->container.pid_file)
+        put_container(&out, &spec->container);
     put(&out, TAG_END, NULL, 0);
     bytes = fl_buf_to_bytes(&out);
     if (out.data) /* it held secrets */
@@ -186,6 +218,39 @@ static bool take_listed(struct fl_arena *arena, struct fl_shim_list *list,
     return take_text(field, &text) && add(arena, list, text);
 }
 
+static bool take_container(struct fl_arena *arena, struct fl_shim_container *container,
+                           const struct field *field)
+{
+    int64_t flag;
+
+    switch (field->tag) {
+    case TAG_PID_FILE:
+        return take_text(field, &container->pid_file);
+    case TAG_ERROR_LOG:
+        return take_text(field, &container->error_log);
+    case TAG_REMOVE:
+        return take_listed(arena, &container->remove, field);
+    case TAG_MOUNTS:
+    case TAG_INIT:
+        if (!take_int(field, 0, 1, &flag))
+            return false;
+        *(field->tag == TAG_INIT ? &container->init : &container->mounts) = flag;
+        return true;
+    case TAG_PROGRAM:
+        return take_text(field, &container->program);
+    case TAG_ROOT:
+        return take_text(field, &container->root);
+    case TAG_LAYERS_FOLDER:
+        return take_text(field, &container->layers_folder);
+    case TAG_LAYER:
+        return take_listed(arena, &container->layers, field);
+    case TAG_CHANGES:
+        return take_text(field, &container->changes);
+    default:
+        return false;
+    }
+}
+
 static bool take_field(struct fl_arena *arena, struct fl_shim_spec *spec, const struct field *field)
 {
     int64_t flag;
@@ -221,8 +286,9 @@ static bool take_field(struct fl_arena *arena, struct fl_shim_spec *spec, const 
     case TAG_LOG_FILES:
         return take_int(field, 0, 1000, &spec->log_files);
     default:
-        return field->tag >= TAG_CHECK && field->tag < TAG_CHECK + FL_SHIM_CHECKS &&
-               take_listed(arena, &spec->checks[field->tag - TAG_CHECK], field);
+        if (field->tag >= TAG_CHECK && field->tag < TAG_CHECK + FL_SHIM_CHECKS)
+            return take_listed(arena, &spec->checks[field->tag - TAG_CHECK], field);
+        return take_container(arena, &spec->container, field);
     }
 }
 
@@ -245,6 +311,9 @@ int fl_shim_spec_decode(struct fl_arena *arena, const void *data, size_t len,
         return fl_error_set(err, FL_E_INVALID, "the shim's spec is cut off");
     if (!spec.folder || !spec.working_folder || spec.command.count == 0)
         return fl_error_set(err, FL_E_INVALID, "the shim's spec lacks what to run");
+    if (spec.container.mounts &&
+        (!spec.container.root || !spec.container.layers_folder || spec.container.layers.count == 0))
+        return fl_error_set(err, FL_E_INVALID, "the shim's spec lacks what to mount");
     *ret_spec = spec;
     return 0;
 }

@@ -113,6 +113,17 @@ size_t fl_utf8_cut(const char *text, size_t len, size_t max)
     return max;
 }
 
+char *fl_str_last_line(struct fl_arena *arena, const char *text, size_t max)
+{
+    size_t end = strlen(text), start;
+
+    while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'))
+        end--;
+    for (start = end; start > 0 && text[start - 1] != '\n'; start--)
+        continue;
+    return fl_arena_strndup(arena, text + start, fl_utf8_cut(text + start, end - start, max));
+}
+
 char *fl_str_next(struct fl_arena *arena, const char **rest, char separator)
 {
     const char *start = *rest, *end;

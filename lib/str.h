@@ -33,6 +33,8 @@ bool fl_utf8_valid(const char *text, size_t len);
 size_t fl_utf8_count(const char *text, size_t len); /* characters; a bad byte counts as one */
 /* The most bytes, at most `max`, that do not cut a character. */
 size_t fl_utf8_cut(const char *text, size_t len, size_t max);
+/* The last line that is not empty, at most `max` bytes of it; "" where there is none. */
+char *fl_str_last_line(struct fl_arena *arena, const char *text, size_t max);
 
 /* The next piece of `*rest` up to `separator` (in the arena), or NULL when nothing is left; an
  * empty text has one empty piece. `*rest` becomes NULL after the last. */

@@ -204,9 +204,24 @@ static void prints_doubles(void **state)
     }
 }
 
+static void test_last_line(void **state)
+{
+    static const char *const cases[][2] = {{"", ""},
+                                           {"\n\r\n", ""},
+                                           {"one", "one"},
+                                           {"one\ntwo\r\n\n", "two"},
+                                           {"one\nthe é", "the "}}; /* no character is cut */
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(cases); i++)
+        assert_string_equal(fl_str_last_line(arena, cases[i][0], 5), cases[i][1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_last_line),
         cmocka_unit_test(prints_doubles),
         cmocka_unit_test(prefixes_and_suffixes),
         cmocka_unit_test(reads_integers),

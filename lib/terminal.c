@@ -59,7 +59,7 @@ static void give_back(struct fl_terminal *terminal)
         (void)tcsetattr(STDIN_FILENO, TCSANOW, &terminal->before);
 }
 
-/* A fault comes again when this returns, an abort goes on: then to what was set before. */
+/* The signal comes again when this returns, and takes the course that was set before. */
 static void on_crash(int signum)
 {
     struct fl_terminal *terminal = at_crash;
@@ -70,6 +70,7 @@ static void on_crash(int signum)
     for (size_t i = 0; i < FL_COUNT_OF(crashes); i++)
         if (crashes[i] == signum)
             (void)sigaction(signum, &terminal->courses[i], NULL);
+    (void)raise(signum);
 }
 
 static void take(struct fl_terminal *terminal)
@@ -121,7 +122,7 @@ void fl_terminal_close(struct fl_terminal *terminal)
 void fl_terminal_suspend(struct fl_terminal *terminal)
 {
     give_back(terminal);
-    (void)kill(0, SIGSTOP); /* the whole job, as the terminal would */
+    (void)raise(SIGSTOP); /* the others of the job stop by themselves */
     take(terminal);
 }
 
@@ -157,9 +158,10 @@ void fl_terminal_draw(struct fl_terminal *terminal, const struct fl_buf *lines, 
         row++;
         if (had && was_len == len && memcmp(was, line, len) == 0)
             continue;
-        fl_buf_printf(out, "\033[%zu;1H", row);
+        /* Erased first: behind a full line it would take the last character with it. */
+        fl_buf_printf(out, "\033[%zu;1H\033[K", row);
         fl_buf_append(out, line, len);
-        fl_buf_puts(out, "\033[0m\033[K");
+        fl_buf_puts(out, "\033[0m");
     }
     if (next_line(&old, &was, &was_len))
         fl_buf_printf(out, "\033[%zu;1H\033[J", row + 1);

@@ -1,9 +1,9 @@
 /* A terminal that a program takes over for a while, and gives back as it was, whatever happens.
  *
- * Between fl_terminal_open and fl_terminal_close the alternate screen is shown, keys come one by one
- * and unechoed, and the cursor is hidden. A crash (SIGSEGV, SIGABRT …) gives the terminal back
- * before it takes its course; SIGINT, SIGTERM and the like are the owner's to catch, who then closes.
- * For the sake of the crash there is one terminal a process. One thread. */
+ * Between fl_terminal_open and fl_terminal_close the alternate screen is shown, keys come one by
+ * one and unechoed, and the cursor is hidden. A crash (SIGSEGV, SIGABRT …) gives the terminal back
+ * before it takes its course; SIGINT, SIGTERM and the like are the owner's to catch, who then
+ * closes. For the sake of the crash there is one terminal a process. One thread. */
 #ifndef FL_LIB_TERMINAL_H
 #define FL_LIB_TERMINAL_H
 

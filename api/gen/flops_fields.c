@@ -499,13 +499,11 @@ static const struct fl_field project_tracking_fields[] = {
 static const char *const autoscale_metric_values[] = {
     "Concurrency",
     "RequestRate",
-    "Latency",
-    "CPU",
     NULL,
 };
 
 static const struct fl_field autoscale_fields[] = {
-    {"minReplicas", FL_F_INT, AT(fl_autoscale, min_replicas), .max = 1000, .def = "1"},
+    {"minReplicas", FL_F_INT, AT(fl_autoscale, min_replicas), .min = 1, .max = 1000, .def = "1"},
     {"maxReplicas", FL_F_INT, AT(fl_autoscale, max_replicas), .required = true, .min = 1, .max = 1000},
     {"metric", FL_F_ENUM, AT(fl_autoscale, metric), .def = "Concurrency", .values = autoscale_metric_values},
     {"target", FL_F_INT, AT(fl_autoscale, target), .required = true, .min = 1, .max = 1000000},

@@ -846,8 +846,6 @@ enum fl_autoscale_metric {
     FL_AUTOSCALE_METRIC_UNSET = 0,
     FL_AUTOSCALE_METRIC_CONCURRENCY,
     FL_AUTOSCALE_METRIC_REQUEST_RATE,
-    FL_AUTOSCALE_METRIC_LATENCY,
-    FL_AUTOSCALE_METRIC_CPU,
 };
 
 /* FLProject.spec.serve.autoscale and others: Let load decide how many servers run, between two
@@ -858,11 +856,11 @@ struct fl_autoscale {
     /* Most servers. */
     int64_t max_replicas;
     /* What is measured for each server. Concurrency: requests in flight. RequestRate: requests a
-     * second. Latency: 99th percentile in milliseconds. CPU: percent of one core. */
+     * second. Both are counted where they come in, at the stable address. */
     enum fl_autoscale_metric metric;
     /* The value of metric, for each server, that scaling aims at. */
     int64_t target;
-    /* How far back the average of metric reaches. */
+    /* How far back the average of metric reaches; 1s at least. A rush is seen in a tenth of it. */
     const char *window;
     /* How long load must stay low before a server is taken away. */
     const char *scale_down_delay;
@@ -1201,11 +1199,13 @@ struct fl_project_status {
     int64_t observed_generation;
     bool has_observed_generation;
     /* SourceReady, ImageReady, TiersReady and LearnersReady: what training needs. Training: rounds
-     * run. Complete: all rounds are done. ModelServed: the InferenceServer serves. Ready: the
-     * summary, whose reason stands in the Status column: Suspended, SourceNotReady, SourceInvalid,
-     * BuildingImage, BuildFailed, OrchestratorNotReady, StartingAggregators, WaitingForLearners,
-     * Training, Evaluating, QuorumNotReached, BudgetSpent, DeadlineExceeded, WaitingForServer or
-     * Complete. Reconciling and Stalled as in kstatus. Each follows the usual Kubernetes form. */
+     * run. Complete: all rounds are done. ModelServed: the InferenceServer serves. Tracked:
+     * spec.tracking is kept; training does not wait for it. Ready: the summary, whose reason stands
+     * in the Status column: Suspended, SourceNotReady, SourceInvalid, BuildingImage, BuildFailed,
+     * NotSupported, OrchestratorNotReady, StartingAggregators, WaitingForLearners,
+     * BaseModelNotFound, Training, Evaluating, QuorumNotReached, BudgetSpent, DeadlineExceeded,
+     * WaitingForServer or Complete. Reconciling and Stalled as in kstatus. Each follows the usual
+     * Kubernetes form. */
     struct fl_condition_list conditions;
     /* When the first round started. */
     const char *start_time;
@@ -1424,10 +1424,10 @@ struct fl_round_spec {
 
 /* FLRound.status.participants: How the learners of the current attempt fared. */
 struct fl_round_status_participants {
-    /* Chosen to take part. */
+    /* Learners chosen to take part, by their aggregators too. */
     int64_t selected;
     bool has_selected;
-    /* Sent an update that counts. */
+    /* Learners whose update counts, through all tiers. */
     int64_t reported;
     bool has_reported;
     /* Sent an update after the deadline. */
@@ -2203,8 +2203,8 @@ struct fl_inferenceserver_status {
     /* ModelReady: the model was found and checked. ImageReady: so was the image. Available: at
      * least one server answers. Progressing: a roll-out goes on. Ready: the summary; its reason is
      * Suspended, WaitingForModel, ModelNotFound, ModelInvalid, ImageNotFound, OrchestratorNotReady,
-     * PortTaken, Starting, RollingOut, RolledBack or Serving. Reconciling and Stalled as in
-     * kstatus. Each follows the usual Kubernetes form. */
+     * PortTaken, Starting, RollingOut, RolledBack, ScaledToZero or Serving. Reconciling and Stalled
+     * as in kstatus. Each follows the usual Kubernetes form. */
     struct fl_condition_list conditions;
     /* The one stable address, such as `http://127.0.0.1:8080`. */
     const char *url;

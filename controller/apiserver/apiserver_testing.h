@@ -40,6 +40,7 @@ enum who { NOBODY, ADMIN, ALICE, BOB };
 
 struct rig {
     struct fl_env env;
+    const unsigned char *capability_key; /* NULL: none */
     atomic_llong shift_ms; /* how far the test has moved time */
     struct fl_env real;
     struct fl_store_options store_options;
@@ -228,6 +229,7 @@ static inline void rig_open(struct rig *rig)
         .env = &rig->env,
         .address = "127.0.0.1",
         .token_file = rig->tokens,
+        .capability_key = rig->capability_key,
         .audit_file = rig->audit,
         .version = "test",
         .definitions = rig_definitions,

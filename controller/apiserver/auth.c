@@ -191,7 +191,8 @@ static bool opens(const struct fl_auth *auth, struct fl_arena *arena, const char
     return false;
 }
 
-/* Who shows a token for this path may read it: no group, no impersonation, nothing else. */
+/* Who shows a token for this path may read it, or also write it: no group, no impersonation,
+ * nothing else. */
 static int identify_capability(struct fl_auth *auth, struct fl_http_request *request,
                                const char *token, const struct fl_user **ret_user,
                                struct fl_error *err)
@@ -199,9 +200,12 @@ static int identify_capability(struct fl_auth *auth, struct fl_http_request *req
     const char *method = fl_http_method(request), *path = fl_http_path(request);
     const bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 
-    if (!auth->has_capabilities || !reads || !opens(auth, fl_http_arena(request), token, path))
+    if (!auth->has_capabilities || !(reads || fl_capability_writes(token)) ||
+        !opens(auth, fl_http_arena(request), token, path))
         return fl_error_set(err, FL_E_UNAUTHORIZED, "Unauthorized");
-    *ret_user = fl_user_new(fl_http_arena(request), FL_CAPABILITY_USER, path, NULL, 0);
+    *ret_user = fl_user_new(fl_http_arena(request),
+                            fl_capability_writes(token) ? FL_CAPABILITY_WRITER : FL_CAPABILITY_USER,
+                            path, NULL, 0);
     return 0;
 }
 
@@ -236,14 +240,22 @@ int fl_auth_identify(struct fl_auth *auth, struct fl_http_request *request, bool
 /* Everybody else is in system:authenticated at least. */
 static bool is_capability(const struct fl_user *user)
 {
-    return user->group_count == 0 && strcmp(user->name, FL_CAPABILITY_USER) == 0;
+    return user->group_count == 0 && (strcmp(user->name, FL_CAPABILITY_USER) == 0 ||
+                                      strcmp(user->name, FL_CAPABILITY_WRITER) == 0);
+}
+
+/* Its path is what the token was found to open. */
+static bool capability_allows(const struct fl_access *access)
+{
+    return !access->resource[0] && strcmp(access->path, access->user->uid) == 0 &&
+           (strcmp(access->verb, "get") == 0 || strcmp(access->verb, "head") == 0 ||
+            strcmp(access->user->name, FL_CAPABILITY_WRITER) == 0);
 }
 
 bool fl_auth_allows(struct fl_auth *auth, const struct fl_access *access)
 {
     if (is_capability(access->user))
-        return !access->resource[0] && strcmp(access->path, access->user->uid) == 0 &&
-               (strcmp(access->verb, "get") == 0 || strcmp(access->verb, "head") == 0);
+        return capability_allows(access);
     return fl_user_in_group(access->user, FL_GROUP_MASTERS) || fl_rbac_allows(auth->rbac, access);
 }
 

@@ -476,7 +476,7 @@ static int understand(struct fl_request *request, bool *ret_is_resource, struct 
     int r;
 
     r = parse_params(request, err);
-    if (r == 0)
+    if (r == 0 && !fl_raw_find(request->server, fl_http_path(request->http)))
         r = split_path(request, &segments, err);
     if (r < 0)
         return r;

@@ -52,7 +52,7 @@ struct fl_blobs *fl_contents_blobs(struct fl_contents *contents)
 
 int64_t fl_contents_room(struct fl_contents *contents)
 {
-    int64_t left = contents->max_bytes - fl_blobs_stats(contents->blobs).bytes;
+    int64_t left = contents->max_bytes - fl_blobs_bytes(contents->blobs);
 
     if (contents->max_bytes == 0)
         return INT64_MAX;

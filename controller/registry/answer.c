@@ -3,16 +3,13 @@
 
 #include "lib/str.h"
 
-const struct fl_registry_words fl_registry_blob_words = {"BLOB_UNKNOWN", "DIGEST_INVALID"};
-const struct fl_registry_words fl_registry_upload_words = {"BLOB_UPLOAD_UNKNOWN",
-                                                           "BLOB_UPLOAD_INVALID"};
-const struct fl_registry_words fl_registry_manifest_words = {"MANIFEST_UNKNOWN",
-                                                             "MANIFEST_INVALID"};
-const struct fl_registry_words fl_registry_push_words = {"MANIFEST_BLOB_UNKNOWN",
-                                                         "MANIFEST_INVALID"};
-const struct fl_registry_words fl_registry_name_words = {"NAME_UNKNOWN", "NAME_INVALID"};
+const struct fl_repos_words fl_repos_blob_words = {"BLOB_UNKNOWN", "DIGEST_INVALID"};
+const struct fl_repos_words fl_repos_upload_words = {"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"};
+const struct fl_repos_words fl_repos_manifest_words = {"MANIFEST_UNKNOWN", "MANIFEST_INVALID"};
+const struct fl_repos_words fl_repos_push_words = {"MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID"};
+const struct fl_repos_words fl_repos_name_words = {"NAME_UNKNOWN", "NAME_INVALID"};
 
-static const char *code_of(int code, const struct fl_registry_words *words)
+static const char *code_of(int code, const struct fl_repos_words *words)
 {
     switch (code) {
     case FL_E_UNAUTHORIZED:
@@ -23,6 +20,7 @@ static const char *code_of(int code, const struct fl_registry_words *words)
         return words->unknown;
     case FL_E_BAD_REQUEST:
     case FL_E_INVALID:
+    case FL_E_CONFLICT:
         return words->invalid;
     case FL_E_METHOD_NOT_ALLOWED:
     case FL_E_UNSUPPORTED_MEDIA:
@@ -43,10 +41,10 @@ static json_t *body_of(const char *code, const char *message)
     return json_pack("{s:[{s:s, s:s}]}", "errors", "code", code, "message", message);
 }
 
-json_t *fl_registry_word(void *user, const struct fl_error *err)
+json_t *fl_repos_word(void *user, const struct fl_error *err)
 {
     (void)user;
-    return body_of(code_of(err->code, &fl_registry_name_words), err->msg);
+    return body_of(code_of(err->code, &fl_repos_name_words), err->msg);
 }
 
 static void answer_value(struct fl_raw_request *raw, int status, const char *media_type,
@@ -60,8 +58,8 @@ static void answer_value(struct fl_raw_request *raw, int status, const char *med
     fl_http_respond_buf(http, status, media_type, &text);
 }
 
-void fl_registry_refuse(struct fl_raw_request *raw, const struct fl_error *err,
-                        const struct fl_registry_words *words)
+void fl_repos_refuse(struct fl_raw_request *raw, const struct fl_error *err,
+                     const struct fl_repos_words *words)
 {
     int status = err->code == FL_E_INVALID ? 400 : fl_error_http_status(err->code);
     FL_JSON body = body_of(code_of(err->code, words), err->msg);
@@ -71,23 +69,22 @@ void fl_registry_refuse(struct fl_raw_request *raw, const struct fl_error *err,
     answer_value(raw, status, "application/json", body);
 }
 
-void fl_registry_refuse_method(struct fl_raw_request *raw, const char *allowed)
+void fl_repos_refuse_method(struct fl_raw_request *raw, const char *allowed)
 {
     struct fl_error err = {0};
 
     fl_http_set_header(fl_raw_http(raw), "Allow", allowed);
     (void)fl_error_set(&err, FL_E_METHOD_NOT_ALLOWED, "%.20s is not for this, only %s",
                        fl_http_method(fl_raw_http(raw)), allowed);
-    fl_registry_refuse(raw, &err, &fl_registry_name_words);
+    fl_repos_refuse(raw, &err, &fl_repos_name_words);
 }
 
-void fl_registry_answer(struct fl_raw_request *raw, int status)
+void fl_repos_answer(struct fl_raw_request *raw, int status)
 {
     fl_http_respond(fl_raw_done(raw, status), status, NULL, "", 0);
 }
 
-void fl_registry_answer_json(struct fl_raw_request *raw, const char *media_type,
-                             const json_t *value)
+void fl_repos_answer_json(struct fl_raw_request *raw, const char *media_type, const json_t *value)
 {
     answer_value(raw, 200, media_type, value);
 }

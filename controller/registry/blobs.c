@@ -14,19 +14,19 @@ static int bad_digest(const char *digest, struct fl_error *err)
                         "\"%.80s\" is no digest: sha256: and 64 hexadecimal digits", digest);
 }
 
-static void get_blob(struct fl_registry_call *call)
+static void get_blob(struct fl_repos_call *call)
 {
     struct fl_repositories *repositories = call->repositories;
     const char *digest = call->path.reference;
     struct fl_error err = {0};
-    int64_t size;
-    int fd, r;
+    int64_t size = 0;
+    int fd = -1, r;
 
-    r = fl_registry_index_blob(repositories->index, call->path.repository, digest, &size, &err);
+    r = fl_repos_index_blob(repositories->index, call->path.repository, digest, &size, &err);
     if (r == 0)
         r = fl_blobs_get(repositories->blobs, digest, &fd, &size, &err);
     if (r < 0) {
-        fl_registry_refuse(call->raw, &err, &fl_registry_blob_words);
+        fl_repos_refuse(call->raw, &err, &fl_repos_blob_words);
         return;
     }
     fl_http_set_header(call->http, "Docker-Content-Digest", digest);
@@ -36,34 +36,34 @@ static void get_blob(struct fl_registry_call *call)
                            "application/octet-stream", fd, (uint64_t)size);
 }
 
-static void work_drop(struct fl_registry_job *job)
+static void work_drop(struct fl_repos_job *job)
 {
-    (void)fl_registry_index_drop_blob(job->repositories->index, job->repository, job->reference,
-                                      &job->result);
+    (void)fl_repos_index_drop_blob(job->repositories->index, job->repository, job->reference,
+                                   &job->result);
 }
 
-static void answer_dropped(struct fl_registry_job *job)
+static void answer_dropped(struct fl_repos_job *job)
 {
-    fl_registry_answer(job->raw, 202);
+    fl_repos_answer(job->raw, 202);
 }
 
-void fl_registry_blob_serve(struct fl_registry_call *call)
+void fl_repos_blob_serve(struct fl_repos_call *call)
 {
-    struct fl_registry_job *job;
+    struct fl_repos_job *job;
     struct fl_error err = {0};
 
     if (!fl_digest_is_valid(call->path.reference)) {
         (void)bad_digest(call->path.reference, &err);
-        fl_registry_refuse(call->raw, &err, &fl_registry_blob_words);
-    } else if (fl_registry_reads(call)) {
+        fl_repos_refuse(call->raw, &err, &fl_repos_blob_words);
+    } else if (fl_repos_reads(call)) {
         get_blob(call);
-    } else if (fl_registry_is(call, "DELETE")) {
-        job = fl_registry_job_new(call, &fl_registry_blob_words);
+    } else if (fl_repos_is(call, "DELETE")) {
+        job = fl_repos_job_new(call, &fl_repos_blob_words);
         job->work = work_drop;
         job->answer = answer_dropped;
-        fl_registry_job_start(job);
+        fl_repos_job_start(job);
     } else {
-        fl_registry_refuse_method(call->raw, "GET, HEAD, DELETE");
+        fl_repos_refuse_method(call->raw, "GET, HEAD, DELETE");
     }
 }
 
@@ -71,7 +71,7 @@ void fl_registry_blob_serve(struct fl_registry_call *call)
  * repository, where who asks may read it there. Everything else is an upload, as the specification
  * wants it. */
 
-static bool may_read(const struct fl_registry_call *call, const char *from, const char *digest)
+static bool may_read(const struct fl_repos_call *call, const char *from, const char *digest)
 {
     const char *path =
         from ? fl_arena_printf(call->arena, FL_REPOSITORIES_PREFIX "%s/blobs/%s", from, digest)
@@ -80,13 +80,12 @@ static bool may_read(const struct fl_registry_call *call, const char *from, cons
 
     if (!fl_raw_allows(call->raw, "get", path))
         return false;
-    return !from ||
-           fl_registry_index_blob(call->repositories->index, from, digest, &size, NULL) == 0;
+    return !from || fl_repos_index_blob(call->repositories->index, from, digest, &size, NULL) == 0;
 }
 
-static bool can_mount(const struct fl_registry_call *call, const char *digest)
+static bool can_mount(const struct fl_repos_call *call, const char *digest)
 {
-    const char *from = fl_registry_param(call->arena, fl_http_query(call->http), "from");
+    const char *from = fl_repos_param(call->arena, fl_http_query(call->http), "from");
 
     if (!fl_blobs_has(call->repositories->blobs, digest))
         return false;
@@ -94,7 +93,7 @@ static bool can_mount(const struct fl_registry_call *call, const char *digest)
            (from && may_read(call, from, digest)) || may_read(call, NULL, digest);
 }
 
-static void work_mount(struct fl_registry_job *job)
+static void work_mount(struct fl_repos_job *job)
 {
     struct fl_repositories *repositories = job->repositories;
     int64_t size;
@@ -104,13 +103,13 @@ static void work_mount(struct fl_registry_job *job)
         return;
     if (fl_blobs_get(repositories->blobs, job->digest, &fd, &size, &job->result) == 0) {
         (void)close(fd);
-        (void)fl_registry_index_add_blob(repositories->index, job->repository, job->digest, size,
-                                         &job->result);
+        (void)fl_repos_index_add_blob(repositories->index, job->repository, job->digest, size,
+                                      &job->result);
     }
     fl_blobs_unpin(repositories->blobs, job->digest);
 }
 
-static void answer_mounted(struct fl_registry_job *job)
+static void answer_mounted(struct fl_repos_job *job)
 {
     struct fl_http_request *http = fl_raw_http(job->raw);
 
@@ -118,20 +117,20 @@ static void answer_mounted(struct fl_registry_job *job)
                        fl_arena_printf(fl_http_arena(http), FL_REPOSITORIES_PREFIX "%s/blobs/%s",
                                        job->repository, job->digest));
     fl_http_set_header(http, "Docker-Content-Digest", job->digest);
-    fl_registry_answer(job->raw, 201);
+    fl_repos_answer(job->raw, 201);
 }
 
-bool fl_registry_mount(struct fl_registry_call *call)
+bool fl_repos_mount(struct fl_repos_call *call)
 {
-    const char *digest = fl_registry_param(call->arena, fl_http_query(call->http), "mount");
-    struct fl_registry_job *job;
+    const char *digest = fl_repos_param(call->arena, fl_http_query(call->http), "mount");
+    struct fl_repos_job *job;
 
     if (!digest || !fl_digest_is_valid(digest) || !can_mount(call, digest))
         return false;
-    job = fl_registry_job_new(call, &fl_registry_blob_words);
+    job = fl_repos_job_new(call, &fl_repos_blob_words);
     job->work = work_mount;
     job->answer = answer_mounted;
     job->digest = fl_arena_strdup(job->arena, digest);
-    fl_registry_job_start(job);
+    fl_repos_job_start(job);
     return true;
 }

@@ -5,7 +5,7 @@
 
 #include "lib/log.h"
 
-struct fl_registry_unneeded {
+struct fl_repos_unneeded {
     int64_t since_ms; /* monotonic */
     int64_t used_us;  /* as it was then */
 };
@@ -29,9 +29,9 @@ static bool is_named(void *user, const char *digest)
 static bool is_due(void *user, const char *key, const char *digest, int64_t time_us)
 {
     struct collection *collection = user;
-    const struct fl_registry_unneeded *before = fl_map_get(collection->repositories->unneeded, key);
+    const struct fl_repos_unneeded *before = fl_map_get(collection->repositories->unneeded, key);
     const struct fl_blob_entry *entry = fl_map_get(collection->used, digest);
-    struct fl_registry_unneeded *unneeded = fl_calloc(1, sizeof(*unneeded));
+    struct fl_repos_unneeded *unneeded = fl_calloc(1, sizeof(*unneeded));
 
     unneeded->used_us = entry && entry->used_us > time_us ? entry->used_us : time_us;
     unneeded->since_ms =
@@ -68,12 +68,12 @@ int fl_repositories_collect(struct fl_repositories *repositories, struct fl_mark
     FL_CLEANUP(fl_map_destroyp) struct fl_map *unneeded = fl_map_create(free);
     struct collection collection = {repositories, marks, used, unneeded,
                                     fl_monotonic_ms(repositories->env)};
-    const struct fl_registry_judge judge = {is_named, is_due, stays, &collection};
+    const struct fl_repos_judge judge = {is_named, is_due, stays, &collection};
     struct fl_forgotten forgotten = {0};
     int r;
 
-    r = fl_registry_index_forget(repositories->index, &judge, &forgotten.manifests,
-                                 &forgotten.blobs, &forgotten.repositories, err);
+    r = fl_repos_index_forget(repositories->index, &judge, &forgotten.manifests, &forgotten.blobs,
+                              &forgotten.repositories, err);
     if (r < 0)
         return fl_error_wrap(err, "registry");
     fl_map_destroy(repositories->unneeded);

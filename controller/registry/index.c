@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
-#define APPLICATION_ID 0x464c4f52 /* "FLOR" */
+#define APPLICATION_ID 0x464c5247 /* "FLRG" */
 #define SCHEMA_VERSION ((int)FL_COUNT_OF(migrations))
 
 /* migrations[n] takes a file from schema version n to n + 1. A link says that a manifest names
@@ -54,6 +54,7 @@ static const char *const migrations[] = {
 static const char setup[] = "PRAGMA page_size=4096;"
                             "PRAGMA journal_mode=WAL;"
                             "PRAGMA synchronous=FULL;"
+                            "PRAGMA busy_timeout=5000;"
                             "PRAGMA max_page_count=262144;"
                             "PRAGMA cache_size=-2048;"
                             "PRAGMA temp_store=MEMORY;"
@@ -164,12 +165,12 @@ static int run_all(struct fl_index_connection *connection, const char *sql, stru
     return rc == SQLITE_OK ? 0 : fail(connection, rc, err);
 }
 
-int fl_index_begin(struct fl_registry_index *index, struct fl_error *err)
+int fl_index_begin(struct fl_repos_index *index, struct fl_error *err)
 {
     return run_all(&index->writer, "BEGIN IMMEDIATE", err);
 }
 
-int fl_index_end(struct fl_registry_index *index, int r, struct fl_error *err)
+int fl_index_end(struct fl_repos_index *index, int r, struct fl_error *err)
 {
     if (r >= 0)
         r = run_all(&index->writer, "COMMIT", err);
@@ -180,7 +181,7 @@ int fl_index_end(struct fl_registry_index *index, int r, struct fl_error *err)
 
 /* Opening */
 
-static int migrate(struct fl_registry_index *index, struct fl_error *err)
+static int migrate(struct fl_repos_index *index, struct fl_error *err)
 {
     struct fl_index_connection *writer = &index->writer;
     int64_t version = 0, application = 0, tables = 0;
@@ -211,7 +212,7 @@ static int migrate(struct fl_registry_index *index, struct fl_error *err)
     return r;
 }
 
-static int connect_to(struct fl_registry_index *index, struct fl_index_connection *connection,
+static int connect_to(struct fl_repos_index *index, struct fl_index_connection *connection,
                       const char *first, struct fl_error *err)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, rc;
@@ -232,11 +233,11 @@ static int ensure_file(const char *path, struct fl_error *err)
     return errno == EEXIST ? 0 : fl_error_errno(err, errno, "make %s", path);
 }
 
-int fl_registry_index_open(const struct fl_env *env, const char *path,
-                           struct fl_registry_index **ret_index, struct fl_error *err)
+int fl_repos_index_open(const struct fl_env *env, const char *path,
+                        struct fl_repos_index **ret_index, struct fl_error *err)
 {
-    FL_CLEANUP(fl_registry_index_closep)
-    struct fl_registry_index *index = fl_calloc(1, sizeof(*index));
+    FL_CLEANUP(fl_repos_index_closep)
+    struct fl_repos_index *index = fl_calloc(1, sizeof(*index));
     int r;
 
     index->env = env;
@@ -261,7 +262,7 @@ static void disconnect(struct fl_index_connection *connection)
         fl_lock_destroy(connection->lock);
 }
 
-void fl_registry_index_close(struct fl_registry_index *index)
+void fl_repos_index_close(struct fl_repos_index *index)
 {
     if (!index)
         return;

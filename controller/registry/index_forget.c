@@ -19,8 +19,8 @@
     " AND l.is_manifest = 0)"
 
 struct pass {
-    struct fl_registry_index *index;
-    const struct fl_registry_judge *judge;
+    struct fl_repos_index *index;
+    const struct fl_repos_judge *judge;
     struct fl_error *err;
 };
 
@@ -157,9 +157,9 @@ static int make_tables(const struct pass *pass)
 #undef TABLE
 }
 
-int fl_registry_index_forget(struct fl_registry_index *index, const struct fl_registry_judge *judge,
-                             size_t *ret_manifests, size_t *ret_blobs, size_t *ret_repositories,
-                             struct fl_error *err)
+int fl_repos_index_forget(struct fl_repos_index *index, const struct fl_repos_judge *judge,
+                          size_t *ret_manifests, size_t *ret_blobs, size_t *ret_repositories,
+                          struct fl_error *err)
 {
     const struct pass pass = {index, judge, err};
     int r;

@@ -13,7 +13,7 @@ struct fl_index_connection {
     const char *path;
 };
 
-struct fl_registry_index {
+struct fl_repos_index {
     const struct fl_env *env;
     char *path;
     struct fl_index_connection writer, reader;
@@ -59,8 +59,8 @@ int fl_index_number(struct fl_index_connection *connection, int64_t *ret_number,
 
 /* With the writer's lock. `end` commits where `r` is 0 or more, and undoes all where it is not, or
  * where the disk does not take it. */
-int fl_index_begin(struct fl_registry_index *index, struct fl_error *err);
-int fl_index_end(struct fl_registry_index *index, int r, struct fl_error *err);
+int fl_index_begin(struct fl_repos_index *index, struct fl_error *err);
+int fl_index_end(struct fl_repos_index *index, int r, struct fl_error *err);
 
 /* A column's text, "" for null; good until the next step. */
 const char *fl_index_text(sqlite3_stmt *stmt, int column);

@@ -11,8 +11,8 @@ static int missing(const char *what, const char *repository, struct fl_error *er
     return fl_error_set(err, FL_E_NOT_FOUND, "%.200s is not in %s", what, repository);
 }
 
-int fl_registry_index_blob(struct fl_registry_index *index, const char *repository,
-                           const char *digest, int64_t *ret_size, struct fl_error *err)
+int fl_repos_index_blob(struct fl_repos_index *index, const char *repository, const char *digest,
+                        int64_t *ret_size, struct fl_error *err)
 {
     int r;
 
@@ -25,9 +25,9 @@ int fl_registry_index_blob(struct fl_registry_index *index, const char *reposito
     return r < 0 ? r : 0;
 }
 
-static struct fl_registry_manifest take_manifest(struct fl_arena *arena, sqlite3_stmt *stmt)
+static struct fl_repos_manifest take_manifest(struct fl_arena *arena, sqlite3_stmt *stmt)
 {
-    return (struct fl_registry_manifest){
+    return (struct fl_repos_manifest){
         .digest = fl_index_take_text(arena, stmt, 0),
         .media_type = fl_index_take_text(arena, stmt, 1),
         .size = sqlite3_column_int64(stmt, 2),
@@ -37,9 +37,9 @@ static struct fl_registry_manifest take_manifest(struct fl_arena *arena, sqlite3
     };
 }
 
-int fl_registry_index_manifest(struct fl_registry_index *index, struct fl_arena *arena,
-                               const char *repository, const char *reference,
-                               struct fl_registry_manifest *ret_manifest, struct fl_error *err)
+int fl_repos_index_manifest(struct fl_repos_index *index, struct fl_arena *arena,
+                            const char *repository, const char *reference,
+                            struct fl_repos_manifest *ret_manifest, struct fl_error *err)
 {
     static const char by_digest[] = "SELECT " COLUMNS " FROM manifest m"
                                     " WHERE m.repository = " OF_REPOSITORY " AND m.digest = ?2";
@@ -64,10 +64,10 @@ int fl_registry_index_manifest(struct fl_registry_index *index, struct fl_arena 
 /* Takes at most `max` names, and finds out whether there are more: the statement has a limit of one
  * more. */
 static int take_names(struct fl_index_connection *reader, struct fl_arena *arena,
-                      sqlite3_stmt *stmt, size_t max, struct fl_registry_names *ret_names,
+                      sqlite3_stmt *stmt, size_t max, struct fl_repos_names *ret_names,
                       struct fl_error *err)
 {
-    struct fl_registry_names names = {.items = fl_new_array(arena, const char *, max + 1)};
+    struct fl_repos_names names = {.items = fl_new_array(arena, const char *, max + 1)};
     int r = 0;
 
     while ((r = fl_index_step(reader, stmt, err)) > 0 && names.count < max)
@@ -77,9 +77,9 @@ static int take_names(struct fl_index_connection *reader, struct fl_arena *arena
     return r < 0 ? r : 0;
 }
 
-int fl_registry_index_repositories(struct fl_registry_index *index, struct fl_arena *arena,
-                                   const char *after, size_t max,
-                                   struct fl_registry_names *ret_names, struct fl_error *err)
+int fl_repos_index_repositories(struct fl_repos_index *index, struct fl_arena *arena,
+                                const char *after, size_t max, struct fl_repos_names *ret_names,
+                                struct fl_error *err)
 {
     FL_LOCKED(index->reader.lock); /* first: it is held until the statement has ended */
     FL_STATEMENT stmt = NULL;
@@ -93,7 +93,7 @@ int fl_registry_index_repositories(struct fl_registry_index *index, struct fl_ar
     return r;
 }
 
-static int check_repository(struct fl_registry_index *index, const char *repository,
+static int check_repository(struct fl_repos_index *index, const char *repository,
                             struct fl_error *err)
 {
     int64_t id;
@@ -105,9 +105,9 @@ static int check_repository(struct fl_registry_index *index, const char *reposit
     return r < 0 ? r : 0;
 }
 
-int fl_registry_index_tags(struct fl_registry_index *index, struct fl_arena *arena,
-                           const char *repository, const char *after, size_t max,
-                           struct fl_registry_names *ret_names, struct fl_error *err)
+int fl_repos_index_tags(struct fl_repos_index *index, struct fl_arena *arena,
+                        const char *repository, const char *after, size_t max,
+                        struct fl_repos_names *ret_names, struct fl_error *err)
 {
     FL_LOCKED(index->reader.lock); /* first: it is held until the statement has ended */
     FL_STATEMENT stmt = NULL;
@@ -126,11 +126,11 @@ int fl_registry_index_tags(struct fl_registry_index *index, struct fl_arena *are
 }
 
 static int take_referrers(struct fl_index_connection *reader, struct fl_arena *arena,
-                          sqlite3_stmt *stmt, size_t max,
-                          struct fl_registry_referrers *ret_referrers, struct fl_error *err)
+                          sqlite3_stmt *stmt, size_t max, struct fl_repos_referrers *ret_referrers,
+                          struct fl_error *err)
 {
-    struct fl_registry_referrers found = {
-        .items = fl_new_array(arena, struct fl_registry_manifest, max + 1)};
+    struct fl_repos_referrers found = {.items =
+                                           fl_new_array(arena, struct fl_repos_manifest, max + 1)};
     int r = 0;
 
     while ((r = fl_index_step(reader, stmt, err)) > 0 && found.count < max)
@@ -140,10 +140,10 @@ static int take_referrers(struct fl_index_connection *reader, struct fl_arena *a
     return r < 0 ? r : 0;
 }
 
-int fl_registry_index_referrers(struct fl_registry_index *index, struct fl_arena *arena,
-                                const char *repository, const char *digest,
-                                const char *artifact_type, const char *after, size_t max,
-                                struct fl_registry_referrers *ret_referrers, struct fl_error *err)
+int fl_repos_index_referrers(struct fl_repos_index *index, struct fl_arena *arena,
+                             const char *repository, const char *digest, const char *artifact_type,
+                             const char *after, size_t max,
+                             struct fl_repos_referrers *ret_referrers, struct fl_error *err)
 {
     FL_LOCKED(index->reader.lock); /* first: it is held until the statement has ended */
     FL_STATEMENT stmt = NULL;

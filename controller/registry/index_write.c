@@ -7,7 +7,7 @@
 
 #define OF_REPOSITORY "(SELECT id FROM repository WHERE name = ?1)"
 
-static int ensure_repository(struct fl_registry_index *index, const char *name, int64_t *ret_id,
+static int ensure_repository(struct fl_repos_index *index, const char *name, int64_t *ret_id,
                              struct fl_error *err)
 {
     struct fl_index_connection *writer = &index->writer;
@@ -28,7 +28,7 @@ static int ensure_repository(struct fl_registry_index *index, const char *name, 
     return r < 0 ? r : 0;
 }
 
-static int insert_blob(struct fl_registry_index *index, const char *repository, const char *digest,
+static int insert_blob(struct fl_repos_index *index, const char *repository, const char *digest,
                        int64_t size, struct fl_error *err)
 {
     int64_t id = 0;
@@ -40,8 +40,8 @@ static int insert_blob(struct fl_registry_index *index, const char *repository, 
                           FL_TEXT(digest), FL_NUMBER(size), FL_NUMBER(fl_realtime_us(index->env)));
 }
 
-int fl_registry_index_add_blob(struct fl_registry_index *index, const char *repository,
-                               const char *digest, int64_t size, struct fl_error *err)
+int fl_repos_index_add_blob(struct fl_repos_index *index, const char *repository,
+                            const char *digest, int64_t size, struct fl_error *err)
 {
     int r;
 
@@ -54,7 +54,7 @@ int fl_registry_index_add_blob(struct fl_registry_index *index, const char *repo
 }
 
 /* METHOD_NOT_ALLOWED where a manifest of the repository names it. */
-static int check_free(struct fl_registry_index *index, const char *repository, const char *digest,
+static int check_free(struct fl_repos_index *index, const char *repository, const char *digest,
                       bool is_manifest, struct fl_error *err)
 {
     FL_STATEMENT stmt = NULL;
@@ -76,8 +76,8 @@ static int missing(const char *what, const char *repository, struct fl_error *er
     return fl_error_set(err, FL_E_NOT_FOUND, "%s is not in %s", what, repository);
 }
 
-int fl_registry_index_drop_blob(struct fl_registry_index *index, const char *repository,
-                                const char *digest, struct fl_error *err)
+int fl_repos_index_drop_blob(struct fl_repos_index *index, const char *repository,
+                             const char *digest, struct fl_error *err)
 {
     int r;
 
@@ -97,14 +97,13 @@ int fl_registry_index_drop_blob(struct fl_registry_index *index, const char *rep
 
 /* Manifests */
 
-/* A layer of a type that need not be distributed may be missing. */
-static bool may_be_missing(const struct fl_oci_descriptor *part)
+bool fl_repos_may_be_missing(const struct fl_oci_descriptor *part)
 {
     return strstr(part->media_type, ".nondistributable.") ||
            fl_str_has_suffix(part->media_type, "rootfs.foreign.diff.tar.gzip");
 }
 
-static int add_link(struct fl_registry_index *index, int64_t repository, const char *parent,
+static int add_link(struct fl_repos_index *index, int64_t repository, const char *parent,
                     bool is_manifest, const struct fl_oci_descriptor *part, struct fl_error *err)
 {
     int64_t size = 0;
@@ -113,7 +112,7 @@ static int add_link(struct fl_registry_index *index, int64_t repository, const c
                                 : "SELECT size FROM blob WHERE repository = ?1 AND digest = ?2",
                     FL_NUMBER(repository), FL_TEXT(part->digest));
 
-    if (r < 0 || (r == 0 && may_be_missing(part)))
+    if (r < 0 || (r == 0 && fl_repos_may_be_missing(part)))
         return r;
     if (r == 0)
         return fl_error_set(err, FL_E_NOT_FOUND, "%s, which it names, is not in the repository",
@@ -126,7 +125,7 @@ static int add_link(struct fl_registry_index *index, int64_t repository, const c
                   FL_TEXT(part->digest));
 }
 
-static int add_links(struct fl_registry_index *index, int64_t repository, const char *digest,
+static int add_links(struct fl_repos_index *index, int64_t repository, const char *digest,
                      const struct fl_oci_manifest *content, struct fl_error *err)
 {
     int r = 0;
@@ -138,8 +137,8 @@ static int add_links(struct fl_registry_index *index, int64_t repository, const 
     return r;
 }
 
-static int insert_manifest(struct fl_registry_index *index, int64_t repository,
-                           const struct fl_registry_manifest *manifest, struct fl_error *err)
+static int insert_manifest(struct fl_repos_index *index, int64_t repository,
+                           const struct fl_repos_manifest *manifest, struct fl_error *err)
 {
     return FL_RUN(&index->writer, err,
                   "INSERT OR REPLACE INTO manifest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -149,7 +148,7 @@ static int insert_manifest(struct fl_registry_index *index, int64_t repository,
                   FL_NUMBER(fl_realtime_us(index->env)));
 }
 
-static int set_tag(struct fl_registry_index *index, int64_t repository, const char *tag,
+static int set_tag(struct fl_repos_index *index, int64_t repository, const char *tag,
                    const char *digest, struct fl_error *err)
 {
     return FL_RUN(&index->writer, err, "INSERT OR REPLACE INTO tag VALUES (?1, ?2, ?3, ?4)",
@@ -157,10 +156,9 @@ static int set_tag(struct fl_registry_index *index, int64_t repository, const ch
                   FL_NUMBER(fl_realtime_us(index->env)));
 }
 
-int fl_registry_index_put(struct fl_registry_index *index, const char *repository,
-                          const struct fl_registry_manifest *manifest,
-                          const struct fl_oci_manifest *content, const char *tag,
-                          struct fl_error *err)
+int fl_repos_index_put(struct fl_repos_index *index, const char *repository,
+                       const struct fl_repos_manifest *manifest,
+                       const struct fl_oci_manifest *content, const char *tag, struct fl_error *err)
 {
     int64_t id = 0;
     int r;
@@ -179,8 +177,8 @@ int fl_registry_index_put(struct fl_registry_index *index, const char *repositor
     return r < 0 ? r : 0;
 }
 
-static int delete_manifest(struct fl_registry_index *index, const char *repository,
-                           const char *digest, struct fl_error *err)
+static int delete_manifest(struct fl_repos_index *index, const char *repository, const char *digest,
+                           struct fl_error *err)
 {
     static const char *const others[] = {
         "DELETE FROM link WHERE repository = " OF_REPOSITORY " AND parent = ?2",
@@ -197,8 +195,8 @@ static int delete_manifest(struct fl_registry_index *index, const char *reposito
     return r;
 }
 
-int fl_registry_index_drop_manifest(struct fl_registry_index *index, const char *repository,
-                                    const char *digest, struct fl_error *err)
+int fl_repos_index_drop_manifest(struct fl_repos_index *index, const char *repository,
+                                 const char *digest, struct fl_error *err)
 {
     int r;
 
@@ -212,8 +210,8 @@ int fl_registry_index_drop_manifest(struct fl_registry_index *index, const char 
     return r < 0 ? r : 0;
 }
 
-int fl_registry_index_drop_tag(struct fl_registry_index *index, const char *repository,
-                               const char *tag, struct fl_error *err)
+int fl_repos_index_drop_tag(struct fl_repos_index *index, const char *repository, const char *tag,
+                            struct fl_error *err)
 {
     int r;
 

@@ -10,63 +10,64 @@
 
 #include <sys/queue.h>
 
-struct fl_registry_job;
-struct fl_registry_upload;
-TAILQ_HEAD(fl_registry_jobs, fl_registry_job);
-TAILQ_HEAD(fl_registry_uploads, fl_registry_upload);
+#define FL_REPOS_UPLOAD_TOTAL_MS (INT64_C(24) * 60 * 60 * 1000)
+
+struct fl_repos_job;
+struct fl_repos_upload;
+TAILQ_HEAD(fl_repos_jobs, fl_repos_job);
+TAILQ_HEAD(fl_repos_uploads, fl_repos_upload);
 
 struct fl_repositories {
     const struct fl_env *env;
     struct fl_contents *contents;
     struct fl_blobs *blobs; /* the contents' */
-    struct fl_registry_index *index;
+    struct fl_repos_index *index;
     int64_t grace_ms, upload_idle_ms;
     size_t max_uploads;
 
-    struct fl_registry_uploads uploads; /* that can be gone on with */
-    struct fl_timer *expiry;            /* while there are some */
-    struct fl_registry_jobs jobs;       /* first those that run, then those that wait */
+    struct fl_repos_uploads uploads; /* that can be gone on with */
+    struct fl_timer *expiry;         /* while there are some */
+    struct fl_repos_jobs jobs;       /* first those that run, then those that wait */
     size_t running;
 
-    struct fl_map *unneeded; /* key -> struct fl_registry_unneeded; of fl_repositories_collect */
+    struct fl_map *unneeded; /* key -> struct fl_repos_unneeded; of fl_repositories_collect */
 };
 
 /* One request, as far as it was understood. In its arena. */
-struct fl_registry_call {
+struct fl_repos_call {
     struct fl_repositories *repositories;
     struct fl_raw_request *raw;
     struct fl_http_request *http;
     struct fl_arena *arena;
-    struct fl_registry_path path;
+    struct fl_repos_path path;
 };
 
 /* How the specification calls what is not there, or not as it must be, in one place of the API. */
-struct fl_registry_words {
+struct fl_repos_words {
     const char *unknown, *invalid;
 };
-extern const struct fl_registry_words fl_registry_blob_words, fl_registry_upload_words,
-    fl_registry_manifest_words, fl_registry_push_words, fl_registry_name_words;
+extern const struct fl_repos_words fl_repos_blob_words, fl_repos_upload_words,
+    fl_repos_manifest_words, fl_repos_push_words, fl_repos_name_words;
 
 /* answer.c. Each ends the raw request. */
-json_t *fl_registry_word(void *user, const struct fl_error *err);
-void fl_registry_refuse(struct fl_raw_request *raw, const struct fl_error *err,
-                        const struct fl_registry_words *words);
-void fl_registry_refuse_method(struct fl_raw_request *raw, const char *allowed);
-void fl_registry_answer(struct fl_raw_request *raw, int status);
-void fl_registry_answer_json(struct fl_raw_request *raw, const char *media_type,
-                             const json_t *value);
+json_t *fl_repos_word(void *user, const struct fl_error *err);
+void fl_repos_refuse(struct fl_raw_request *raw, const struct fl_error *err,
+                     const struct fl_repos_words *words);
+void fl_repos_refuse_method(struct fl_raw_request *raw, const char *allowed);
+void fl_repos_answer(struct fl_raw_request *raw, int status);
+void fl_repos_answer_json(struct fl_raw_request *raw, const char *media_type, const json_t *value);
 
 /* jobs.c: what waits for the disk, in a thread of its own. `work` sets `result`; after it the loop
  * calls `answer` where it succeeded and somebody waits for it. */
-struct fl_registry_job {
-    TAILQ_ENTRY(fl_registry_job) link;
+struct fl_repos_job {
+    TAILQ_ENTRY(fl_repos_job) link;
     struct fl_repositories *repositories;
     struct fl_loop *loop;
     struct fl_raw_request *raw; /* NULL: its client is gone */
     struct fl_arena *arena;     /* its own */
-    const struct fl_registry_words *words;
-    void (*work)(struct fl_registry_job *job);
-    void (*answer)(struct fl_registry_job *job);
+    const struct fl_repos_words *words;
+    void (*work)(struct fl_repos_job *job);
+    void (*answer)(struct fl_repos_job *job);
     struct fl_error result;
     struct fl_thread *thread;
     bool orphan; /* the registry is closed: the loop frees it when it hears of the end */
@@ -76,30 +77,29 @@ struct fl_registry_job {
     const char *subject;           /* of a manifest that was put */
     struct fl_blob_writer *writer; /* of an upload that ends */
     struct fl_bytes *body;         /* of a manifest */
-    const char *body_digest;
 };
 /* With copies of the path's texts. */
-struct fl_registry_job *fl_registry_job_new(const struct fl_registry_call *call,
-                                            const struct fl_registry_words *words);
-void fl_registry_job_start(struct fl_registry_job *job);
-void fl_registry_jobs_end(struct fl_repositories *repositories); /* nobody is answered */
+struct fl_repos_job *fl_repos_job_new(const struct fl_repos_call *call,
+                                      const struct fl_repos_words *words);
+void fl_repos_job_start(struct fl_repos_job *job);
+void fl_repos_jobs_end(struct fl_repositories *repositories); /* nobody is answered */
 
-/* uploads.c */
-void fl_registry_upload_begin(struct fl_registry_call *call);
-void fl_registry_upload_serve(struct fl_registry_call *call);  /* …/uploads/ID */
-void fl_registry_uploads_serve(struct fl_registry_call *call); /* …/uploads/ */
-void fl_registry_uploads_end(struct fl_repositories *repositories);
+/* uploads.c, transfer.c */
+void fl_repos_upload_begin(struct fl_repos_call *call);
+void fl_repos_upload_serve(struct fl_repos_call *call);  /* …/uploads/ID */
+void fl_repos_uploads_serve(struct fl_repos_call *call); /* …/uploads/ */
+void fl_repos_uploads_end(struct fl_repositories *repositories);
 
 /* The rest of the routes. */
-void fl_registry_blob_serve(struct fl_registry_call *call);
-bool fl_registry_mount(struct fl_registry_call *call); /* false: nothing was answered */
-void fl_registry_manifest_begin(struct fl_registry_call *call);
-void fl_registry_manifest_serve(struct fl_registry_call *call);
-void fl_registry_tags_serve(struct fl_registry_call *call);
-void fl_registry_catalog_serve(struct fl_registry_call *call);
-void fl_registry_referrers_serve(struct fl_registry_call *call);
+void fl_repos_blob_serve(struct fl_repos_call *call);
+bool fl_repos_mount(struct fl_repos_call *call); /* false: nothing was answered */
+void fl_repos_manifest_begin(struct fl_repos_call *call);
+void fl_repos_manifest_serve(struct fl_repos_call *call);
+void fl_repos_tags_serve(struct fl_repos_call *call);
+void fl_repos_catalog_serve(struct fl_repos_call *call);
+void fl_repos_referrers_serve(struct fl_repos_call *call);
 
-bool fl_registry_is(const struct fl_registry_call *call, const char *method);
-bool fl_registry_reads(const struct fl_registry_call *call); /* GET or HEAD */
+bool fl_repos_is(const struct fl_repos_call *call, const char *method);
+bool fl_repos_reads(const struct fl_repos_call *call); /* GET or HEAD */
 
 #endif

@@ -6,10 +6,10 @@
 
 #define RUNNING_MAX 32
 
-struct fl_registry_job *fl_registry_job_new(const struct fl_registry_call *call,
-                                            const struct fl_registry_words *words)
+struct fl_repos_job *fl_repos_job_new(const struct fl_repos_call *call,
+                                      const struct fl_repos_words *words)
 {
-    struct fl_registry_job *job = fl_calloc(1, sizeof(*job));
+    struct fl_repos_job *job = fl_calloc(1, sizeof(*job));
 
     job->repositories = call->repositories;
     job->loop = fl_raw_loop(call->raw);
@@ -21,7 +21,7 @@ struct fl_registry_job *fl_registry_job_new(const struct fl_registry_call *call,
     return job;
 }
 
-static void release(struct fl_registry_job *job)
+static void release(struct fl_repos_job *job)
 {
     fl_thread_join(FL_TAKE(job->thread));
     fl_blob_writer_close(FL_TAKE(job->writer));
@@ -32,12 +32,12 @@ static void release(struct fl_registry_job *job)
 
 static void client_gone(void *user)
 {
-    struct fl_registry_job *job = user;
+    struct fl_repos_job *job = user;
 
     job->raw = NULL;
 }
 
-static void settle(struct fl_registry_job *job)
+static void settle(struct fl_repos_job *job)
 {
     struct fl_raw_request *raw = job->raw;
 
@@ -45,7 +45,7 @@ static void settle(struct fl_registry_job *job)
         return;
     if (job->result.code) {
         job->raw = NULL;
-        fl_registry_refuse(raw, &job->result, job->words);
+        fl_repos_refuse(raw, &job->result, job->words);
     } else {
         job->answer(job);
     }
@@ -55,7 +55,7 @@ static void start_waiting(struct fl_repositories *repositories);
 
 static void job_ended(void *user)
 {
-    struct fl_registry_job *job = user;
+    struct fl_repos_job *job = user;
     struct fl_repositories *repositories = job->repositories;
 
     if (job->orphan) {
@@ -72,14 +72,14 @@ static void job_ended(void *user)
 
 static void run(void *user)
 {
-    struct fl_registry_job *job = user;
+    struct fl_repos_job *job = user;
 
     job->work(job);
     fl_loop_post(job->loop, job_ended, job);
 }
 
 /* A simulated loop has no threads beside it. */
-static void start_now(struct fl_registry_job *job)
+static void start_now(struct fl_repos_job *job)
 {
     job->repositories->running++;
     if (fl_loop_is_simulated(job->loop))
@@ -90,7 +90,7 @@ static void start_now(struct fl_registry_job *job)
 
 static void start_waiting(struct fl_repositories *repositories)
 {
-    struct fl_registry_job *job;
+    struct fl_repos_job *job;
     size_t at = 0;
 
     TAILQ_FOREACH(job, &repositories->jobs, link)
@@ -100,7 +100,7 @@ static void start_waiting(struct fl_repositories *repositories)
         start_now(job);
 }
 
-void fl_registry_job_start(struct fl_registry_job *job)
+void fl_repos_job_start(struct fl_repos_job *job)
 {
     struct fl_repositories *repositories = job->repositories;
 
@@ -109,9 +109,9 @@ void fl_registry_job_start(struct fl_registry_job *job)
     start_waiting(repositories);
 }
 
-void fl_registry_jobs_end(struct fl_repositories *repositories)
+void fl_repos_jobs_end(struct fl_repositories *repositories)
 {
-    struct fl_registry_job *job;
+    struct fl_repos_job *job;
 
     while ((job = TAILQ_FIRST(&repositories->jobs))) {
         TAILQ_REMOVE(&repositories->jobs, job, link);

@@ -7,13 +7,13 @@
 #define REFERRERS_MAX      100
 #define REFERRERS_MAX_SIZE FL_OCI_MANIFEST_MAX
 
-static const char *param(const struct fl_registry_call *call, const char *name)
+static const char *param(const struct fl_repos_call *call, const char *name)
 {
-    return fl_registry_param(call->arena, fl_http_query(call->http), name);
+    return fl_repos_param(call->arena, fl_http_query(call->http), name);
 }
 
 /* How many are wanted; what is more than a page is a page. */
-static int page_size(const struct fl_registry_call *call, size_t *ret_max, struct fl_error *err)
+static int page_size(const struct fl_repos_call *call, size_t *ret_max, struct fl_error *err)
 {
     const char *text = param(call, "n");
     int64_t n = PAGE_MAX;
@@ -24,7 +24,7 @@ static int page_size(const struct fl_registry_call *call, size_t *ret_max, struc
     return 0;
 }
 
-static void link_next(struct fl_registry_call *call, const char *last, const char *more)
+static void link_next(struct fl_repos_call *call, const char *last, const char *more)
 {
     fl_http_set_header(call->http, "Link",
                        fl_arena_printf(call->arena, "<%s?%slast=%s>; rel=\"next\"",
@@ -32,7 +32,7 @@ static void link_next(struct fl_registry_call *call, const char *last, const cha
                                        fl_url_encode(call->arena, last)));
 }
 
-static json_t *names_json(const struct fl_registry_names *names)
+static json_t *names_json(const struct fl_repos_names *names)
 {
     json_t *list = json_array();
 
@@ -41,72 +41,72 @@ static json_t *names_json(const struct fl_registry_names *names)
     return list;
 }
 
-static void answer_names(struct fl_registry_call *call, const struct fl_registry_names *names,
-                         size_t max, const json_t *value)
+static void answer_names(struct fl_repos_call *call, const struct fl_repos_names *names, size_t max,
+                         const json_t *value)
 {
     if (names->more && names->count > 0)
         link_next(call, names->items[names->count - 1],
                   fl_arena_printf(call->arena, "n=%zu&", max));
-    fl_registry_answer_json(call->raw, "application/json", value);
+    fl_repos_answer_json(call->raw, "application/json", value);
 }
 
-static void list_tags(struct fl_registry_call *call)
+static void list_tags(struct fl_repos_call *call)
 {
-    struct fl_registry_names names;
+    struct fl_repos_names names;
     struct fl_error err = {0};
     FL_JSON value = NULL;
     size_t max;
     int r = page_size(call, &max, &err);
 
     if (r == 0)
-        r = fl_registry_index_tags(call->repositories->index, call->arena, call->path.repository,
-                                   fl_str_or(param(call, "last"), ""), max, &names, &err);
+        r = fl_repos_index_tags(call->repositories->index, call->arena, call->path.repository,
+                                fl_str_or(param(call, "last"), ""), max, &names, &err);
     if (r < 0) {
-        fl_registry_refuse(call->raw, &err, &fl_registry_name_words);
+        fl_repos_refuse(call->raw, &err, &fl_repos_name_words);
         return;
     }
     value = json_pack("{s:s, s:o}", "name", call->path.repository, "tags", names_json(&names));
     answer_names(call, &names, max, value);
 }
 
-static void list_repositories(struct fl_registry_call *call)
+static void list_repositories(struct fl_repos_call *call)
 {
-    struct fl_registry_names names;
+    struct fl_repos_names names;
     struct fl_error err = {0};
     FL_JSON value = NULL;
     size_t max;
     int r = page_size(call, &max, &err);
 
     if (r == 0)
-        r = fl_registry_index_repositories(call->repositories->index, call->arena,
-                                           fl_str_or(param(call, "last"), ""), max, &names, &err);
+        r = fl_repos_index_repositories(call->repositories->index, call->arena,
+                                        fl_str_or(param(call, "last"), ""), max, &names, &err);
     if (r < 0) {
-        fl_registry_refuse(call->raw, &err, &fl_registry_name_words);
+        fl_repos_refuse(call->raw, &err, &fl_repos_name_words);
         return;
     }
     value = json_pack("{s:o}", "repositories", names_json(&names));
     answer_names(call, &names, max, value);
 }
 
-void fl_registry_tags_serve(struct fl_registry_call *call)
+void fl_repos_tags_serve(struct fl_repos_call *call)
 {
-    if (fl_registry_reads(call))
+    if (fl_repos_reads(call))
         list_tags(call);
     else
-        fl_registry_refuse_method(call->raw, "GET, HEAD");
+        fl_repos_refuse_method(call->raw, "GET, HEAD");
 }
 
-void fl_registry_catalog_serve(struct fl_registry_call *call)
+void fl_repos_catalog_serve(struct fl_repos_call *call)
 {
-    if (fl_registry_reads(call))
+    if (fl_repos_reads(call))
         list_repositories(call);
     else
-        fl_registry_refuse_method(call->raw, "GET, HEAD");
+        fl_repos_refuse_method(call->raw, "GET, HEAD");
 }
 
 /* Referrers: an index of descriptors, with the annotations that the manifests have. */
 
-static json_t *referrer_json(const struct fl_registry_manifest *manifest)
+static json_t *referrer_json(const struct fl_repos_manifest *manifest)
 {
     static const struct fl_json_limits limits = {.max_bytes = 2 * FL_OCI_MANIFEST_MAX};
     json_t *value = json_pack("{s:s, s:s, s:I}", "mediaType", manifest->media_type, "digest",
@@ -121,7 +121,7 @@ static json_t *referrer_json(const struct fl_registry_manifest *manifest)
 }
 
 /* As many as an answer may hold, but one at least. */
-static size_t fitting(const struct fl_registry_referrers *referrers)
+static size_t fitting(const struct fl_repos_referrers *referrers)
 {
     size_t bytes = 0, count = 0;
 
@@ -133,8 +133,8 @@ static size_t fitting(const struct fl_registry_referrers *referrers)
     return count > 1 && bytes >= REFERRERS_MAX_SIZE ? count - 1 : count;
 }
 
-static void answer_referrers(struct fl_registry_call *call,
-                             const struct fl_registry_referrers *referrers, const char *type)
+static void answer_referrers(struct fl_repos_call *call, const struct fl_repos_referrers *referrers,
+                             const char *type)
 {
     size_t count = fitting(referrers);
     FL_JSON value =
@@ -150,32 +150,32 @@ static void answer_referrers(struct fl_registry_call *call,
                   type ? fl_arena_printf(call->arena, "artifactType=%s&",
                                          fl_url_encode(call->arena, type))
                        : "");
-    fl_registry_answer_json(call->raw, FL_OCI_INDEX, value);
+    fl_repos_answer_json(call->raw, FL_OCI_INDEX, value);
 }
 
-static void list_referrers(struct fl_registry_call *call)
+static void list_referrers(struct fl_repos_call *call)
 {
     const char *type = param(call, "artifactType");
-    struct fl_registry_referrers referrers;
+    struct fl_repos_referrers referrers;
     struct fl_error err = {0};
     int r = 0;
 
     if (!fl_digest_is_valid(call->path.reference))
         r = fl_error_set(&err, FL_E_INVALID, "\"%.80s\" is no digest", call->path.reference);
     if (r == 0)
-        r = fl_registry_index_referrers(
-            call->repositories->index, call->arena, call->path.repository, call->path.reference,
-            type, fl_str_or(param(call, "last"), ""), REFERRERS_MAX, &referrers, &err);
+        r = fl_repos_index_referrers(call->repositories->index, call->arena, call->path.repository,
+                                     call->path.reference, type, fl_str_or(param(call, "last"), ""),
+                                     REFERRERS_MAX, &referrers, &err);
     if (r < 0)
-        fl_registry_refuse(call->raw, &err, &fl_registry_blob_words);
+        fl_repos_refuse(call->raw, &err, &fl_repos_blob_words);
     else
         answer_referrers(call, &referrers, type);
 }
 
-void fl_registry_referrers_serve(struct fl_registry_call *call)
+void fl_repos_referrers_serve(struct fl_repos_call *call)
 {
-    if (fl_registry_reads(call))
+    if (fl_repos_reads(call))
         list_referrers(call);
     else
-        fl_registry_refuse_method(call->raw, "GET, HEAD");
+        fl_repos_refuse_method(call->raw, "GET, HEAD");
 }

@@ -6,9 +6,9 @@
 
 /* --- taking --- */
 
-void fl_registry_manifest_begin(struct fl_registry_call *call)
+void fl_repos_manifest_begin(struct fl_repos_call *call)
 {
-    if (fl_registry_is(call, "PUT"))
+    if (fl_repos_is(call, "PUT"))
         fl_http_limit_body(call->http, FL_OCI_MANIFEST_MAX);
 }
 
@@ -18,7 +18,7 @@ static bool is_digest(const char *reference)
 }
 
 /* What the header says, without parameters; NULL where it says nothing of manifests. */
-static const char *media_type_of(const struct fl_registry_call *call, struct fl_arena *arena)
+static const char *media_type_of(const struct fl_repos_call *call, struct fl_arena *arena)
 {
     const char *header = fl_str_or(fl_http_header(call->http, "Content-Type"), "");
     const char *type = fl_arena_strndup(arena, header, strcspn(header, "; \t"));
@@ -29,20 +29,23 @@ static const char *media_type_of(const struct fl_registry_call *call, struct fl_
                : type;
 }
 
-/* The rows are the truth, but content that was found damaged has none of its rows removed. */
-static int check_content(struct fl_registry_job *job, const struct fl_oci_manifest *content,
+static int check_part(struct fl_repos_job *job, const struct fl_oci_descriptor *part,
+                      struct fl_error *err)
+{
+    if (fl_blobs_has(job->repositories->blobs, part->digest) || fl_repos_may_be_missing(part))
+        return 0;
+    return fl_error_set(err, FL_E_NOT_FOUND, "%s, which it names, is not here", part->digest);
+}
+
+/* What content was found damaged, and removed, the rows do not know. */
+static int check_content(struct fl_repos_job *job, const struct fl_oci_manifest *content,
                          struct fl_error *err)
 {
-    for (size_t i = 0; i < content->layers.count; i++) {
-        const char *digest = content->layers.items[i].digest;
-        int64_t size;
+    int r = content->is_index ? 0 : check_part(job, &content->config, err);
 
-        if (!fl_blobs_has(job->repositories->blobs, digest) &&
-            fl_registry_index_blob(job->repositories->index, job->repository, digest, &size,
-                                   NULL) == 0)
-            return fl_error_set(err, FL_E_NOT_FOUND, "%s, which it names, is lost", digest);
-    }
-    return 0;
+    for (size_t i = 0; r == 0 && i < content->layers.count; i++)
+        r = check_part(job, &content->layers.items[i], err);
+    return r;
 }
 
 static const char *annotations_of(struct fl_arena *arena, const struct fl_oci_manifest *content)
@@ -58,11 +61,11 @@ static const char *annotations_of(struct fl_arena *arena, const struct fl_oci_ma
     return fl_json_to_string(arena, object);
 }
 
-static int put_content(struct fl_registry_job *job, const struct fl_oci_manifest *content,
+static int put_content(struct fl_repos_job *job, const struct fl_oci_manifest *content,
                        struct fl_error *err)
 {
     struct fl_repositories *repositories = job->repositories;
-    struct fl_registry_manifest manifest = {
+    struct fl_repos_manifest manifest = {
         .digest = job->digest,
         .media_type = content->media_type,
         .size = (int64_t)job->body->len,
@@ -77,13 +80,13 @@ static int put_content(struct fl_registry_job *job, const struct fl_oci_manifest
     r = fl_blobs_put(repositories->blobs, job->body->data, job->body->len, true, digest, err);
     if (r < 0)
         return fl_error_wrap(err, "the content store");
-    r = fl_registry_index_put(repositories->index, job->repository, &manifest, content,
-                              is_digest(job->reference) ? NULL : job->reference, err);
+    r = fl_repos_index_put(repositories->index, job->repository, &manifest, content,
+                           is_digest(job->reference) ? NULL : job->reference, err);
     fl_blobs_unpin(repositories->blobs, digest);
     return r;
 }
 
-static void work_put(struct fl_registry_job *job)
+static void work_put(struct fl_repos_job *job)
 {
     struct fl_oci_manifest content;
     char digest[FL_DIGEST_SIZE];
@@ -92,7 +95,7 @@ static void work_put(struct fl_registry_job *job)
     fl_digest_of(job->body->data, job->body->len, digest);
     job->digest = fl_arena_strdup(job->arena, digest);
     if (is_digest(job->reference) && strcmp(job->reference, digest) != 0) {
-        job->words = &fl_registry_blob_words;
+        job->words = &fl_repos_blob_words;
         (void)fl_error_set(&job->result, FL_E_INVALID, "the manifest is %s, not %s", digest,
                            job->reference);
         return;
@@ -105,7 +108,7 @@ static void work_put(struct fl_registry_job *job)
         (void)put_content(job, &content, &job->result);
 }
 
-static void answer_put(struct fl_registry_job *job)
+static void answer_put(struct fl_repos_job *job)
 {
     struct fl_http_request *http = fl_raw_http(job->raw);
 
@@ -116,7 +119,7 @@ static void answer_put(struct fl_registry_job *job)
     fl_http_set_header(http, "Docker-Content-Digest", job->digest);
     if (job->subject)
         fl_http_set_header(http, "OCI-Subject", job->subject);
-    fl_registry_answer(job->raw, 201);
+    fl_repos_answer(job->raw, 201);
 }
 
 static int check_reference(const char *reference, struct fl_error *err)
@@ -126,55 +129,55 @@ static int check_reference(const char *reference, struct fl_error *err)
     return fl_error_set(err, FL_E_INVALID, "\"%.140s\" is neither a tag nor a digest", reference);
 }
 
-static void put(struct fl_registry_call *call)
+static void put(struct fl_repos_call *call)
 {
-    struct fl_registry_job *job;
+    struct fl_repos_job *job;
     struct fl_error err = {0};
     const char *body;
     size_t len;
 
     if (check_reference(call->path.reference, &err) < 0) {
-        fl_registry_refuse(call->raw, &err,
-                           is_digest(call->path.reference) ? &fl_registry_blob_words
-                                                           : &fl_registry_manifest_words);
+        fl_repos_refuse(call->raw, &err,
+                        is_digest(call->path.reference) ? &fl_repos_blob_words
+                                                        : &fl_repos_manifest_words);
         return;
     }
     body = fl_http_body(call->http, &len);
-    job = fl_registry_job_new(call, &fl_registry_push_words);
+    job = fl_repos_job_new(call, &fl_repos_push_words);
     job->work = work_put;
     job->answer = answer_put;
     job->body = fl_bytes_new(body, len);
     job->media_type = media_type_of(call, job->arena);
-    fl_registry_job_start(job);
+    fl_repos_job_start(job);
 }
 
 /* --- giving --- */
 
-static int open_manifest(struct fl_registry_call *call, struct fl_registry_manifest *manifest,
+static int open_manifest(struct fl_repos_call *call, struct fl_repos_manifest *manifest,
                          int *ret_fd, struct fl_error *err)
 {
     const char *accept = fl_http_header(call->http, "Accept");
     int64_t size;
     int r;
 
-    r = fl_registry_index_manifest(call->repositories->index, call->arena, call->path.repository,
-                                   call->path.reference, manifest, err);
+    r = fl_repos_index_manifest(call->repositories->index, call->arena, call->path.repository,
+                                call->path.reference, manifest, err);
     if (r < 0)
         return r;
-    if (!fl_registry_accepts(accept, manifest->media_type))
+    if (!fl_repos_accepts(accept, manifest->media_type))
         return fl_error_set(err, FL_E_NOT_FOUND, "it is %.200s, which Accept does not name",
                             manifest->media_type);
     return fl_blobs_get(call->repositories->blobs, manifest->digest, ret_fd, &size, err);
 }
 
-static void get(struct fl_registry_call *call)
+static void get(struct fl_repos_call *call)
 {
-    struct fl_registry_manifest manifest;
+    struct fl_repos_manifest manifest;
     struct fl_error err = {0};
     int fd;
 
     if (open_manifest(call, &manifest, &fd, &err) < 0) {
-        fl_registry_refuse(call->raw, &err, &fl_registry_manifest_words);
+        fl_repos_refuse(call->raw, &err, &fl_repos_manifest_words);
         return;
     }
     fl_http_set_header(call->http, "Docker-Content-Digest", manifest.digest);
@@ -185,38 +188,38 @@ static void get(struct fl_registry_call *call)
 
 /* --- deleting --- */
 
-static void work_drop(struct fl_registry_job *job)
+static void work_drop(struct fl_repos_job *job)
 {
     if (is_digest(job->reference))
-        (void)fl_registry_index_drop_manifest(job->repositories->index, job->repository,
-                                              job->reference, &job->result);
+        (void)fl_repos_index_drop_manifest(job->repositories->index, job->repository,
+                                           job->reference, &job->result);
     else
-        (void)fl_registry_index_drop_tag(job->repositories->index, job->repository, job->reference,
-                                         &job->result);
+        (void)fl_repos_index_drop_tag(job->repositories->index, job->repository, job->reference,
+                                      &job->result);
 }
 
-static void answer_dropped(struct fl_registry_job *job)
+static void answer_dropped(struct fl_repos_job *job)
 {
-    fl_registry_answer(job->raw, 202);
+    fl_repos_answer(job->raw, 202);
 }
 
-static void drop(struct fl_registry_call *call)
+static void drop(struct fl_repos_call *call)
 {
-    struct fl_registry_job *job = fl_registry_job_new(call, &fl_registry_manifest_words);
+    struct fl_repos_job *job = fl_repos_job_new(call, &fl_repos_manifest_words);
 
     job->work = work_drop;
     job->answer = answer_dropped;
-    fl_registry_job_start(job);
+    fl_repos_job_start(job);
 }
 
-void fl_registry_manifest_serve(struct fl_registry_call *call)
+void fl_repos_manifest_serve(struct fl_repos_call *call)
 {
-    if (fl_registry_is(call, "PUT"))
+    if (fl_repos_is(call, "PUT"))
         put(call);
-    else if (fl_registry_reads(call))
+    else if (fl_repos_reads(call))
         get(call);
-    else if (fl_registry_is(call, "DELETE"))
+    else if (fl_repos_is(call, "DELETE"))
         drop(call);
     else
-        fl_registry_refuse_method(call->raw, "GET, HEAD, PUT, DELETE");
+        fl_repos_refuse_method(call->raw, "GET, HEAD, PUT, DELETE");
 }

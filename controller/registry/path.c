@@ -11,12 +11,12 @@
 /* What stands behind the repository's name, the longest first. */
 static const struct {
     const char *word;
-    enum fl_registry_route route;
+    enum fl_repos_route route;
 } routes[] = {
-    {"/blobs/uploads/", FL_REGISTRY_UPLOAD},
-    {"/blobs/", FL_REGISTRY_BLOB},
-    {"/manifests/", FL_REGISTRY_MANIFEST},
-    {"/referrers/", FL_REGISTRY_REFERRERS},
+    {"/blobs/uploads/", FL_REPOS_UPLOAD},
+    {"/blobs/", FL_REPOS_BLOB},
+    {"/manifests/", FL_REPOS_MANIFEST},
+    {"/referrers/", FL_REPOS_REFERRERS},
 };
 
 static int no_route(struct fl_error *err)
@@ -25,7 +25,7 @@ static int no_route(struct fl_error *err)
 }
 
 static int take_repository(struct fl_arena *arena, const char *name, size_t len,
-                           struct fl_registry_path *path, struct fl_error *err)
+                           struct fl_repos_path *path, struct fl_error *err)
 {
     const char *repository = fl_arena_strndup(arena, name, len);
 
@@ -58,7 +58,7 @@ static bool find_uploads(const char *rest, size_t *ret_len)
 
 /* The last segment and the word before it say what is meant; a repository may have such words in
  * its own name. */
-static int parse_reference(struct fl_arena *arena, const char *rest, struct fl_registry_path *path,
+static int parse_reference(struct fl_arena *arena, const char *rest, struct fl_repos_path *path,
                            struct fl_error *err)
 {
     const char *last = strrchr(rest, '/');
@@ -77,35 +77,35 @@ static int parse_reference(struct fl_arena *arena, const char *rest, struct fl_r
     return no_route(err);
 }
 
-int fl_registry_path_parse(struct fl_arena *arena, const char *text,
-                           struct fl_registry_path *ret_path, struct fl_error *err)
+int fl_repos_path_parse(struct fl_arena *arena, const char *path, struct fl_repos_path *ret_path,
+                        struct fl_error *err)
 {
-    struct fl_registry_path path = {0};
-    const char *rest = text + strlen(PREFIX);
+    struct fl_repos_path found = {0};
+    const char *rest = path + strlen(PREFIX);
     size_t len;
     int r = 0;
 
-    if (!fl_str_has_prefix(text, PREFIX))
+    if (!fl_str_has_prefix(path, PREFIX))
         return no_route(err);
     if (!*rest) {
-        path.route = FL_REGISTRY_BASE;
+        found.route = FL_REPOS_BASE;
     } else if (strcmp(rest, "_catalog") == 0) {
-        path.route = FL_REGISTRY_CATALOG;
+        found.route = FL_REPOS_CATALOG;
     } else if (fl_str_has_suffix(rest, "/tags/list")) {
-        path.route = FL_REGISTRY_TAGS;
-        r = take_repository(arena, rest, strlen(rest) - strlen("/tags/list"), &path, err);
+        found.route = FL_REPOS_TAGS;
+        r = take_repository(arena, rest, strlen(rest) - strlen("/tags/list"), &found, err);
     } else if (find_uploads(rest, &len)) {
-        path.route = FL_REGISTRY_UPLOADS;
-        r = take_repository(arena, rest, len, &path, err);
+        found.route = FL_REPOS_UPLOADS;
+        r = take_repository(arena, rest, len, &found, err);
     } else {
-        r = parse_reference(arena, rest, &path, err);
+        r = parse_reference(arena, rest, &found, err);
     }
     if (r == 0)
-        *ret_path = path;
+        *ret_path = found;
     return r;
 }
 
-const char *fl_registry_param(struct fl_arena *arena, const char *query, const char *name)
+const char *fl_repos_param(struct fl_arena *arena, const char *query, const char *name)
 {
     const size_t name_len = strlen(name);
 
@@ -133,7 +133,7 @@ static bool take_number(const char **at, int64_t *ret_number)
     return fl_str_to_int64(text, 0, INT64_MAX - 1, ret_number);
 }
 
-bool fl_registry_range_parse(const char *header, int64_t *ret_first, int64_t *ret_last)
+bool fl_repos_range_parse(const char *header, int64_t *ret_first, int64_t *ret_last)
 {
     const char *at = header;
     int64_t first, last;
@@ -160,7 +160,7 @@ static bool clause_takes(const char *clause, size_t len, const char *media_type)
     return len == strlen(media_type) && strncasecmp(clause, media_type, len) == 0;
 }
 
-bool fl_registry_accepts(const char *header, const char *media_type)
+bool fl_repos_accepts(const char *header, const char *media_type)
 {
     if (!header || !*header)
         return true;

@@ -29,7 +29,7 @@ struct fl_repositories_options {
     const struct fl_env *env;
     struct fl_contents *contents; /* lent */
     const char *path;             /* of the file; made where it is not there */
-    int64_t grace_ms;             /* 0: 1 h */
+    int64_t grace_ms;             /* 0: 24 h, which is also what an upload may last */
     int64_t upload_idle_ms;       /* after which an upload is given up; 0: 1 h */
     size_t max_uploads;           /* at once; 0: 256 */
 };

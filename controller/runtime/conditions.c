@@ -95,20 +95,20 @@ static const char *set_printed(struct fl_reconcile *rc, const char *condition,
     FL_CLEANUP(fl_freep) char *text = NULL;
     const char *message;
 
-    assert(!is_the_runners(condition));
+    assert(!condition || !is_the_runners(condition));
 
     if (vasprintf(&text, fmt, ap) < 0)
         abort();
     message = cut(rc, text);
-    fl_condition_set(rc, condition, status, reason, message);
+    if (condition)
+        fl_condition_set(rc, condition, status, reason, message);
     return message;
 }
 
-static void set_cause(struct fl_reconcile *rc, const char *condition, const char *reason,
-                      const char *message)
+static void set_cause(struct fl_reconcile *rc, const char *reason, const char *message)
 {
-    rc->pass->cause = (struct fl_cause){fl_arena_strdup(rc->arena, condition),
-                                        fl_arena_strdup(rc->arena, reason), message};
+    rc->pass->cause =
+        (struct fl_cause){.reason = fl_arena_strdup(rc->arena, reason), .message = message};
 }
 
 void fl_true(struct fl_reconcile *rc, const char *condition, const char *reason, const char *fmt,
@@ -140,7 +140,7 @@ int fl_not_yet(struct fl_reconcile *rc, const char *condition, const char *reaso
     va_start(ap, fmt);
     message = set_printed(rc, condition, FL_CONDITION_STATUS_FALSE, reason, fmt, ap);
     va_end(ap);
-    set_cause(rc, condition, reason, message);
+    set_cause(rc, reason, message);
     return FL_STEP_WAIT;
 }
 
@@ -153,7 +153,7 @@ int fl_stalled(struct fl_reconcile *rc, const char *condition, const char *reaso
     va_start(ap, fmt);
     message = set_printed(rc, condition, FL_CONDITION_STATUS_FALSE, reason, fmt, ap);
     va_end(ap);
-    set_cause(rc, condition, reason, message);
+    set_cause(rc, reason, message);
     return FL_STEP_STALLED;
 }
 
@@ -165,7 +165,7 @@ int fl_failed(struct fl_reconcile *rc, const char *condition, const char *reason
     assert(!is_the_runners(condition));
 
     fl_condition_set(rc, condition, FL_CONDITION_STATUS_FALSE, reason, message);
-    set_cause(rc, condition, reason, message);
+    set_cause(rc, reason, message);
     return fl_error_negative(err->code);
 }
 

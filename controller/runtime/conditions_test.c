@@ -117,6 +117,8 @@ static void test_setting(void **state)
     (void)fl_error_set(&err, FL_E_FORBIDDEN, "no way");
     assert_int_equal(fl_failed(&bench->rc, "E", "Closed", &err), FL_E_FORBIDDEN);
     assert_is(bench, "E", IS_FALSE, "Closed", "no way");
+    assert_int_equal(fl_not_yet(&bench->rc, NULL, "Later", "told already"), FL_STEP_WAIT);
+    assert_string_equal(bench->pass.cause.reason, "Later");
     assert_int_equal(bench->ship->status.conditions.count, 5);
     fl_condition_remove(&bench->rc, "B");
     fl_condition_remove(&bench->rc, "B");

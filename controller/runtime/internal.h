@@ -72,7 +72,7 @@ struct fl_manager {
 
 /* What one pass has decided so far. */
 struct fl_cause {
-    const char *condition, *reason, *message; /* reason NULL: none */
+    const char *reason, *message; /* reason NULL: none */
 };
 
 struct fl_pass {

@@ -93,7 +93,8 @@ struct fl_kind_ops {
  * lastTransitionTime moves when the status flips. Each prints into the arena. */
 void fl_true(struct fl_reconcile *rc, const char *condition, const char *reason, const char *fmt,
              ...) __attribute__((format(printf, 4, 5)));
-/* False, and Ready is False for the same cause. Return FL_STEP_WAIT and FL_STEP_STALLED. */
+/* False, and Ready is False for the same cause. Return FL_STEP_WAIT and FL_STEP_STALLED. condition
+ * NULL: what holds is told already, and Ready alone has this cause. */
 int fl_not_yet(struct fl_reconcile *rc, const char *condition, const char *reason, const char *fmt,
                ...) __attribute__((format(printf, 4, 5)));
 int fl_stalled(struct fl_reconcile *rc, const char *condition, const char *reason, const char *fmt,

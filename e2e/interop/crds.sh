@@ -196,12 +196,15 @@ check_scale crds/testdata/inferenceserver/valid-minimal.yaml replicas
 check_scale crds/testdata/workload/valid-process.yaml instances
 check_selector crds/testdata/workload/valid-container.yaml spec.role=Aggregator spec.role=Learner
 check_selector crds/testdata/flround/valid-minimal.yaml spec.project.name=mnist spec.project.name!=mnist
-for name in flops-system hospital; do # that examples are in; here nobody makes them
-    k create namespace "$name" > /dev/null
+made=() # namespaces that examples are in; here nobody makes them
+for name in flops-system hospital; do
+    if k create namespace "$name" > /dev/null 2>&1; then made+=("$name"); fi
 done
 for file in "$top"/examples/*.yaml; do
-    if k apply --dry-run=server -f "$file" > "$work/out" 2>&1; then pass; else fail "$file" "refused"; fi
+    if "$kubectl" --request-timeout=20s apply --dry-run=server -f "$file" > "$work/out" 2>&1; then pass; else fail "$file" "refused"; fi
 done
+
+for name in "${made[@]}"; do k delete namespace "$name" --wait=false > /dev/null; done
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -160,9 +160,10 @@ class ByKubectl(Way):
         wanted = {"flp": [r"ROUND +ACCURACY +LEARNERS +STATUS", r"parity .*(StartingAggregators|WaitingForLearners)",
                           r"parity +[1-3]/4 .*Training", r"parity +4/4 .*(Complete|Serving|RoundsDone)"],
                   "flr": [r"parity-round-[1-4]-\S+ +parity +[1-4] .*Training",
-                          r"parity-round-4-\S+ +parity +4 +2/2 +0\.\d+ .*Committed"],
+                          r"parity-round-4-\S+ +parity +4 +4/4 +0\.\d+ .*Committed"],
                   "infs": [r"parity +http://127.0.0.1:\d+ +1/1 +4 +Serving"],
-                  "wl": [r"parity-root-\S+ .*1/1 .*Running", r"parity-edge-east-\S+ ", r"parity-\S*learner\S* .*Running"]}
+                  "wl": [r"parity-root-\S+ .*1/1 .*Running", r"parity-edge-east-\S+ ",
+                         r"parity-\S*learner\S* .*Running"]}
         for kind, lines in wanted.items():
             missing = [line for line in lines if not gitops.wait_for(lambda: re.search(line, self.seen(kind)), 20)]
             judge.check(f"{self.name}: kubectl get {kind} -w shows how it goes", not missing,

@@ -7,13 +7,16 @@ in the way kstatus reads them; nothing may hang. Then the cause is taken away, a
 anybody touching the project, or with the change that the message asked for. Disks are filled where mounting is
 allowed. Standard library only; $FLOPS is the program."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +27,7 @@ import rig  # noqa: E402
 from disk_full import fill  # noqa: E402
 
 judge = p.judge
+pushing = threading.Lock()  # two at a time are refused
 ORCHESTRATOR = p.API + "/orchestrators/local"
 
 
@@ -74,6 +78,11 @@ def goes_on(server, name, why, rounds=2):
     p.remove(server, name)
 
 
+def push(server, tag):
+    with pushing:
+        p.push_data(server, tag)
+
+
 # --- learners ---
 
 
@@ -99,14 +108,15 @@ def no_patience(server):
     """What lacks for longer than a round would wait is Stalled, and no less watched."""
     apply(server, small("patience", data={"tags": ["late"]}, participation={"availableWithin": "1s"}))
     tells(server, "patience", "WaitingForLearners", "flops data push", stalled=True)
-    p.push_data(server, "late")
+    push(server, "late")
     goes_on(server, "patience", "when the data set is pushed")
 
 
 def no_trainer(server):
     status, body = server.call("POST", p.NS + "/flprojects", p.manifest("trainer", 1, trainer="Forest"))
     judge.check("trainer: one that does not exist is refused with its field",
-                status == 422 and "spec.source.builtin.trainer" in body["message"] and "Forest" in body["message"], body)
+                status == 422 and "spec.source.builtin.trainer" in body["message"] and
+                "Forest" in body["message"], body)
 
 
 # --- data ---
@@ -114,7 +124,7 @@ def no_trainer(server):
 
 def broken_data(server):
     rows = os.path.join(server.dir, "data", "hurt.parts", "rows.safetensors")
-    p.push_data(server, "hurt")
+    push(server, "hurt")
     good = open(rows, "rb").read()
     os.unlink(rows)  # not the same file any more as what others may have open
     with open(rows, "wb") as file:
@@ -126,12 +136,39 @@ def broken_data(server):
     goes_on(server, "broken", "when the data are whole again")
 
 
+def spoil_last_row(path):
+    """Of the last part, which then has a row that does not exist."""
+    data = bytearray(open(path, "rb").read())
+    size, = struct.unpack_from("<Q", data)
+    end = 8 + size + json.loads(data[8:8 + size])["rows"]["data_offsets"][1]
+    data[end - 4:end] = b"\xff\xff\xff\xff"
+    os.unlink(path)
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def one_broken(server):
+    """The data of one learner of four: it is a dropout, with its cause, and the others train."""
+    push(server, "spoilt")
+    spoil_last_row(os.path.join(server.dir, "data", "spoilt.parts", "rows.safetensors"))
+    apply(server, small("dropout", rounds=100000, minimum=3, count=4, data={"tags": ["spoilt"]}))
+    tells(server, "dropout", "SomeMissing", "3 of 4 learners have joined; instance 3 of", kind="LearnersReady")
+    message = p.condition(p.get(server, "dropout"), "LearnersReady")["message"]
+    judge.check("dropout: what is wrong with its data is told", "data set spoilt.3" in message, message)
+    judge.check("dropout: the others train", p.wait("rounds", lambda: p.completed(server, "dropout") >= 2),
+                p.explain(server, "dropout"))
+    p.patch(server, "dropout", {"training": {"rounds": 1}})
+    p.wait("dropout completes", lambda: p.holds(server, "dropout"))
+    p.remove(server, "dropout")
+
+
 def foreign_data(server):
     """Data sets that do not go together, and then one of them alone."""
     path = os.path.join(server.dir, "wide.csv")
     with open(path, "w") as file:
         file.write("".join(f"{i},{i % 2}\n" for i in range(40)))
-    done = p.flops(server, "data", "push", "wide", path, "--header", "no")
+    with pushing:
+        done = p.flops(server, "data", "push", "wide", path, "--header", "no")
     assert done.returncode == 0, done.stderr
     apply(server, small("foreign", data={"tags": ["toy", "wide"]}))
     tells(server, "foreign", "WaitingForLearners", "cannot be trained on together")
@@ -172,6 +209,57 @@ def nowhere(server):
     p.remove(server, "where")
 
 
+# --- serving ---
+
+
+def infs(server, name):
+    return server.call("GET", f"{p.NS}/inferenceservers/{name}")[1]
+
+
+def serves(server, name, why):
+    ready = p.wait("serves", lambda: p.condition(infs(server, name), "Ready")["status"] == "True")
+    judge.check(f"{name}: serves {why}", ready, infs(server, name).get("status"))
+    server.call("DELETE", f"{p.NS}/inferenceservers/{name}")
+    p.wait(f"{name} is gone", lambda: server.call("GET", f"{p.NS}/inferenceservers/{name}")[0] == 404)
+
+
+def server_tells(server, name, reason, words):
+    told = p.wait(f"{name}: {reason}", lambda: p.condition(infs(server, name), "Ready")["reason"] == reason and
+                  words in p.condition(infs(server, name), "Ready")["message"], 60)
+    judge.check(f"{name}: says {reason}, and \"{words}\"", told, infs(server, name).get("status"))
+    faults = faults_of_conditions(infs(server, name))
+    judge.check(f"{name}: its conditions read well", not faults, faults)
+
+
+def declare_server(server, name, **spec):
+    status, body = server.call("POST", p.NS + "/inferenceservers", {
+        "apiVersion": "flops.dev/v1alpha1", "kind": "InferenceServer", "metadata": {"name": name},
+        "spec": {"port": 0, **spec}})
+    assert status == 201, body
+
+
+def no_model(server):
+    """Neither the project, nor the Secrets, nor the file that are named are there yet."""
+    path = os.path.join(server.dir, "late.safetensors")
+    declare_server(server, "model", model={"project": {"name": "origin"}})
+    declare_server(server, "file", model={"uri": "file://" + path})
+    declare_server(server, "secret", model={"project": {"name": "origin"}}, tokensSecret={"name": "clients"})
+    server_tells(server, "model", "WaitingForModel", "origin")
+    server_tells(server, "secret", "SecretNotFound", "clients")
+    server_tells(server, "file", "Restarting", path)
+    apply(server, small("origin"))
+    p.wait("origin completes", lambda: p.holds(server, "origin"))
+    serves(server, "model", "when the project has one")
+    done = p.flops(server, "models", "export", "origin:best", "-o", path)
+    assert done.returncode == 0, done.stderr
+    serves(server, "file", "when the file is there")
+    server.call("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "clients"},
+                                                               "stringData": {"a": "token-of-a-client"}})
+    serves(server, "secret", "when the Secret is there")
+    server.call("DELETE", "/api/v1/namespaces/default/secrets/clients")
+    p.remove(server, "origin")
+
+
 # --- ports ---
 
 
@@ -188,12 +276,13 @@ def server_port(server):
     with listen() as taken:
         port = taken.getsockname()[1]
         apply(server, small("port", serve={"port": port}))
-        tells(server, "port", "PortTaken", str(port), kind="ModelServed")
+        tells(server, "port", "WaitingForServer", f"{port} on 127.0.0.1 cannot be had", kind="ModelServed")
         status, body = server.call("GET", p.NS + "/inferenceservers/port")
         it = p.condition(body, "Ready")
-        judge.check("port: its InferenceServer says the same", it["reason"] == "PortTaken" and str(port) in it["message"]
-                    and not faults_of_conditions(body), body.get("status"))
-        judge.check("port: training is complete for all that", p.holds(server, "port"), p.explain(server, "port"))
+        judge.check("port: its InferenceServer says the same", it["reason"] == "PortTaken" and
+                    str(port) in it["message"] and not faults_of_conditions(body), body.get("status"))
+        judge.check("port: training is complete for all that", p.wait("completes", lambda: p.holds(server, "port")),
+                    p.explain(server, "port"))
     judge.check("port: serves when it is free",
                 p.wait("served", lambda: p.holds(server, "port", "Ready") and p.holds(server, "port", "ModelServed")),
                 p.explain(server, "port"))
@@ -265,7 +354,7 @@ def full_content(server):
         p.push_data(server)
         disk.fill()
         apply(server, small("content", serve={"port": 0}))
-        tells(server, "content", "StoringModel", "No space left on device")
+        tells(server, "content", "Training", "No space left on device")
         disk.empty()
         goes_on(server, "content", "when there is room")
     finally:
@@ -277,7 +366,7 @@ def bounded_content(server):
     server.start()
     p.push_data(server)
     apply(server, small("bounded"))
-    tells(server, "bounded", "StoringModel", "--content-max-bytes")
+    tells(server, "bounded", "Training", "--content-max-bytes")
     server.stop()
     server.options = ()
     server.start()
@@ -311,8 +400,8 @@ def full_journals(server):
 
 # --- the run ---
 
-TOGETHER = [no_learners, no_quorum, no_patience, no_trainer, broken_data, foreign_data, no_builder, no_privacy,
-            no_tracking, nowhere, server_port, root_port]
+TOGETHER = [no_learners, no_quorum, no_patience, no_trainer, broken_data, one_broken, foreign_data, no_builder,
+            no_privacy, no_tracking, nowhere, no_model, server_port, root_port]
 ALONE = {no_port: [], bounded_content: ["--content-max-bytes", "100"]}
 MOUNTED = {full_content: [], full_journals: []}
 

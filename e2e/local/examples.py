@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -117,8 +118,8 @@ def commands_of_readme():
 def push_points(world):
     env = {**os.environ, "PATH": os.path.dirname(rig.FLOPS) + ":" + os.environ["PATH"],
            "FLOPS_DATA_DIR": world.server.dir}
-    done = subprocess.run(["bash", "-euc", commands_of_readme()], cwd=world.base, env=env, capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run(["bash", "-euc", commands_of_readme()], cwd=world.base, env=env, capture_output=True,
+                          text=True, timeout=60)
     judge.check("README: its commands make the data set", done.returncode == 0, done.stderr)
 
 
@@ -132,8 +133,8 @@ def push_images(world):
     for name, data in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
         with open(os.path.join(world.base, name), "wb") as file:
             file.write(data)
-    for words in (["push", "fashion", os.path.join(world.base, "images-idx3-ubyte"), os.path.join(world.base, "labels-idx1-ubyte")],
-                  ["partition", "fashion", "--learners", "4"]):
+    files = [os.path.join(world.base, name) for name in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    for words in (["push", "fashion", *files], ["partition", "fashion", "--learners", "4"]):
         done = world.flops("data", *words)
         assert done.returncode == 0, done.stderr
 
@@ -180,6 +181,21 @@ def with_folder(world, text):
     return text.replace("/srv/manifests", world.manifests)
 
 
+def with_certificate(world, text):
+    """And a model in a file, by the commands of the example."""
+    path = [os.path.join(world.base, name) for name in ("tls.key", "tls.crt", "points.safetensors")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-keyout", path[0], "-out", path[1]], check=True,
+                   capture_output=True)
+    done = world.flops("models", "export", "minimal:best", "-o", path[2])
+    assert done.returncode == 0, done.stderr
+    status, body = world.server.call("POST", "/api/v1/namespaces/default/secrets", {
+        "metadata": {"name": "certificate"}, "type": "kubernetes.io/tls",
+        "stringData": {"tls.key": open(path[0]).read(), "tls.crt": open(path[1]).read()}})
+    assert status == 201, body
+    return with_free_ports(world, text.replace("/srv/models/points.safetensors", path[2]))
+
+
 def with_more_data(world, text):
     done = world.flops("data", "push", "more-points", os.path.join(world.base, "points.csv"), "--header", "no")
     assert done.returncode == 0, done.stderr
@@ -204,7 +220,9 @@ def reaches(kind, name, type_="Ready", reason=None, ns="default"):
             it = condition(thing, type_)
             return it["status"] == "True" and reason in (None, it["reason"]) and \
                 thing["status"].get("observedGeneration") == thing["metadata"]["generation"]
-        return None if wait(holds) else f"{kind} {name} is not {type_} {reason or ''}: {say(world.object(kind, name, ns))}"
+        if wait(holds):
+            return None
+        return f"{kind} {name} is not {type_} {reason or ''}: {say(world.object(kind, name, ns))}"
     return check
 
 
@@ -264,9 +282,18 @@ def has_examples(project, count):
     return check
 
 
+def answers_over_tls(world):
+    with urllib.request.urlopen(f"https://localhost:{world.free_port('8443')}/v2/models/points", timeout=20,
+                                context=ssl.create_default_context(cafile=os.path.join(world.base, "tls.crt"))) as it:
+        answer = json.load(it)
+    world.server.call("DELETE", "/api/v1/namespaces/default/secrets/certificate")
+    return None if answer.get("name") == "points" else f"{answer}"
+
+
 def starts_from_minimal(world):
     models = world.items(API + "/namespaces/default/modelversions")
-    best = next(m for m in models if m["spec"]["project"]["name"] == "minimal" and "best" in m["spec"].get("aliases", []))
+    best = next(m for m in models if m["spec"]["project"]["name"] == "minimal" and
+                "best" in m["spec"].get("aliases", []))
     first = next(m for m in models if m["spec"]["project"]["name"] == "warm-start" and m["spec"]["round"] == 1)
     same = first["spec"]["lineage"]["baseModel"] == best["spec"]["digest"]
     return None if same else f"{first['spec']['lineage']} {best['spec']['digest']}"
@@ -357,8 +384,11 @@ TABLE = {
     "gitsync-public.yaml": Example(all_of(reaches("GitSync", "public", ns="flops-system"), has_map("tagged", "demo")),
                                    with_tagged_repository),
     "gitsync.yaml": Example(all_of(reaches("GitSync", "federations"), has_map("private")), with_repository),
+    "inferenceserver-autoscale.yaml": Example(all_of(reaches("InferenceServer", "autoscaled"), answers(
+        "autoscaled", "/invocations", body=POINT))),
     "inferenceserver-rolling.yaml": Example(all_of(reaches("InferenceServer", "rolling"), answers(
         "rolling", "/v1/models/points:predict", body=POINT))),
+    "inferenceserver-tls.yaml": Example(all_of(reaches("InferenceServer", "tls"), answers_over_tls), with_certificate),
     "inferenceserver-tokens.yaml": Example(all_of(reaches("InferenceServer", "tokens"), answers("tokens", status=401),
                                                   answers("tokens", headers={"Authorization": "Bearer replace-me"}))),
     "inferenceserver.yaml": Example(all_of(reaches("InferenceServer", "canary"), answers(

@@ -3,7 +3,7 @@
 
 A `flops up`, a data set in four parts, two clusters of two nodes, two tiers of aggregators and four
 learners. Projects are trained to their end, edited in mid-flight, suspended and resumed; the control
-plane, the root, a tier, a learner and all of them are killed; and what cannot work must say why. The
+plane, the root, a tier, a learner and all of them are killed. What cannot work is in bad_projects.py. The
 clocks that are printed are measured, not judged. Standard library only; $FLOPS is the program."""
 
 import json
@@ -372,55 +372,6 @@ def chaos(server):
     print(f"# {number} projects; killed: {killed}")
 
 
-def bad(server):
-    """What cannot work says why, and what to do."""
-    cases = [
-        ("nodes", manifest("nodes", 2, tiers=0, learners={"count": 1, "nodeSelector": {"gpu": "none"}},
-                           training={"participation": {"minAvailable": 1}}),
-         "WaitingForLearners", "nodeSelector"),
-        ("quorum", manifest("quorum", 2, tiers=0, learners={"count": None},
-                            training={"rounds": 2, "participation": {"minAvailable": 9}}),
-         "QuorumNotReached", "minAvailable"),
-        ("tags", manifest("tags", 2, tiers=0, data={"tags": ["nothing-here"]},
-                          training={"rounds": 2, "participation": {"minAvailable": 1}}),
-         "WaitingForLearners", "flops data push"),
-        ("git", manifest("git", 2, tiers=0, source={"builtin": None, "git": {"url": "https://example.org/x"}}),
-         "SourceInvalid", "not built by this version"),
-        ("where", manifest("where", 2, tiers=0, orchestrator="nowhere"), "OrchestratorNotReady", "nowhere"),
-    ]
-    for name, project, reason, words in cases:
-        apply(server, project)
-        told = wait(reason, lambda name=name, reason=reason: condition(get(server, name), "Ready")["reason"] ==
-                    reason, 60)
-        message = condition(get(server, name), "Ready")["message"]
-        judge.check(f"{name}: says {reason} and what to do", told and words in message, explain(server, name))
-        remove(server, name)
-    status, body = server.call("POST", NS + "/flprojects", manifest("trainer", 1, trainer="Forest"))
-    judge.check("trainer: one that does not exist is refused with its field",
-                status == 422 and "trainer" in json.dumps(body), body)
-
-
-def broken_data(server):
-    """A learner whose data is broken is a dropout; the others train."""
-    path = os.path.join(server.dir, "data", "toy", "data.safetensors")
-    apply(server, manifest("broken", 2, tiers=0, data={"tags": ["toy"], "holdout": "0"}, learners={"count": 4},
-                           training={"rounds": 2, "participation": {"minAvailable": 1, "availableWithin": "3s"}}))
-    wait("complete", lambda: holds(server, "broken"))
-    finish(server, "broken", 2)
-    remove(server, "broken")
-    size = os.path.getsize(path)
-    os.rename(os.path.join(server.dir, "data", "toy.parts", "rows.safetensors"),
-              os.path.join(server.dir, "rows.kept"))
-    apply(server, manifest("broken", 2, tiers=0, training={
-        "rounds": 2, "participation": {"minAvailable": 1, "quorum": 1, "availableWithin": "3s", "retryLimit": 0}}))
-    told = wait("the reason", lambda: "toy" in condition(get(server, "broken"), "LearnersReady")["message"] and
-                "ended" in condition(get(server, "broken"), "LearnersReady")["message"], 60)
-    judge.check("broken: the cause is in the project's condition", told and size > 0, explain(server, "broken"))
-    os.rename(os.path.join(server.dir, "rows.kept"),
-              os.path.join(server.dir, "data", "toy.parts", "rows.safetensors"))
-    remove(server, "broken")
-
-
 def failed(server):
     """A round that cannot reach its quorum: Stalled with the cause, until the spec is another."""
     apply(server, manifest("failed", 2, tiers=1, training={
@@ -457,8 +408,7 @@ def nothing_left(server):
                 files_of_services(server)[:5])
 
 
-CASES = {"whole": whole, "edits": edits, "deadline": deadline, "kills": kills, "failed": failed, "bad": bad,
-         "broken": broken_data}
+CASES = {"whole": whole, "edits": edits, "deadline": deadline, "kills": kills, "failed": failed}
 LONG = {"chaos": chaos}  # only when asked for by name
 
 

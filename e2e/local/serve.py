@@ -1,16 +1,19 @@
 """`flops serve` as its clients meet it: each protocol, its limits, bad input, slow and vanishing clients, a drain and
 changes of the model under load."""
 
+import hashlib
 import http.client
 import http.server
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import ssl
 import struct
 import subprocess
+import tempfile
 import threading
 
 from rig import Judge
@@ -438,6 +441,54 @@ def fetching():
         serve.remove()
 
 
+def kept():
+    """Models that were fetched are on disk: who is started again does not ask, and does not need anybody."""
+    models = [FIRST, SECOND, Softmax([2, 3], 4, 3)]
+    store = Store({f"/{i}": model.bytes for i, model in enumerate(models)})
+    folder = tempfile.mkdtemp(prefix="flops-kept-")
+    serve = Serve("--model-url", store.url("/0"), "--digest", FIRST.digest, "--folder", folder)
+
+    def files():
+        return [os.path.join(path, name) for path, _, names in os.walk(folder) for name in names
+                if os.path.getsize(os.path.join(path, name)) == len(FIRST.bytes)]
+
+    def again(name, asked):
+        before = len(store.shown)
+        serve.process.kill()
+        serve.wait()
+        serve.start()
+        status, _, answer = serve.call("POST", "/invocations", {"inputs": ROWS})
+        JUDGE.check(f"kept: {name}", status == 200 and same_rows(answer["predictions"]) and
+                    len(store.shown) - before == asked, (answer, len(store.shown) - before))
+        JUDGE.check(f"kept: {name}: it is there", wait_until(files), files())
+
+    try:
+        serve.start()
+        JUDGE.check("kept: a fetched model is on disk", wait_until(lambda: len(files()) == 1), files())
+        again("killed and started again it asks nobody", 0)
+        with open(files()[0], "r+b") as file:
+            file.seek(len(FIRST.bytes) - 4)
+            file.write(b"\0\0\0\1")
+        again("what is not what it should be is fetched", 1)
+        for i in (1, 2):
+            serve.admin("PUT", "/v1/admin/model", {"url": store.url(f"/{i}"), "digest": models[i].digest})
+        JUDGE.check("kept: the last two", wait_until(lambda: sorted(
+            "sha256:" + hashlib.sha256(open(path, "rb").read()).hexdigest() for path in files()) ==
+            sorted(model.digest for model in models[1:])), files())
+        store.shutdown()
+        store.server_close()
+        serve.options[1:4] = [store.url("/2"), "--digest", models[2].digest]
+        serve.process.kill()
+        serve.wait()
+        serve.start()
+        status, headers, _ = serve.call("POST", "/invocations", {"inputs": ROWS})
+        JUDGE.check("kept: it serves while nobody can be asked", status == 200 and
+                    headers["X-Model-Digest"] == models[2].digest, status)
+    finally:
+        serve.remove()
+        shutil.rmtree(folder)
+
+
 def secrets():
     serve = Serve(model=FIRST.bytes)
     try:
@@ -522,7 +573,7 @@ def main():
         JUDGE.check("it ends well", serve.stop() == 0, serve.errors()[-500:])
     finally:
         serve.remove()
-    for part in (limits, overload, batching, disconnects, drain, drain_slow, hot_reload, fetching, secrets, encrypted,
+    for part in (limits, overload, batching, disconnects, drain, drain_slow, hot_reload, fetching, kept, secrets, encrypted,
                  beginnings):
         part()
     JUDGE.end()

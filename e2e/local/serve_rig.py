@@ -58,12 +58,12 @@ class Softmax:
         return [x / sum(exps) for x in exps]
 
 
-def slow_model(width, units):
+def slow_model(width, units, shape=None):
     """An MLP of zeros: it takes its time, whatever it is asked."""
     tensors = {"dense1.weight": ([units, width], bytes(4 * units * width)), "dense1.bias": ([units], bytes(4 * units)),
                "dense2.weight": ([units, units], bytes(4 * units * units)), "dense2.bias": ([units], bytes(4 * units)),
                "output.weight": ([2, units], bytes(8 * units)), "output.bias": ([2], bytes(8))}
-    return safetensors(notes("MLP", {"activation": "ReLU", "hiddenUnits": [units, units]}, [width], 2), tensors)
+    return safetensors(notes("MLP", {"activation": "ReLU", "hiddenUnits": [units, units]}, shape or [width], 2), tensors)
 
 
 def is_close(got, wanted):

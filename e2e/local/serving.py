@@ -53,7 +53,7 @@ class Slow:
     """Takes a millisecond or more for a row; all classes are the same to it."""
 
     def __init__(self):
-        self.bytes = slow_model(6, 2500)
+        self.bytes = slow_model(6, 2500, SHAPE)
         self.digest = "sha256:" + hashlib.sha256(self.bytes).hexdigest()
 
     def answer(self, _):
@@ -138,6 +138,11 @@ class Serving:
                 pass
         return found
 
+    def kept_models(self, size):
+        """Files of that size in the state folders of its services."""
+        return [os.path.join(path, name) for path, _, names in os.walk(self.server.dir) if "/state" in path
+                for name in names if os.path.getsize(os.path.join(path, name)) == size]
+
     def end(self):
         self.load.end()
         self.server.call("DELETE", self.path)
@@ -218,12 +223,38 @@ def alone(server):
     model = models_from(40, 1)[0]
     serving = Serving(server, "alone", model)
     try:
+        JUDGE.check("alone: it keeps its model", wait_until(lambda: len(serving.kept_models(len(model.bytes))) == 1),
+                    serving.kept_models(len(model.bytes)))
         for _ in range(2):
             before = serving.processes("serve")
             os.kill(before[0], signal.SIGKILL)
             JUDGE.check("alone: the only server is started again", wait_until(
                 lambda b=before: serving.processes("serve") not in ([], b) and serving.serves(model)), serving.explain())
             serving.judge("the only server is killed", [model])
+    finally:
+        serving.end()
+
+
+def scaled(server):
+    """Load leads the number of servers up and down."""
+    model = Slow()
+    serving = Serving(server, "scaled", model, autoscale={
+        "minReplicas": 1, "maxReplicas": 3, "metric": "Concurrency", "target": 1, "window": "2s", "scaleDownDelay": "3s"})
+    try:
+        for pause_s, wanted in ((0, 3), (0.5, 1), (0, 3)):
+            serving.load.pause_s = pause_s
+            JUDGE.check(f"scaled: {wanted} servers", wait_until(
+                lambda n=wanted: serving.serves(model) and serving.status()["replicas"]["current"] == n), serving.explain())
+            serving.judge(f"load led to {wanted}", [model])
+        os.kill(serving.processes("router")[0], signal.SIGKILL)
+        serving.load.expect_gap()
+        serving.answered(50)
+        serving.load.end_gap()
+        JUDGE.check("scaled: a router that has measured nothing yet changes nothing",
+                    serving.status()["replicas"]["desired"] == 3, serving.explain())
+        said = serving.events("Scaled")
+        JUDGE.check("scaled: events say why", any("3 servers instead of" in s and "Concurrency" in s for s in said) and
+                    any("1 servers instead of" in s or "2 servers instead of" in s for s in said), said)
     finally:
         serving.end()
 
@@ -294,7 +325,7 @@ def main():
     server = rig.Server()
     try:
         server.start()
-        for part in (roll, alone, canary, selection):
+        for part in (roll, alone, scaled, canary, selection):
             part(server)
         server.stop()
     finally:

@@ -98,21 +98,6 @@ static void judge_by_clock(struct sim_process *process, json_t *lease)
         (void)json_object_set_new(spec, "holderIdentity", json_string(""));
 }
 
-/* Planted: what was read is no precondition any more. */
-static struct fl_bytes *without_preconditions(const struct fl_api_call *call)
-{
-    FL_JSON body = NULL;
-    json_t *meta;
-
-    if (!fl_streq(call->method, "PATCH") || !fl_str_has_suffix(call->target, "/status") ||
-        fl_json_parse(call->body, call->body_len, NULL, NULL, NULL, &body, NULL) < 0)
-        return NULL;
-    meta = json_object_get(body, "metadata");
-    (void)json_object_del(meta, "uid");
-    (void)json_object_del(meta, "resourceVersion");
-    return fl_json_to_bytes(body);
-}
-
 static int forward(struct driver *driver, const struct fl_api_user *user,
                    const struct fl_api_call *call, int *ret_status, struct fl_bytes **ret_body)
 {
@@ -123,12 +108,7 @@ static int forward(struct driver *driver, const struct fl_api_user *user,
     json_t *value = NULL;
     int r;
 
-    if (sim_planted(sim, "blind-status"))
-        body = without_preconditions(call);
-    if (body) {
-        sent.body = body->data;
-        sent.body_len = body->len;
-    }
+    body = sim_plant_in_call(sim, &sent);
     sim->acting = driver->process;
     r = fl_apiclient_call(as_user(driver, user), &sent, &value, &err);
     sim->acting = NULL;
@@ -146,6 +126,7 @@ static int call_server(void *self, const struct fl_api_user *user, const struct 
     struct sim_process *process = driver->process;
     char what[200];
     enum sim_fault fault;
+    uint64_t revision;
     int r;
 
     (void)snprintf(what, sizeof(what), "%s %s", call->method, call->target);
@@ -154,7 +135,11 @@ static int call_server(void *self, const struct fl_api_user *user, const struct 
         return sim_fault_error(fault, err);
     if (!is_read(call) && !is_lease(call->target))
         sim_rule_leader(process, what);
+    revision = process->sim->last_revision;
     r = forward(driver, user, call, ret_status, ret_body);
+    if (process->sim->idle && !is_read(call) && !is_lease(call->target) &&
+        !strstr(call->target, "/events") && process->sim->last_revision == revision)
+        sim_fail(process->sim, "idle-call", "%s changes nothing", what);
     sim_call_done(process, fault);
     sim_trace(process->sim, "    -> %d", *ret_status);
     if (sim_fault_error(fault, err) == 0)

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct sim_scenario *const scenarios[] = {&sim_toy,     &sim_toy_pair, &sim_workload,
-                                                       &sim_gitsync, &sim_flround,  &sim_project};
+static const struct sim_scenario *const scenarios[] = {
+    &sim_toy, &sim_toy_pair, &sim_workload, &sim_gitsync, &sim_flround, &sim_project, &sim_serving};
 
 enum {
     OPT_SEED = 256,

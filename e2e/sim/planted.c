@@ -23,5 +23,15 @@ const struct sim_bug sim_bugs[] = {
     {"round-base-forgotten", "each round begins from nothing", &sim_flround},
     {"round-failure-lost", "a round that has failed is taken for running", &sim_flround},
     {"round-model-early", "a round is taken for committed before it is", &sim_flround},
+    {"project-alias-lost", "a model does not get its alias", &sim_project},
+    {"project-generation-lost", "it does not tell which spec it saw", &sim_project},
+    {"project-secret-nobodys", "a token is made that belongs to nobody", &sim_project},
+    {"project-suspend-lost", "services do not hear that they are suspended", &sim_project},
+    {"project-round-skipped", "a number is left out", &sim_project},
+    {"server-undrained", "requests under way are not waited for", &sim_serving},
+    {"server-table-trusted", "a table is taken for in force once it was said", &sim_serving},
+    {"server-stable-lost", "it is not remembered who serves", &sim_serving},
+    {"server-ready-early", "servers are taken for ready as they start", &sim_serving},
+    {"server-capability-left", "a capability stays when its servers go", &sim_serving},
 };
 const size_t sim_bug_count = FL_COUNT_OF(sim_bugs);

@@ -1,44 +1,31 @@
 /* FLProjects with their FLRounds and Workloads, on a fake orchestrator and fake roots: made, edited
  * in mid-flight, suspended, deleted and made again, while runs end, roots crash or lose their disk,
  * rounds fail and are deleted under way. */
-#include "e2e/sim/sim.h"
-#include "lib/blobs.h"
+#include "e2e/sim/project.h"
+
 #include "lib/file.h"
 #include "lib/str.h"
-#include "reconcilers/federation/federation_fake.h"
 #include "reconcilers/flproject/flproject.h"
 #include "reconcilers/flround/flround.h"
 #include "reconcilers/orchestrator/orchestrator.h"
-#include "reconcilers/workload/orchestrator_fake.h"
 #include "reconcilers/workload/workload.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#define NS "default"
-
-static const struct fl_gvr projects = {"flops.dev", "v1alpha1", "flprojects", true};
-static const struct fl_gvr rounds = {"flops.dev", "v1alpha1", "flrounds", true};
-static const struct fl_gvr models = {"flops.dev", "v1alpha1", "modelversions", true};
-static const struct fl_gvr workloads = {"flops.dev", "v1alpha1", "workloads", true};
-static const struct fl_gvr orchestrators = {"flops.dev", "v1alpha1", "orchestrators", false};
-static const struct fl_gvr *const caches[] = {&projects,  &rounds,        &models,
-                                              &workloads, &orchestrators, NULL};
-static const char *const names[] = {"ann", "bob"};
+const struct fl_gvr project_projects = {"flops.dev", "v1alpha1", "flprojects", true},
+                    project_rounds = {"flops.dev", "v1alpha1", "flrounds", true},
+                    project_models = {"flops.dev", "v1alpha1", "modelversions", true},
+                    project_workloads = {"flops.dev", "v1alpha1", "workloads", true},
+                    project_orchestrators = {"flops.dev", "v1alpha1", "orchestrators", false};
+static const struct fl_gvr *const caches[] = {&project_projects,      &project_rounds,
+                                              &project_models,        &project_workloads,
+                                              &project_orchestrators, NULL};
+const char *const project_names[PROJECT_NAMES] = {"ann", "bob"};
 static const char *const nodes[] = {"a", "b"};
 static const char *const beats[] = {"orchestrators.flops.dev", "edgenodes.flops.dev",
                                     "edgeclusters.flops.dev", NULL};
-
-struct place {
-    struct sim *sim;
-    struct fl_fake_world *world;
-    struct fl_fake_roots *roots;
-    struct fl_blobs *content; /* of this run: made when the first process joins */
-    char folder[64];
-    unsigned ends_left, fails_left;
-    enum sim_fault fault; /* of the driver's call under way */
-};
 
 struct kinds {
     struct sim_process *process;
@@ -52,7 +39,7 @@ struct kinds {
 
 /* Drivers, with faults. */
 
-static enum sim_fault before_call(struct place *place, bool changes, const char *what)
+static enum sim_fault before_call(struct project_place *place, bool changes, const char *what)
 {
     place->fault = sim_call(place->sim->processes[0],
                             changes ? SIM_CALL_DRIVER_WRITE : SIM_CALL_DRIVER_READ, what);
@@ -65,7 +52,7 @@ static enum fl_fake_fault on_run_fault(void *user, enum fl_fake_op op, bool afte
                                                                [SIM_ERROR] = FL_FAKE_ERROR,
                                                                [SIM_FORGET] = FL_FAKE_FORGET};
     bool changes = op == FL_FAKE_START || op == FL_FAKE_STOP || op == FL_FAKE_REMOVE;
-    struct place *place = user;
+    struct project_place *place = user;
     struct sim_process *process = place->sim->processes[0];
 
     if (!process)
@@ -86,7 +73,7 @@ static enum fl_fake_federation_fault on_root_fault(void *user, enum fl_fake_fede
         [SIM_ERROR] = FL_FAKE_FEDERATION_ERROR,
         [SIM_FORGET] = FL_FAKE_FEDERATION_FORGET};
     bool changes = op != FL_FAKE_FEDERATION_STATUS && op != FL_FAKE_FEDERATION_OBSERVE;
-    struct place *place = user;
+    struct project_place *place = user;
     struct sim_process *process = place->sim->processes[0];
 
     if (!process)
@@ -101,7 +88,7 @@ static enum fl_fake_federation_fault on_root_fault(void *user, enum fl_fake_fede
 
 static void on_run_plan(void *user, const struct fl_run_spec *spec, struct fl_fake_plan *plan)
 {
-    struct sim *sim = ((struct place *)user)->sim;
+    struct sim *sim = ((struct project_place *)user)->sim;
 
     if (sim->processes[0])
         sim_rule_effect(sim->processes[0], spec->id.workload_uid, "flops.dev/workload");
@@ -111,14 +98,28 @@ static void on_run_plan(void *user, const struct fl_run_spec *spec, struct fl_fa
                                   .stop_ms = (int64_t)sim_below(sim, 1000)};
 }
 
+/* While all is calm, nobody acts upon a spec that is long past. */
+static void check_order(struct project_place *place, const struct fl_round_order *order)
+{
+    for (size_t i = 0; i < PROJECT_NAMES && !place->sim->busy; i++) {
+        FL_JSON project = sim_get(place->sim, &project_projects, PROJECT_NS, project_names[i]);
+
+        if (fl_str_has_prefix(order->project, project_names[i]) &&
+            fl_json_bool(project, "spec.suspend", false))
+            sim_fail(place->sim, "suspended", "round %" PRId64 " of %s begins", order->round,
+                     project_names[i]);
+    }
+}
+
 /* Some attempts fail, but never a whole round. */
 static void on_round_plan(void *user, const struct fl_round_order *order,
                           struct fl_fake_round *plan)
 {
-    struct place *place = user;
+    struct project_place *place = user;
     struct sim *sim = place->sim;
 
     sim_trace(sim, "  round %" PRId64 " of %s is ordered", order->round, order->project);
+    check_order(place, order);
     plan->train_ms = (int64_t)sim_below(sim, 2000);
     if (sim->busy && place->fails_left > 0 && sim_chance(sim, 20)) {
         place->fails_left--;
@@ -128,7 +129,7 @@ static void on_round_plan(void *user, const struct fl_round_order *order,
 
 /* The world. */
 
-static void put_node(struct place *place, const char *name)
+static void put_node(struct project_place *place, const char *name)
 {
     fl_fake_world_put_node(place->world, &(struct fl_node){.cluster = name,
                                                            .name = name,
@@ -139,7 +140,7 @@ static void put_node(struct place *place, const char *name)
 
 static void *create(struct sim *sim)
 {
-    struct place *place = fl_calloc(1, sizeof(*place));
+    struct project_place *place = fl_calloc(1, sizeof(*place));
 
     place->sim = sim;
     place->ends_left = place->fails_left = 4;
@@ -151,13 +152,13 @@ static void *create(struct sim *sim)
     fl_fake_roots_on_fault(place->roots, on_root_fault, place);
     for (size_t i = 0; i < FL_COUNT_OF(nodes); i++)
         put_node(place, nodes[i]);
-    sim_create(sim, &orchestrators,
+    sim_create(sim, &project_orchestrators,
                json_pack("{s:s,s:s,s:{s:s},s:{s:s}}", "apiVersion", "flops.dev/v1alpha1", "kind",
                          "Orchestrator", "metadata", "name", "local", "spec", "type", "Local"));
     return place;
 }
 
-static void close_content(struct place *place)
+static void close_content(struct project_place *place)
 {
     fl_blobs_close(FL_TAKE(place->content));
     if (*place->folder)
@@ -167,7 +168,7 @@ static void close_content(struct place *place)
 
 static void destroy(void *world)
 {
-    struct place *place = world;
+    struct project_place *place = world;
 
     close_content(place);
     fl_fake_world_destroy(place->world);
@@ -176,7 +177,7 @@ static void destroy(void *world)
 }
 
 /* Each run has a folder of its own: runs are processes. */
-static int open_content(struct place *place, struct fl_error *err)
+static int open_content(struct project_place *place, struct fl_error *err)
 {
     const struct fl_blobs_options options = {
         .env = &place->sim->env, .path = place->folder, .fleeting = true};
@@ -199,7 +200,7 @@ static void on_changed(void *user, const char *ns, const char *project)
 
 static int join(struct sim_process *process, struct fl_error *err)
 {
-    struct place *place = process->sim->world;
+    struct project_place *place = process->sim->world;
     struct kinds *kinds = fl_calloc(1, sizeof(*kinds));
     int r = open_content(place, err);
 
@@ -252,18 +253,18 @@ static json_t *some_tiers(struct sim *sim)
 static void make(struct sim *sim, const char *name)
 {
     sim_trace(sim, "user: %s is made", name);
-    sim_create(sim, &projects,
+    sim_create(sim, &project_projects,
                json_pack("{s:s,s:s,s:{s:s,s:s},s:{s:{s:{s:s}},s:{s:i},s:{s:i},s:{s:o},s:i}}",
                          "apiVersion", "flops.dev/v1alpha1", "kind", "FLProject", "metadata",
-                         "name", name, "namespace", NS, "spec", "source", "builtin", "trainer",
-                         "MLP", "training", "rounds", 1 + (int)sim_below(sim, 3), "learners",
-                         "count", 2, "topology", "tiers", some_tiers(sim), "roundHistoryLimit",
-                         (int)sim_below(sim, 3)));
+                         "name", name, "namespace", PROJECT_NS, "spec", "source", "builtin",
+                         "trainer", "MLP", "training", "rounds", 1 + (int)sim_below(sim, 3),
+                         "learners", "count", 2, "topology", "tiers", some_tiers(sim),
+                         "roundHistoryLimit", (int)sim_below(sim, 3)));
 }
 
 static json_t *some_change(struct sim *sim)
 {
-    switch (sim_below(sim, 6)) {
+    switch (sim_below(sim, 10)) {
     case 0:
     case 1:
         return json_pack("{s:{s:i}}", "training", "rounds", 1 + (int)sim_below(sim, 5));
@@ -272,11 +273,38 @@ static json_t *some_change(struct sim *sim)
     case 3:
         return json_pack("{s:{s:o}}", "topology", "tiers", some_tiers(sim));
     case 4:
-        return json_pack("{s:{s:i}}", "learners", "count", 1 + (int)sim_below(sim, 3));
-    default:
+        return json_pack("{s:{s:i},s:{s:{s:i}}}", "learners", "count", 1 + (int)sim_below(sim, 3),
+                         "training", "participation", "minAvailable", 1);
+    case 5:
         return json_pack("{s:{s:{s:i}}}", "training", "local", "epochs",
                          1 + (int)sim_below(sim, 3));
+    case 6:
+        return json_pack("{s:{s:{s:s}}}", "training", "strategy", "name",
+                         sim_chance(sim, 50) ? "FedAvg" : "FedAdam");
+    case 7:
+        return json_pack("{s:{s:{s:s,s:i}},s:{s:i}}", "training", "participation", "deadline",
+                         sim_chance(sim, 50) ? "1m" : "10m", "minAvailable",
+                         1 + (int)sim_below(sim, 2), "learners", "count", 2);
+    case 8:
+        return json_pack("{s:{s:{s:s}}}", "training", "participation", "fraction",
+                         sim_chance(sim, 50) ? "1" : "0.5");
+    default:
+        return json_pack("{s:i}", "roundHistoryLimit", (int)sim_below(sim, 4));
     }
+}
+
+/* A round of its own, beside those that the project makes. */
+static void declare(struct sim *sim, const char *project)
+{
+    struct project_place *place = sim->world;
+    char name[24];
+
+    (void)snprintf(name, sizeof(name), "by-hand-%u", ++place->hand_made);
+    sim_trace(sim, "user: declares %s of %s", name, project);
+    sim_create(sim, &project_rounds,
+               json_pack("{s:s,s:s,s:{s:s,s:s},s:{s:{s:s}}}", "apiVersion", "flops.dev/v1alpha1",
+                         "kind", "FLRound", "metadata", "name", name, "namespace", PROJECT_NS,
+                         "spec", "project", "name", project));
 }
 
 /* Something that the project made is deleted by hand. */
@@ -290,34 +318,37 @@ static void delete_some(struct sim *sim, const struct fl_gvr *gvr)
     name =
         fl_json_str(json_array_get(items, sim_below(sim, json_array_size(items))), "metadata.name");
     sim_trace(sim, "user: %s %s is deleted", gvr->plural, name);
-    sim_delete(sim, gvr, NS, name);
+    sim_delete(sim, gvr, PROJECT_NS, name);
 }
 
 static void edit(struct sim *sim)
 {
-    const char *name = any(sim, names, FL_COUNT_OF(names));
-    FL_JSON project = sim_get(sim, &projects, NS, name);
+    const char *name = any(sim, project_names, PROJECT_NAMES);
+    FL_JSON project = sim_get(sim, &project_projects, PROJECT_NS, name);
 
     if (!project) {
         make(sim, name);
     } else if (sim_chance(sim, 12)) {
         sim_trace(sim, "user: %s is deleted", name);
-        sim_delete(sim, &projects, NS, name);
+        sim_delete(sim, &project_projects, PROJECT_NS, name);
     } else if (sim_chance(sim, 10)) {
-        delete_some(sim, &rounds);
+        delete_some(sim, &project_rounds);
     } else if (sim_chance(sim, 10)) {
-        delete_some(sim, &workloads);
+        delete_some(sim, &project_workloads);
+    } else if (sim_chance(sim, 15)) {
+        declare(sim, name);
     } else {
         sim_trace(sim, "user: the spec of %s changes", name);
-        sim_patch(sim, &projects, NS, name, json_pack("{s:o}", "spec", some_change(sim)));
+        sim_patch(sim, &project_projects, PROJECT_NS, name,
+                  json_pack("{s:o}", "spec", some_change(sim)));
     }
 }
 
 /* What happens. */
 
-static void end_some_run(struct sim *sim, struct place *place)
+static void end_some_run(struct sim *sim, struct project_place *place)
 {
-    FL_JSON items = sim_list(sim, &workloads);
+    FL_JSON items = sim_list(sim, &project_workloads);
     const json_t *workload;
     struct fl_run_id id = {.index = (int64_t)sim_below(sim, 2)};
 
@@ -333,19 +364,21 @@ static void end_some_run(struct sim *sim, struct place *place)
     place->ends_left--;
 }
 
-static void crash_some_root(struct sim *sim, struct place *place)
+static void crash_some_root(struct sim *sim, struct project_place *place)
 {
-    FL_JSON project = sim_get(sim, &projects, NS, any(sim, names, FL_COUNT_OF(names)));
+    FL_JSON project =
+        sim_get(sim, &project_projects, PROJECT_NS, any(sim, project_names, PROJECT_NAMES));
     bool lost = sim_chance(sim, 25);
 
     if (!project)
         return;
+    place->lost |= lost;
     sim_trace(sim, "the root of %s crashes%s", fl_json_str(project, "metadata.name"),
               lost ? " and loses its disk" : "");
     fl_fake_roots_restart(place->roots, fl_json_str(project, "metadata.uid"), lost);
 }
 
-static void disturb(struct sim *sim, struct place *place)
+static void disturb(struct sim *sim, struct project_place *place)
 {
     bool good = sim_chance(sim, 60);
 
@@ -369,7 +402,7 @@ static void disturb(struct sim *sim, struct place *place)
 
 static bool happen(struct sim *sim, bool calm)
 {
-    struct place *place = sim->world;
+    struct project_place *place = sim->world;
     size_t count = fl_fake_world_step(place->world) + fl_fake_roots_step(place->roots);
 
     if (count)
@@ -381,7 +414,7 @@ static bool happen(struct sim *sim, bool calm)
 
 static int64_t next_due_ms(struct sim *sim)
 {
-    struct place *place = sim->world;
+    struct project_place *place = sim->world;
     int64_t runs = fl_fake_world_next_due_ms(place->world);
     int64_t roots = fl_fake_roots_next_due_ms(place->roots);
 
@@ -390,151 +423,29 @@ static int64_t next_due_ms(struct sim *sim)
 
 static void calm(struct sim *sim)
 {
-    struct place *place = sim->world;
+    struct project_place *place = sim->world;
 
     fl_fake_world_set_reachable(place->world, true);
     fl_fake_roots_set_reachable(place->roots, true);
 }
 
-/* Oracles. */
-
-static const char *ready_says(const json_t *object, const char *what)
-{
-    return fl_str_or(fl_json_str(sim_condition(object, "Ready"), what), "?");
-}
-
-static bool is_models_project(const json_t *model, const json_t *project)
-{
-    return fl_streq(fl_json_str(model, "spec.project.name"), fl_json_str(project, "metadata.name"));
-}
-
-/* One model at most for each round, and the latest goes by its alias. */
-static bool models_right(struct sim *sim, const json_t *project, int64_t completed,
-                         struct fl_buf *why)
-{
-    FL_JSON items = sim_list(sim, &models);
-    const char *name = fl_json_str(project, "metadata.name");
-    int64_t newest = 0, seen[64] = {0};
-    json_t *model;
-    size_t i;
-
-    json_array_foreach(items, i, model) {
-        int64_t number = fl_json_int(model, "spec.round", 0);
-
-        if (!is_models_project(model, project))
-            continue;
-        if (number > 0 && number < 64 && seen[number]++ > 0)
-            return sim_wrong(why, "%s: two models of round %" PRId64, name, number);
-        if (number > newest)
-            newest = number;
-    }
-    if (newest != completed)
-        return sim_wrong(why, "%s: the newest model is of round %" PRId64 ", not %" PRId64, name,
-                         newest, completed);
-    return true;
-}
-
-static bool no_round_open(struct sim *sim, const json_t *project, struct fl_buf *why)
-{
-    FL_JSON items = sim_list(sim, &rounds);
-    json_t *round;
-    size_t i;
-
-    json_array_foreach(items, i, round) {
-        if (is_models_project(round, project) && !sim_is_condition(round, "Succeeded", "True"))
-            return sim_wrong(why, "%s: round %s is not done: %s (%s)",
-                             fl_json_str(project, "metadata.name"),
-                             fl_json_str(round, "metadata.name"), ready_says(round, "reason"),
-                             ready_says(round, "message"));
-    }
-    return true;
-}
-
-static bool status_right(const json_t *project, bool suspended, struct fl_buf *why)
-{
-    const char *name = fl_json_str(project, "metadata.name");
-    const char *reason = suspended ? "Suspended" : "Complete";
-
-    if (fl_json_int(project, "status.observedGeneration", -1) !=
-        fl_json_int(project, "metadata.generation", 0))
-        return sim_wrong(why, "%s: its last generation is not observed", name);
-    if (!fl_streq(ready_says(project, "reason"), reason))
-        return sim_wrong(why, "%s: Ready is %s, not %s: %s", name, ready_says(project, "reason"),
-                         reason, ready_says(project, "message"));
-    if (sim_is_condition(project, "Reconciling", "True"))
-        return sim_wrong(why, "%s: still Reconciling: %s", name, ready_says(project, "message"));
-    return true;
-}
-
-static bool project_right(struct sim *sim, const json_t *project, struct fl_buf *why)
-{
-    const char *name = fl_json_str(project, "metadata.name");
-    bool suspended = fl_json_bool(project, "spec.suspend", false);
-    int64_t completed = fl_json_int(project, "status.rounds.completed", 0);
-
-    if (fl_json_str(project, "metadata.deletionTimestamp"))
-        return sim_wrong(why, "%s is still being deleted: %s", name,
-                         ready_says(project, "message"));
-    if (!status_right(project, suspended, why))
-        return false;
-    if (suspended)
-        return true;
-    if (completed < fl_json_int(project, "spec.training.rounds", 0))
-        return sim_wrong(why, "%s: complete after %" PRId64 " rounds", name, completed);
-    return no_round_open(sim, project, why) && models_right(sim, project, completed, why);
-}
-
-/* All that is the projects' is at rest, too. */
-static bool services_right(struct sim *sim, struct fl_buf *why)
-{
-    FL_JSON items = sim_list(sim, &workloads);
-    FL_JSON orchestrator = sim_get(sim, &orchestrators, NULL, "local");
-    json_t *workload;
-    size_t i;
-
-    if (!sim_is_condition(orchestrator, "Ready", "True"))
-        return sim_wrong(why, "the orchestrator is not ready");
-    json_array_foreach(items, i, workload) {
-        if (!fl_streq(ready_says(workload, "reason"), "Suspended") ||
-            sim_is_condition(workload, "Reconciling", "True"))
-            return sim_wrong(why, "Workload %s is %s: %s", fl_json_str(workload, "metadata.name"),
-                             ready_says(workload, "reason"), ready_says(workload, "message"));
-    }
-    return true;
-}
-
-static bool converged(struct sim *sim, struct fl_buf *why)
-{
-    const struct place *place = sim->world;
-    size_t living = fl_fake_world_count(place->world, NULL).living;
-
-    for (size_t i = 0; i < FL_COUNT_OF(names); i++) {
-        FL_JSON project = sim_get(sim, &projects, NS, names[i]);
-
-        if (project && !project_right(sim, project, why))
-            return false;
-    }
-    if (living > 0)
-        return sim_wrong(why, "%zu runs live, and nothing is to be done", living);
-    return services_right(sim, why);
-}
-
 static void touch(struct sim *sim, struct sim_process *process)
 {
-    FL_JSON all = sim_list(sim, &rounds);
+    FL_JSON all = sim_list(sim, &project_rounds);
     json_t *round;
     size_t i;
 
-    for (i = 0; i < FL_COUNT_OF(names); i++)
-        fl_manager_enqueue(process->manager, "flproject", NS, names[i]);
+    for (i = 0; i < PROJECT_NAMES; i++)
+        fl_manager_enqueue(process->manager, "flproject", PROJECT_NS, project_names[i]);
     json_array_foreach(all, i, round)
-        fl_manager_enqueue(process->manager, "flround", NS, fl_json_str(round, "metadata.name"));
+        fl_manager_enqueue(process->manager, "flround", PROJECT_NS,
+                           fl_json_str(round, "metadata.name"));
     fl_manager_enqueue(process->manager, "orchestrator", NULL, "local");
 }
 
 static uint64_t actions(struct sim *sim)
 {
-    struct place *place = sim->world;
+    struct project_place *place = sim->world;
     struct fl_fake_counts runs = fl_fake_world_count(place->world, NULL);
     struct fl_fake_roots_counts roots = fl_fake_roots_count(place->roots);
 
@@ -543,8 +454,15 @@ static uint64_t actions(struct sim *sim)
 
 static void remove_all(struct sim *sim)
 {
-    for (size_t i = 0; i < FL_COUNT_OF(names); i++)
-        sim_delete(sim, &projects, NS, names[i]);
+    FL_JSON all = sim_list(sim, &project_rounds);
+    json_t *round;
+    size_t i;
+
+    for (i = 0; i < PROJECT_NAMES; i++)
+        sim_delete(sim, &project_projects, PROJECT_NS, project_names[i]);
+    json_array_foreach(all, i, round)
+        if (fl_str_has_prefix(fl_json_str(round, "metadata.name"), "by-hand"))
+            sim_delete(sim, &project_rounds, PROJECT_NS, fl_json_str(round, "metadata.name"));
 }
 
 static bool nothing_left(struct sim *sim, struct fl_buf *why)
@@ -552,7 +470,7 @@ static bool nothing_left(struct sim *sim, struct fl_buf *why)
     static const char *const kinds[] = {"flprojects.flops.dev", "flrounds.flops.dev",
                                         "workloads.flops.dev", "modelversions.flops.dev",
                                         "secrets"};
-    struct place *place = sim->world;
+    struct project_place *place = sim->world;
     struct fl_fake_counts counts = fl_fake_world_count(place->world, NULL);
 
     for (size_t i = 0; i < FL_COUNT_OF(kinds); i++)
@@ -586,7 +504,7 @@ const struct sim_scenario sim_project = {
     .happen = happen,
     .next_due_ms = next_due_ms,
     .calm = calm,
-    .converged = converged,
+    .converged = project_converged,
     .touch = touch,
     .actions = actions,
     .remove_all = remove_all,

@@ -103,7 +103,7 @@ struct sim_scenario {
 };
 
 extern const struct sim_scenario sim_toy, sim_toy_pair, sim_workload, sim_gitsync, sim_flround,
-    sim_project;
+    sim_project, sim_serving;
 
 struct sim_options {
     uint64_t seed;
@@ -241,6 +241,8 @@ struct sim_bug {
     const char *name, *what;
     const struct sim_scenario *scenario;
 };
+/* What a planted bug makes of a call (planted_calls.c): its new body, where it has one. */
+struct fl_bytes *sim_plant_in_call(struct sim *sim, struct fl_api_call *call);
 extern const struct sim_bug sim_bugs[];
 extern const size_t sim_bug_count;
 

@@ -117,8 +117,8 @@ def measure(side, script, connections):
         sys.exit(f"bench-serve: {side.name} failed requests:\n{out}")
     count = int(re.search(r"(\d+) requests in", out).group(1))
     return {"rate": float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)),
-            "p50_us": 1e3 * milliseconds(re.search(r"50%\s+(\S+)", out).group(1)),
-            "p99_us": 1e3 * milliseconds(re.search(r"99%\s+(\S+)", out).group(1)), "cpu_us": spent / max(count, 1)}
+            "p50_us": 1e3 * milliseconds(re.search(r"^\s+50%\s+(\S+)", out, re.MULTILINE).group(1)),
+            "p99_us": 1e3 * milliseconds(re.search(r"^\s+99%\s+(\S+)", out, re.MULTILINE).group(1)), "cpu_us": spent / max(count, 1)}
 
 
 def best(runs):

@@ -3,7 +3,7 @@
 # Tests whose subject has threads; the others need no TSan run.
 THREADED := $(filter $(O)/lib/loop_test $(O)/lib/http_% $(O)/controller/store/% \
                      $(O)/lib/run_test $(O)/controller/source/% $(O)/controller/client/% \
-                     $(O)/controller/apiserver/% $(O)/controller/content/% $(O)/controller/queue/% $(O)/controller/cache/% \
+                     $(O)/controller/apiserver/% $(O)/controller/content/% $(O)/controller/registry/% $(O)/controller/queue/% $(O)/controller/cache/% \
                      $(O)/workloads/transfer/% $(O)/workloads/serve/% $(O)/workloads/simulate/% \
                      $(O)/controller/runtime/metrics_test $(O)/controller/runtime/manager_test \
                      $(O)/reconcilers/workload/local/% \

@@ -350,6 +350,9 @@ int fl_bundle_encode(const struct fl_bundle *bundle, struct fl_bytes **ret_text,
     process = process_of(bundle);
     if (json_array_size(json_object_get(process, "args")) == 0)
         return fl_error_set(err, FL_E_INVALID, "the image does not say what to run: set command");
+    if (bundle->first)
+        (void)json_array_insert_new(json_object_get(process, "args"), 0,
+                                    json_string(bundle->first));
     config = json_pack("{s:s, s:O, s:{s:s, s:b}, s:o, s:o}", "ociVersion", "1.0.2", "process",
                        process, "root", "path", bundle->root, "readonly", bundle->read_only_root,
                        "mounts", mounts_of(bundle, arena), "linux", linux_of(bundle));

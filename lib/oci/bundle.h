@@ -53,6 +53,7 @@ struct fl_bundle {
     const char *root;            /* the folder with its files; absolute */
     struct fl_oci_texts command; /* in place of the image's entry point and command; or empty */
     struct fl_oci_texts args;    /* in place of the image's command; or empty */
+    const char *first;           /* a program before it, of a mount; NULL: none */
     struct fl_oci_texts env;     /* "NAME=value", before the image's of the same name */
     const char *working_folder;  /* NULL: the image's */
     struct fl_bundle_user user;

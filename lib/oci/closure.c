@@ -94,9 +94,10 @@ static int load(struct closing *closing, const struct fl_oci_descriptor *descrip
     if (r == 0)
         r = fl_oci_manifest_parse(closing->arena, document->data, document->len,
                                   descriptor->media_type, manifest, err);
-    if (r == 0)
-        *ret_part = (struct fl_oci_part){*descriptor, document, manifest};
-    return r;
+    if (r < 0)
+        return r;
+    *ret_part = (struct fl_oci_part){*descriptor, document, manifest};
+    return 0;
 }
 
 static int add_manifest(struct closing *closing, const struct fl_oci_descriptor *descriptor,
@@ -135,18 +136,20 @@ static int add_manifest(struct closing *closing, const struct fl_oci_descriptor 
                         unsigned depth, struct fl_error *err)
 {
     const struct fl_oci_closing *how = closing->how;
-    struct fl_oci_part part;
+    struct fl_oci_part part = {0};
     int r;
 
     if (depth > FL_OCI_NESTING_MAX)
         return fl_error_set(err, FL_E_INVALID, "indexes are nested more than %d deep",
                             FL_OCI_NESTING_MAX);
     if (!is_new(closing->documents_seen, descriptor->digest) ||
-        (depth > 0 && how->is_there && how->is_there(how->user, descriptor)))
+        (depth > 0 && how->is_there && how->is_there(how->there_user, descriptor)))
         return 0;
     r = load(closing, descriptor, &part, err);
-    if (r < 0)
-        return fl_error_wrap(err, "manifest %s", descriptor->digest);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "manifest %s", descriptor->digest);
+        return r;
+    }
     r = add_children(closing, part.manifest, depth + 1, err);
     return r < 0 ? r : add_part(closing, &part, err);
 }
@@ -236,10 +239,12 @@ int fl_oci_take(const struct fl_oci_closure *closure, struct fl_blobs *blobs,
     taken.pinned.items = fl_new_array(arena, const char *, closure->count);
     for (size_t i = 0; i < closure->count; i++) {
         const struct fl_oci_part *part = &closure->parts[i];
+        int r = take_part(part, blobs, bring, user, &taken, err);
 
-        if (take_part(part, blobs, bring, user, &taken, err) < 0) {
+        if (r < 0) {
             fl_oci_unpin(blobs, &taken);
-            return fl_error_wrap(err, "%s", part->descriptor.digest);
+            (void)fl_error_wrap(err, "%s", part->descriptor.digest);
+            return r;
         }
         taken.pinned.items[taken.pinned.count++] = fl_arena_strdup(arena, part->descriptor.digest);
     }

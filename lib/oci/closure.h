@@ -39,7 +39,8 @@ struct fl_oci_closing {
     size_t platform_count;
     /* Whether a manifest that an index names is where the parts go already: then it is left out
      * with all that it names. NULL: none is. The root is not asked for. */
-    bool (*is_there)(void *user, const struct fl_oci_descriptor *descriptor);
+    bool (*is_there)(void *there_user, const struct fl_oci_descriptor *descriptor);
+    void *there_user;
 };
 
 /* INVALID where a document is not what its descriptor says; NOT_FOUND where an index has none of

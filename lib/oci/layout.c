@@ -77,8 +77,9 @@ static int read_file(int at, const char *name, size_t max, struct fl_bytes **ret
     int64_t size;
     int r = open_file(at, name, &size, &fd, err);
 
-    if (r == 0)
-        r = fl_fd_read(fd, max, ret_text, err);
+    if (r < 0)
+        return r;
+    r = fl_fd_read(fd, max, ret_text, err);
     return r == FL_E_TOO_LARGE
                ? fl_error_set(err, FL_E_TOO_LARGE, "%s has more than %zu bytes", name, max)
                : r;
@@ -121,20 +122,24 @@ static int read_index(const struct layout *layout, struct fl_arena *arena,
     if (r < 0)
         return r;
     r = fl_oci_manifest_parse(arena, text->data, text->len, FL_OCI_INDEX, ret_index, err);
-    return r < 0 ? fl_error_wrap(err, "index.json") : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "index.json");
+    return r;
 }
 
 int fl_layout_list(const char *path, struct fl_arena *arena, struct fl_oci_descriptors *ret_images,
                    struct fl_error *err)
 {
     FL_CLEANUP(layout_close) struct layout layout = {-1, -1};
-    struct fl_oci_manifest index;
+    struct fl_oci_manifest index = {0};
     int r = open_root(path, &layout, err);
 
     if (r == 0)
         r = read_index(&layout, arena, &index, err);
-    if (r < 0)
-        return fl_error_wrap(err, "%s", path);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "%s", path);
+        return r;
+    }
     *ret_images = index.layers;
     return 0;
 }
@@ -162,18 +167,19 @@ static const char *names_text(struct fl_arena *arena, const struct fl_oci_manife
 static int choose(struct fl_arena *arena, const struct fl_oci_manifest *index, const char *name,
                   const struct fl_oci_descriptor **ret_image, struct fl_error *err)
 {
-    const struct fl_oci_descriptor *found = NULL;
+    const size_t count = index->layers.count;
+    size_t found = count;
 
-    for (size_t i = 0; i < index->layers.count; i++)
+    for (size_t i = 0; i < count; i++)
         if (!name || goes_by(&index->layers.items[i], name))
-            found = &index->layers.items[i];
-    if (!found)
-        return fl_error_set(err, FL_E_NOT_FOUND, "it has no image %s, but %s", name ? name : "",
+            found = i;
+    if (found == count)
+        return fl_error_set(err, FL_E_NOT_FOUND, "it has no image %s, but %s", fl_str_or(name, ""),
                             names_text(arena, index));
-    if (!name && index->layers.count > 1)
+    if (!name && count > 1)
         return fl_error_set(err, FL_E_BAD_REQUEST, "it has several images, say which: %s",
                             names_text(arena, index));
-    *ret_image = found;
+    *ret_image = &index->layers.items[found];
     return 0;
 }
 
@@ -221,9 +227,9 @@ static int read_image(struct reading *reading, const char *path, const char *tag
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *own = fl_arena_create();
     const struct fl_oci_closing closing = {.load = load, .user = reading};
-    const struct fl_oci_descriptor *image;
-    struct fl_oci_closure closure;
-    struct fl_oci_manifest index;
+    const struct fl_oci_descriptor *image = NULL;
+    struct fl_oci_closure closure = {0};
+    struct fl_oci_manifest index = {0};
     int r = open_root(path, &reading->layout, err);
 
     if (r == 0)
@@ -243,7 +249,9 @@ int fl_layout_read(const char *path, const char *tag, struct fl_blobs *blobs,
     FL_CLEANUP(reading_finish) struct reading reading = {.layout = {-1, -1}, .blobs = blobs};
     int r = read_image(&reading, path, tag, arena, ret_taken, err);
 
-    return r < 0 ? fl_error_wrap(err, "%s", path) : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "%s", path);
+    return r;
 }
 
 /* --- writing --- */
@@ -299,26 +307,43 @@ static int copy(int from, int to, struct fl_error *err)
     return r;
 }
 
-/* A new file in the place of whatever has the name, a link too. */
-static int place_file(int folder, const char *name, int from, const char *text,
-                      struct fl_error *err)
-{
-    static const char temporary[] = ".flops.new";
-    FL_CLEANUP(fl_fd_closep) int fd = -1;
-    int r;
+/* A new file in the place of whatever has the name, a link too: begun under another name. */
+#define TEMPORARY ".flops.new"
 
-    (void)unlinkat(folder, temporary, 0);
-    fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return fl_error_errno(err, errno, "make %s", name);
-    r = from >= 0 ? copy(from, fd, err) : write_all(fd, text, strlen(text), err);
+static int begin_file(int folder, const char *name, int *ret_fd, struct fl_error *err)
+{
+    (void)unlinkat(folder, TEMPORARY, 0);
+    *ret_fd = openat(folder, TEMPORARY, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    return *ret_fd < 0 ? fl_error_errno(err, errno, "make %s", name) : 0;
+}
+
+/* `r`: whether its content came. */
+static int end_file(int folder, const char *name, int fd, int r, struct fl_error *err)
+{
     if (r == 0 && fsync(fd) != 0)
         r = fl_error_errno(err, errno, "sync %s", name);
-    if (r == 0 && renameat(folder, temporary, folder, name) != 0)
+    if (r == 0 && renameat(folder, TEMPORARY, folder, name) != 0)
         r = fl_error_errno(err, errno, "place %s", name);
     if (r < 0)
-        (void)unlinkat(folder, temporary, 0);
+        (void)unlinkat(folder, TEMPORARY, 0);
     return r;
+}
+
+static int place_copy(int folder, const char *name, int from, struct fl_error *err)
+{
+    FL_CLEANUP(fl_fd_closep) int fd = -1;
+    int r = begin_file(folder, name, &fd, err);
+
+    return r < 0 ? r : end_file(folder, name, fd, copy(from, fd, err), err);
+}
+
+static int place_text(int folder, const char *name, const char *text, size_t len,
+                      struct fl_error *err)
+{
+    FL_CLEANUP(fl_fd_closep) int fd = -1;
+    int r = begin_file(folder, name, &fd, err);
+
+    return r < 0 ? r : end_file(folder, name, fd, write_all(fd, text, len, err), err);
 }
 
 /* One that is there with the right size is taken as it is: names are digests. */
@@ -334,19 +359,19 @@ static int write_blob(const struct layout *layout, struct fl_blobs *blobs,
         size == blob->size)
         return 0;
     r = fl_blobs_get(blobs, blob->digest, &from, &size, err);
-    return r < 0 ? r : place_file(layout->blobs, name_of(blob->digest), from, NULL, err);
+    return r < 0 ? r : place_copy(layout->blobs, name_of(blob->digest), from, err);
 }
 
 static int write_index(const struct layout *layout, const struct fl_oci_manifest *index,
                        struct fl_error *err)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = fl_oci_manifest_encode(index);
-    int r = place_file(layout->root, "oci-layout", -1, layout_text, err);
+    int r = place_text(layout->root, "oci-layout", layout_text, sizeof(layout_text) - 1, err);
 
     if (r == 0 && fsync(layout->blobs) != 0)
         r = fl_error_errno(err, errno, "sync");
     if (r == 0)
-        r = place_file(layout->root, "index.json", -1, text->data, err);
+        r = place_text(layout->root, "index.json", text->data, text->len, err);
     if (r == 0 && fsync(layout->root) != 0)
         r = fl_error_errno(err, errno, "sync");
     return r;
@@ -423,8 +448,8 @@ static int write_image(struct layout *layout, const char *path, struct fl_blobs 
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     const struct fl_oci_closing closing = {.load = fl_oci_load_blob, .user = blobs};
-    struct fl_oci_closure closure;
-    struct fl_oci_manifest index;
+    struct fl_oci_closure closure = {0};
+    struct fl_oci_manifest index = {0};
     int r = fl_oci_closure(arena, root, &closing, &closure, err);
 
     if (r == 0)
@@ -442,5 +467,7 @@ int fl_layout_write(const char *path, struct fl_blobs *blobs, const struct fl_oc
     FL_CLEANUP(layout_close) struct layout layout = {-1, -1};
     int r = write_image(&layout, path, blobs, root, tag, err);
 
-    return r < 0 ? fl_error_wrap(err, "%s", path) : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "%s", path);
+    return r;
 }

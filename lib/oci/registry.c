@@ -62,6 +62,7 @@ static int open_own(struct fl_registry *registry, const struct fl_registry_optio
     if (strpbrk(options->host, "/?#@") ||
         !fl_registry_url_parse(registry->arena, url, &registry->base))
         return fl_error_set(err, FL_E_BAD_REQUEST, "\"%.200s\" is no host and port", options->host);
+    registry->name = keep(registry, options->host);
     registry->http = (struct fl_http_client_options){
         .base_url = fl_registry_url_origin(registry->arena, &registry->base),
         .ca_pem = keep(registry, options->ca_pem),
@@ -111,7 +112,6 @@ void fl_registry_close(struct fl_registry *registry)
         return;
     fl_http_client_destroy(registry->own);
     fl_http_client_destroy(registry->other);
-    free(registry->other_origin);
     fl_registry_forget_tokens(registry);
     wipe(registry->username);
     wipe(registry->password);
@@ -278,12 +278,16 @@ static int get_and_parse(struct fl_registry_job *job, const struct fl_image_refe
     return r;
 }
 
+/* Adds to an error where it was. */
 static int where(const struct fl_registry *registry, const struct fl_image_reference *reference,
-                 struct fl_error *err)
+                 int r, struct fl_error *err)
 {
-    return fl_error_wrap(err, "%s/%s%s%s", registry->base.host, reference->repository,
-                         reference->digest ? "@" : ":",
-                         fl_str_or(reference->digest, reference->tag));
+    if (r >= 0)
+        return 0;
+    (void)fl_error_wrap(err, "%s/%s%s%s", registry->name, reference->repository,
+                        reference->digest ? "@" : ":",
+                        fl_str_or(reference->digest, reference->tag));
+    return r;
 }
 
 int fl_registry_resolve(struct fl_registry *registry, const struct fl_image_reference *reference,
@@ -300,7 +304,7 @@ int fl_registry_resolve(struct fl_registry *registry, const struct fl_image_refe
     r = resolve_by_head(&job, reference, arena, ret_manifest, err);
     if (r == 0)
         r = get_and_parse(&job, reference, arena, ret_manifest, &manifest, err);
-    return r < 0 ? where(registry, reference, err) : 0;
+    return where(registry, reference, r, err);
 }
 
 int fl_registry_manifest(struct fl_registry *registry, const struct fl_image_reference *reference,
@@ -314,7 +318,7 @@ int fl_registry_manifest(struct fl_registry *registry, const struct fl_image_ref
     assert(reference->tag || reference->digest);
 
     r = get_and_parse(&job, reference, arena, ret_descriptor, ret_manifest, err);
-    return r < 0 ? where(registry, reference, err) : 0;
+    return where(registry, reference, r, err);
 }
 
 static int get_small(struct fl_registry_job *job, const char *repository,
@@ -347,8 +351,10 @@ int fl_registry_small_blob(struct fl_registry *registry, const char *repository,
     FL_CLEANUP(fl_registry_answer_finish) struct fl_registry_answer answer = {0};
     int r = get_small(&job, repository, blob, &answer, err);
 
-    if (r < 0)
-        return fl_error_wrap(err, "%s/%s: %s", registry->base.host, repository, blob->digest);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "%s/%s: %s", registry->name, repository, blob->digest);
+        return r;
+    }
     *ret_content = FL_TAKE(answer.body);
     return 0;
 }
@@ -371,8 +377,10 @@ static int add_names(struct names *names, const struct fl_registry_answer *answe
     const char **items;
     int r = fl_json_parse(answer->body->data, answer->body->len, NULL, NULL, NULL, &value, err);
 
-    if (r < 0)
-        return fl_error_wrap(err, "list of %s", names->field);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "list of %s", names->field);
+        return r;
+    }
     list = json_object_get(value, names->field); /* null where the last tag was removed */
     if (found->count + json_array_size(list) > NAMES_MAX)
         return fl_error_set(err, FL_E_TOO_LARGE, "there are more than %zu %s", NAMES_MAX,
@@ -453,8 +461,10 @@ int fl_registry_tags(struct fl_registry *registry, const char *repository, struc
     int r = list_names(registry, fl_arena_printf(arena, "/v2/%s/tags/list?n=1000", repository),
                        repository, &names, err);
 
-    if (r < 0)
-        return fl_error_wrap(err, "%s/%s", registry->base.host, repository);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "%s/%s", registry->name, repository);
+        return r;
+    }
     *ret_tags = names.found;
     return 0;
 }
@@ -466,8 +476,10 @@ int fl_registry_repositories(struct fl_registry *registry, struct fl_arena *aren
         .field = "repositories", .is_valid = fl_oci_repository_is_valid, .arena = arena};
     int r = list_names(registry, "/v2/_catalog?n=1000", NULL, &names, err);
 
-    if (r < 0)
-        return fl_error_wrap(err, "%s", registry->base.host);
+    if (r < 0) {
+        (void)fl_error_wrap(err, "%s", registry->name);
+        return r;
+    }
     *ret_names = names.found;
     return 0;
 }
@@ -487,5 +499,7 @@ int fl_registry_delete(struct fl_registry *registry, const char *repository, con
 
     if (r == 0 && answer.status != 404 && (answer.status < 200 || answer.status >= 300))
         r = fl_registry_refused(&job, &answer, err);
-    return r < 0 ? fl_error_wrap(err, "%s/%s", registry->base.host, repository) : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "%s/%s", registry->name, repository);
+    return r;
 }

@@ -80,6 +80,16 @@ int fl_registry_push(struct fl_registry *registry, const char *repository, const
                      const struct fl_registry_progress *progress,
                      struct fl_registry_pushed *ret_pushed, struct fl_error *err);
 
+/* From one registry to another one (or within one: then it is mounted), a blob at a time by way of
+ * `blobs`, where nothing stays; what is there already is not fetched. Each byte counts twice as
+ * progress. */
+int fl_registry_copy(struct fl_registry *from, const struct fl_image_reference *reference,
+                     struct fl_registry *to, const char *repository, const char *const *tags,
+                     size_t tag_count, struct fl_blobs *blobs,
+                     const struct fl_registry_progress *progress, struct fl_arena *arena,
+                     struct fl_oci_descriptor *ret_root, struct fl_registry_pushed *ret_pushed,
+                     struct fl_error *err);
+
 /* What `reference` names, without taking its content. NOT_FOUND. */
 int fl_registry_resolve(struct fl_registry *registry, const struct fl_image_reference *reference,
                         struct fl_arena *arena, struct fl_oci_descriptor *ret_manifest,

@@ -3,6 +3,7 @@
 #include "lib/str.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #define REDIRECTS_MAX  5
 #define HINT_MAX_MS    INT64_C(60000) /* of what Retry-After asks for */
@@ -61,10 +62,9 @@ static int open_other(struct fl_registry *registry, const char *origin, struct f
     struct fl_http_client_options options = registry->http;
 
     fl_http_client_destroy(FL_TAKE(registry->other));
-    free(FL_TAKE(registry->other_origin));
     options.base_url = origin;
     options.insecure = false;
-    registry->other_origin = fl_strdup(origin);
+    (void)snprintf(registry->other_origin, sizeof(registry->other_origin), "%s", origin);
     return fl_http_client_create(&options, &registry->other, err);
 }
 
@@ -289,19 +289,38 @@ int fl_registry_wait(struct fl_registry_job *job, unsigned failures, int64_t hin
     }
 }
 
+/* What people want to read first; NULL: the number says as much. */
+static const char *words_for(const struct fl_registry *registry, int status)
+{
+    switch (status) {
+    case 401:
+        return registry->bearer        ? "the token is refused"
+               : registry->wants_basic ? "user name and password are refused"
+                                       : "it wants credentials";
+    case 403:
+        return "that is not allowed";
+    case 404:
+        return "that is not there";
+    default:
+        return NULL;
+    }
+}
+
 int fl_registry_refused(struct fl_registry_job *job, const struct fl_registry_answer *answer,
                         struct fl_error *err)
 {
     const char *text =
         answer->body ? fl_registry_error_text(job->arena, answer->body->data, answer->body->len)
                      : NULL;
+    const char *words = words_for(job->registry, answer->status);
     int code = fl_error_from_status(NULL, answer->status);
 
     /* A success that is not the one hoped for is a failure of the other side. */
     if (answer->status < 400)
         code = FL_E_INVALID;
-    return fl_error_set(err, code, "it answers %d%s%s", answer->status, text ? ": " : "",
-                        text ? text : "");
+    return fl_error_set(err, code, "%s%sit answers %d%s%s%s", fl_str_or(words, ""),
+                        words ? " (" : "", answer->status, text ? ": " : "", fl_str_or(text, ""),
+                        words ? ")" : "");
 }
 
 int fl_registry_ask(struct fl_registry_job *job, const struct fl_registry_request *request,

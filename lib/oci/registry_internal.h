@@ -20,10 +20,11 @@ struct fl_registry_cached_token {
 struct fl_registry {
     const struct fl_env *env;
     struct fl_arena *arena; /* of what lasts as long as the registry; no secrets */
+    const char *name;       /* "host:port", for messages */
     struct fl_registry_url base;
     struct fl_http_client_options http; /* for its own host */
     struct fl_http_client *own, *other;
-    char *other_origin; /* where `other` leads */
+    char other_origin[320]; /* where `other` leads */
     char *username, *password, *bearer;
     const char *token_host;
     bool wants_basic; /* it has asked for it */
@@ -142,11 +143,31 @@ typedef int fl_registry_page_fn(void *user, struct fl_registry_job *job,
 int fl_registry_pages(struct fl_registry_job *job, struct fl_registry_request *request,
                       fl_registry_page_fn *page, void *user, struct fl_error *err);
 
-/* One blob out of `blobs`. */
+/* Where content comes from that is pushed. */
+struct fl_registry_source {
+    fl_oci_load_fn *load; /* documents */
+    /* A blob of which the registry has nothing; the caller closes the file and calls `close`. */
+    int (*open)(void *user, const struct fl_oci_descriptor *blob, int *ret_file,
+                struct fl_error *err);
+    void (*close)(void *user, const struct fl_oci_descriptor *blob);   /* may be NULL */
+    void (*skipped)(void *user, const struct fl_oci_descriptor *part); /* may be NULL */
+    void *user;
+};
+struct fl_registry_target {
+    const char *repository, *from;
+    const char *const *tags;
+    size_t tag_count;
+};
+int fl_registry_push_from(struct fl_registry_job *job, const struct fl_registry_source *source,
+                          const struct fl_oci_descriptor *root,
+                          const struct fl_registry_target *target,
+                          struct fl_registry_pushed *ret_pushed, struct fl_error *err);
+
+/* One blob. */
 struct fl_registry_upload {
     const char *repository, *from; /* from: NULL: no mount */
     struct fl_oci_descriptor blob;
-    int file;
+    const struct fl_registry_source *source;
 };
 /* > 0: it was mounted. */
 int fl_registry_send_blob(struct fl_registry_job *job, const struct fl_registry_upload *upload,

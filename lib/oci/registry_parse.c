@@ -320,7 +320,7 @@ static bool take_number(const char **at, char stop, int64_t *ret_value)
     return fl_str_to_int64(digits, 0, INT64_MAX / 2, ret_value);
 }
 
-bool fl_registry_range_parse(const char *value, int64_t *ret_count)
+bool fl_registry_kept_parse(const char *value, int64_t *ret_count)
 {
     const char *at = fl_str_has_prefix(value, "bytes=") ? value + 6 : value;
     int64_t first, last;

@@ -56,7 +56,7 @@ const char *fl_registry_query(struct fl_arena *arena, const char *target, const 
 const char *fl_registry_next_link(struct fl_arena *arena, const char *value);
 
 /* Range: "0-1023" (bytes 0 to 1023 are there, so 1024 are). */
-bool fl_registry_range_parse(const char *value, int64_t *ret_count);
+bool fl_registry_kept_parse(const char *value, int64_t *ret_count);
 /* Content-Range: "bytes 100-999/1000"; *ret_size < 0 for "*". */
 bool fl_registry_content_range_parse(const char *value, int64_t *ret_first, int64_t *ret_last,
                                      int64_t *ret_size);

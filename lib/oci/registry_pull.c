@@ -101,16 +101,21 @@ static int fetch_once(struct fetch *fetch, const char *target, const char *scope
     return 0;
 }
 
+/* What broke after the last byte does not matter: the digest decides. */
+static bool is_complete(const struct fetch *fetch)
+{
+    return fetch->blob->size > 0 && fl_blob_writer_size(fetch->writer) == fetch->blob->size;
+}
+
 /* A drop now and then is no progress: so many bytes must come before failures are forgiven. */
-static bool forgive(struct fetch *fetch)
+static void forgive(struct fetch *fetch)
 {
     const int64_t have = fl_blob_writer_size(fetch->writer);
 
     if (have < fetch->milestone)
-        return false;
+        return;
     fetch->milestone = have + MIB;
     fetch->failures = 0;
-    return true;
 }
 
 static int fetch_all(struct fetch *fetch, const char *target, const char *scope,
@@ -121,9 +126,9 @@ static int fetch_all(struct fetch *fetch, const char *target, const char *scope,
         int64_t hint_ms = 0;
         int r = fetch_once(fetch, target, scope, &hint_ms, &failed);
 
-        if (r == 0)
+        if (r == 0 || (!fetch->ours && is_complete(fetch)))
             return 0;
-        (void)forgive(fetch);
+        forgive(fetch);
         if (fetch->ours || !fl_registry_may_pass(fetch->job, failed.code) ||
             ++fetch->failures >= fetch->job->registry->tries)
             return fl_error_set(err, r, "%s", failed.msg);
@@ -254,5 +259,7 @@ int fl_registry_pull(struct fl_registry *registry, const struct fl_image_referen
     if (r == 0)
         r = pull_all(&pull, platforms, platform_count, arena, ret_taken, err);
     fl_bytes_unref(root.text);
-    return r < 0 ? fl_error_wrap(err, "pull %s/%s", registry->base.host, reference->repository) : 0;
+    if (r < 0)
+        (void)fl_error_wrap(err, "pull %s/%s", registry->name, reference->repository);
+    return r;
 }

@@ -46,8 +46,10 @@ static int on_page(void *user, struct fl_registry_job *job, const struct fl_regi
                                   FL_OCI_INDEX, &index, err);
 
     (void)job;
-    if (r < 0)
-        return fl_error_wrap(err, "list of referrers");
+    if (r < 0) {
+        (void)fl_error_wrap(err, "list of referrers");
+        return r;
+    }
     return add_matching(listing->arena, &index, listing->artifact_type, &listing->found, err);
 }
 
@@ -105,7 +107,7 @@ int fl_registry_referrers(struct fl_registry *registry, const char *repository, 
     if (r == FL_E_NOT_FOUND)
         r = list_fallback(&job, repository, digest, &listing, &failed);
     if (r < 0)
-        return fl_error_set(err, r, "%s/%s: %s", registry->base.host, repository, failed.msg);
+        return fl_error_set(err, r, "%s/%s: %s", registry->name, repository, failed.msg);
     *ret_referrers = listing.found;
     return 0;
 }

@@ -136,13 +136,17 @@ static int ask_token(struct fl_registry_job *job, const struct fl_registry_url *
     request.url.target = token_target(job, realm, challenge, scope, password);
     fl_registry_add_header(&request, "Accept: application/json");
     r = fl_registry_exchange(job, &request, password ? basic(job) : NULL, &answer, err);
-    if (r < 0)
-        return fl_error_wrap(err, "token service");
+    if (r < 0) {
+        (void)fl_error_wrap(err, "token service");
+        return r;
+    }
     if (answer.status != 200)
         return token_refused(job, &answer, realm, password, err);
     r = fl_registry_token_parse(job->arena, answer.body->data, answer.body->len, &token, err);
-    if (r < 0)
-        return fl_error_wrap(err, "token service");
+    if (r < 0) {
+        (void)fl_error_wrap(err, "token service");
+        return r;
+    }
     keep_token(job->registry, scope, &token);
     return 0;
 }

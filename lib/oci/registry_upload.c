@@ -1,20 +1,26 @@
 /* One blob to a registry: asked for, mounted, or sent in chunks that go on where they broke. */
 #include "lib/oci/registry_internal.h"
+#include "lib/process.h"
 #include "lib/str.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 
 #define CHUNK_MIN_MAX FL_OCI_BLOB_MAX
+#define MIB           (INT64_C(1) << 20)
 
 struct sending {
     struct fl_registry_job *job;
     const struct fl_registry_upload *upload;
     const char *scope;
+    int file;
     struct fl_registry_url location; /* of the session; no host: none is open */
     int64_t chunk_bytes;
-    int64_t done, best; /* what the registry has of it; the most it ever had */
-    int64_t before;     /* of the job, without this blob */
-    unsigned failures;  /* in a row without progress */
+    int64_t done;      /* what the registry has of it */
+    int64_t before;    /* of the job, without this blob */
+    int64_t milestone; /* failures are forgiven when it has so much */
+    unsigned failures;
     int64_t hint_ms;
     bool complete;
     bool mend; /* the failure was one that asking for the offset may mend */
@@ -24,8 +30,8 @@ static void note_done(struct sending *sending, int64_t done)
 {
     sending->done = done;
     sending->job->done = sending->before + done;
-    if (done > sending->best) {
-        sending->best = done;
+    if (done >= sending->milestone) {
+        sending->milestone = done + MIB;
         sending->failures = 0;
     }
 }
@@ -114,7 +120,7 @@ static int note_range(struct sending *sending, const struct fl_registry_answer *
     const char *text = fl_registry_header(sending->job, answer, "Range");
     int64_t count = sent_up_to;
 
-    if (text && !fl_registry_range_parse(text, &count))
+    if (text && !fl_registry_kept_parse(text, &count))
         return fl_error_set(err, FL_E_INVALID, "it has a malformed range");
     if (text && count == 1 && sent_up_to != 1)
         count = 0;
@@ -152,7 +158,7 @@ static void add_content(struct sending *sending, struct fl_registry_request *req
 {
     fl_registry_add_header(request, "Content-Type: application/octet-stream");
     request->from_file = true;
-    request->file = sending->upload->file;
+    request->file = sending->file;
     request->file_offset = sending->done;
     request->body_len = (size_t)len;
     request->counted = true;
@@ -214,14 +220,7 @@ static int close_session(struct sending *sending, int64_t len, struct fl_error *
 static int send_next(struct sending *sending, struct fl_error *err)
 {
     const int64_t left = sending->upload->blob.size - sending->done;
-    int r;
 
-    sending->mend = false;
-    if (!sending->location.host) {
-        r = open_session(sending, NULL, err);
-        if (r < 0)
-            return r;
-    }
     if (left == 0 || (sending->done == 0 && left <= sending->chunk_bytes))
         return close_session(sending, left, err);
     return send_chunk(sending, left < sending->chunk_bytes ? left : sending->chunk_bytes, err);
@@ -262,9 +261,12 @@ static int send_all(struct sending *sending, struct fl_error *err)
 {
     while (!sending->complete) {
         struct fl_error failed = {0};
-        int64_t done = sending->done;
-        int r = send_next(sending, &failed);
+        int r = sending->location.host ? 0 : open_session(sending, NULL, &failed);
+        const int64_t done = sending->done;
 
+        sending->mend = false;
+        if (r == 0)
+            r = send_next(sending, &failed);
         /* A chunk of which nothing was kept has failed, too. */
         if (r == 0 && !sending->complete && sending->done <= done)
             r = fl_error_set(&failed, FL_E_UNAVAILABLE, "it kept nothing of what was sent");
@@ -276,15 +278,39 @@ static int send_all(struct sending *sending, struct fl_error *err)
     return 0;
 }
 
+static int send_opened(struct sending *sending, struct fl_error *err)
+{
+    const struct fl_registry_upload *upload = sending->upload;
+    const struct fl_registry_source *source = upload->source;
+    FL_CLEANUP(fl_fd_closep) int file = -1;
+    struct stat st;
+    int r = source->open(source->user, &upload->blob, &file, err);
+
+    if (r < 0)
+        return r;
+    sending->file = file;
+    if (fstat(file, &st) != 0)
+        r = fl_error_errno(err, errno, "what is to be sent");
+    else if (st.st_size != upload->blob.size)
+        r = fl_error_set(err, FL_E_INVALID, "it has %lld bytes, not %" PRId64,
+                         (long long)st.st_size, upload->blob.size);
+    if (r == 0)
+        r = send_all(sending, err);
+    if (source->close)
+        source->close(source->user, &upload->blob);
+    return r;
+}
+
 int fl_registry_send_blob(struct fl_registry_job *job, const struct fl_registry_upload *upload,
                           struct fl_error *err)
 {
     struct sending sending = {.job = job,
                               .upload = upload,
                               .scope = fl_registry_scope(job, upload->repository, "pull,push"),
+                              .file = -1,
                               .chunk_bytes = job->registry->chunk_bytes,
                               .before = job->done,
-                              .best = 0};
+                              .milestone = MIB};
     int r = upload->from ? open_session(&sending, upload->from, err) : 0;
 
     if (r > 0) {
@@ -292,7 +318,7 @@ int fl_registry_send_blob(struct fl_registry_job *job, const struct fl_registry_
         return 1;
     }
     if (r == 0)
-        r = send_all(&sending, err);
+        r = send_opened(&sending, err);
     if (r < 0)
         cancel_session(&sending);
     return r;

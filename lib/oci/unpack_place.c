@@ -5,6 +5,7 @@
 #include "lib/oci/unpack_internal.h"
 
 #include "lib/file.h"
+#include "lib/folder.h"
 #include "lib/process.h"
 #include "lib/str.h"
 
@@ -90,6 +91,7 @@ static void note(struct fl_place *place, int at, const char *name)
 int fl_place_open(const char *folder, bool keep_owners, struct fl_place **ret_place,
                   struct fl_error *err)
 {
+    bool is_new = !fl_path_exists(folder);
     struct fl_place *place;
     int r = fl_dir_ensure(folder, 0755, err), root;
 
@@ -98,6 +100,8 @@ int fl_place_open(const char *folder, bool keep_owners, struct fl_place **ret_pl
     root = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return fl_error_errno(err, errno, "open %s", folder);
+    if (is_new)
+        (void)chmod(folder, 0755); /* whatever the umask */
     place = fl_calloc(1, sizeof(*place));
     place->root = root;
     place->parent = -1;
@@ -150,7 +154,7 @@ static int make_folder(struct fl_place *place, int at, const char *name, struct 
     hid = fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_whiteout(&st);
     if (hid && unlinkat(at, name, 0) != 0)
         return fl_error_errno(err, errno, "remove a whiteout");
-    if (mkdirat(at, name, 0755) != 0)
+    if (mkdirat(at, name, 0755) != 0 || fchmodat(at, name, 0755, 0) != 0) /* whatever the umask */
         return fl_error_errno(err, errno, "make folder %.200s", name);
     note(place, at, name);
     return hid ? mark_opaque(at, name, err) : 0;

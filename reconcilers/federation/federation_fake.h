@@ -33,6 +33,7 @@ struct fl_fake_round {
     int64_t failing;    /* attempts that fail before one succeeds */
     const char *reason; /* of these; NULL: QuorumNotReached */
     int64_t examples;
+    bool terse; /* it says nothing of learners below its members, as older ones do */
 };
 /* `plan` holds what is so by default: 10, 100 and 20 ms, none fails. */
 typedef void fl_fake_round_fn(void *user, const struct fl_round_order *order,

@@ -142,6 +142,8 @@ static void begin_attempt(struct root *root)
     }
     report->attempt++;
     report->selected = root->members;
+    if (!root->plan.terse)
+        report->asked = 2 * report->selected; /* each is an aggregator of two learners */
     enter(root, FL_ROUND_TRAINING, root->plan.train_ms);
 }
 
@@ -156,7 +158,7 @@ static void end_training(struct root *root)
         return;
     }
     root->report.reported = root->report.selected;
-    root->report.learners = root->report.selected;
+    root->report.learners = root->report.asked;
     root->report.examples = root->plan.examples;
     enter(root, FL_ROUND_AGGREGATING, 10);
 }

@@ -73,7 +73,7 @@ struct fl_flproject_alias {
     bool best, latest;
 };
 
-#define FL_FLPROJECT_TOLD_MAX 8
+#define FL_FLPROJECT_TOLD_MAX 10
 
 struct fl_flproject_decision {
     /* What should exist. */

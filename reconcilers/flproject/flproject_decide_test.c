@@ -23,6 +23,7 @@
  *   nodes:   [[cluster, name, {labels}, [tags], closed]]; unset: a1, a2 in a, and b1, b2 in b
  *   up:      false: no Workload is there yet; unset: all are up for long, and learners have joined
  *   young:   all came up just now
+ *   fallen:  true: the first learner has ended, and is to be started again
  *   joined:  how many learners
  *   rounds:  [{i, state: open|committed|evaluating|failed, m: {metrics}, hand, tally, by, attempt,
  *              start}]
@@ -223,6 +224,17 @@ static void *const *make_all(struct world *world, const char *key,
     return items;
 }
 
+static void fall(struct world *world, struct fl_workload_status_instance *instance)
+{
+    if (!fl_json_bool(world->json, "fallen", false))
+        return;
+    instance->state = FL_WORKLOAD_STATUS_INSTANCE_STATE_WAITING;
+    instance->ready = false;
+    instance->has_last_exit = true;
+    instance->last_exit.reason = "Error";
+    instance->last_exit.log_tail = "the data are bad";
+}
+
 /* A Workload as its own reconciler would show it, all instances up. */
 static struct fl_workload *come_up(struct world *world, const struct fl_flproject_service *service,
                                    int64_t port)
@@ -244,6 +256,8 @@ static struct fl_workload *come_up(struct world *world, const struct fl_flprojec
         instance->state = FL_WORKLOAD_STATUS_INSTANCE_STATE_RUNNING;
         instance->ready = instance->has_ready = true;
         instance->start_time = time_text(world, NOW_S - (young ? 1 : 1000));
+        if (!service->id && i == 0 && service->first == 0)
+            fall(world, instance);
         if (!service->id)
             continue;
         instance->address = "10.0.0.1";
@@ -548,6 +562,10 @@ static void test_waits(void **state)
          "stalled StartingAggregators 0/3"},
         {"nobody has joined", "{joined: 0}", "wait WaitingForLearners 0/3"},
         {"some may still come", "{joined: 2, young: true}", "wait WaitingForLearners 0/3"},
+        {"nobody more is alive", "{joined: 3, young: true, fallen: true}",
+         "wait Training 0/3 start 1"},
+        {"one of those alive may still come", "{joined: 2, young: true, fallen: true}",
+         "wait WaitingForLearners 0/3"},
         {"who has not come is a dropout", "{joined: 2}", "wait Training 0/3 start 1"},
         {"not enough", "{joined: 2, spec: {training: {participation: {minAvailable: 3}}}}",
          "wait WaitingForLearners 0/3"},
@@ -758,6 +776,30 @@ static void test_services_know_their_project(void **state)
                             fl_federation_name(arena, &world.input.project->meta));
 }
 
+static const struct fl_flproject_told *told_of(const struct world *world, const char *type)
+{
+    for (size_t i = 0; i < world->out.told_count; i++)
+        if (strcmp(world->out.told[i].type, type) == 0)
+            return &world->out.told[i];
+    return NULL;
+}
+
+/* What only records does not hold up training, but is not left out in silence. */
+static void test_tracking_is_told(void **state)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    const struct fl_flproject_told *tracked;
+    struct world world;
+
+    (void)state;
+    world_make(&world, arena, "{spec: {tracking: {mlflow: {url: 'http://x'}}}}");
+    tracked = told_of(&world, "Tracked");
+    assert_true(tracked && !tracked->holds && strcmp(tracked->reason, "NotSupported") == 0);
+    assert_int_equal(world.out.start_number, 1);
+    world_make(&world, arena, "{}");
+    assert_null(told_of(&world, "Tracked"));
+}
+
 /* What a round carries on is read back as it was. */
 static void test_tally_goes_round(void **state)
 {
@@ -813,6 +855,7 @@ int main(void)
         cmocka_unit_test(test_services),
         cmocka_unit_test(test_address_is_kept),
         cmocka_unit_test(test_services_know_their_project),
+        cmocka_unit_test(test_tracking_is_told),
         cmocka_unit_test(test_tally_goes_round),
         cmocka_unit_test(test_base_model),
     };

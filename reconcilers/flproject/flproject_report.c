@@ -2,8 +2,8 @@
 #include "lib/str.h"
 #include "reconcilers/flproject/flproject_internal.h"
 
-static const char *const types[] = {"SourceReady", "ImageReady", "TiersReady", "LearnersReady",
-                                    "Training",    "Complete",   "ModelServed"};
+static const char *const types[] = {"SourceReady", "ImageReady", "TiersReady",  "LearnersReady",
+                                    "Training",    "Complete",   "ModelServed", "Tracked"};
 
 static const struct fl_flproject_told *find_told(const struct fl_flproject_decision *decision,
                                                  const char *type)

@@ -7,7 +7,8 @@
 
 #include <inttypes.h>
 
-#define SETTLE_MS 15000 /* a learner that runs for so long has joined, or will not soon */
+#define LINE_MAX_BYTES 300   /* of what a program has said last */
+#define SETTLE_MS      15000 /* a learner that runs for so long has joined, or will not soon */
 
 /* Conditions */
 
@@ -65,20 +66,6 @@ static void lack(struct fl_flproject_decide *d, const char *type, const char *re
 
 /* Why a Workload is not ready, for people. */
 
-static const char *last_line(struct fl_flproject_decide *d, const char *text)
-{
-    size_t len = strlen(text);
-    const char *from;
-
-    while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-        len--;
-    from = text + len;
-    while (from > text && from[-1] != '\n')
-        from--;
-    len -= (size_t)(from - text);
-    return fl_arena_strndup(d->arena, from, fl_utf8_cut(from, len, 300));
-}
-
 static const char *trouble_of(struct fl_flproject_decide *d, const struct fl_workload *workload)
 {
     const struct fl_workload_status_instance_list *list = &workload->status.instances;
@@ -90,10 +77,13 @@ static const char *trouble_of(struct fl_flproject_decide *d, const struct fl_wor
         if (it->ready || it->state == FL_WORKLOAD_STATUS_INSTANCE_STATE_RUNNING ||
             !it->has_last_exit)
             continue;
-        return fl_arena_printf(d->arena, "instance %" PRId64 " of Workload %s ended (%s)%s%s",
-                               it->index, workload->meta.name, fl_str_or(it->last_exit.reason, "?"),
-                               it->last_exit.log_tail ? ": " : "",
-                               it->last_exit.log_tail ? last_line(d, it->last_exit.log_tail) : "");
+        return fl_arena_printf(
+            d->arena, "instance %" PRId64 " of Workload %s ended (%s)%s%s", it->index,
+            workload->meta.name, fl_str_or(it->last_exit.reason, "?"),
+            it->last_exit.log_tail ? ": " : "",
+            it->last_exit.log_tail
+                ? fl_str_last_line(d->arena, it->last_exit.log_tail, LINE_MAX_BYTES)
+                : "");
     }
     if (!ready || ready->status == FL_CONDITION_STATUS_TRUE ||
         fl_streq(ready->reason, "Starting") || fl_streq(ready->reason, "Progressing"))
@@ -150,6 +140,15 @@ static const char *unsupported(const struct fl_flproject_decide *d)
         return "spec.privacy is not kept by this version, and nothing is trained without it: "
                "remove it if the data permit that";
     return NULL;
+}
+
+/* What only records is left out aloud. */
+static void check_tracking(struct fl_flproject_decide *d)
+{
+    if (d->project->spec.has_tracking && d->project->spec.tracking.has_mlflow)
+        tell(d, "Tracked", false, "NotSupported",
+             "spec.tracking is not kept by this version: nothing is recorded there; status and "
+             "FLRounds have the metrics");
 }
 
 static void check_support(struct fl_flproject_decide *d)
@@ -275,11 +274,16 @@ static int64_t expected_ms(const struct fl_flproject_decide *d,
                : 0;
 }
 
-/* Whether some that have not joined may do so soon. */
+static bool is_alive(const struct fl_workload_status_instance *instance)
+{
+    return instance->state == FL_WORKLOAD_STATUS_INSTANCE_STATE_RUNNING || !instance->has_last_exit;
+}
+
+/* Whether some that have not joined may do so soon: not where as many have as are alive. */
 static bool some_are_coming(struct fl_flproject_decide *d)
 {
     const struct fl_flproject_services *services = &d->out->plan.services;
-    int64_t longest = 0;
+    int64_t longest = 0, alive = 0;
 
     for (size_t i = 0; i < services->count; i++) {
         const struct fl_flproject_service *service = &services->items[i];
@@ -294,8 +298,13 @@ static bool some_are_coming(struct fl_flproject_decide *d)
 
             if (ms > longest)
                 longest = ms;
+            alive += is_alive(&current->status.instances.items[n]);
         }
+        if (service->desired > (int64_t)current->status.instances.count) /* not listed */
+            alive += service->desired - (int64_t)current->status.instances.count;
     }
+    if (d->input->federation.learners >= alive)
+        return false;
     if (longest > 0)
         fl_flproject_look_again(d, longest);
     return longest > 0;
@@ -616,6 +625,7 @@ void fl_flproject_show(struct fl_flproject_decide *d)
 
     check_all(d);
     check_serving(d);
+    check_tracking(d);
     show_rounds(d);
     show_models(d);
     show_learners(d);

@@ -29,6 +29,9 @@ static int wait_for(struct fl_flround_view *view, const char *what,
         return fl_flround_refused(view);
     if (was && fl_streq(was->reason, "BaseModelNotFound") && transfer->done == 0)
         return fl_not_yet(view->rc, "Selected", was->reason, "%s", was->message); /* looked again */
+    if (was && fl_str_has_prefix(was->message, fl_arena_printf(view->rc->arena, "%s: ", what)) &&
+        transfer->done == 0)
+        return fl_not_yet(view->rc, "Selected", "Selecting", "%s", was->message); /* tried again */
     if (transfer->all > 0)
         return fl_not_yet(view->rc, "Selected", "Selecting", "%s: %" PRId64 " of %" PRId64 " bytes",
                           what, transfer->done * 10 / transfer->all * transfer->all / 10,

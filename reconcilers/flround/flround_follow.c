@@ -103,6 +103,18 @@ static int make_result(struct fl_flround_view *view, const struct fl_round_repor
     return make(view, &spec, view->number, report->model, report->model_size, ret_name, err);
 }
 
+/* What failed is tried again: until that has an end, the failure is what there is to tell. */
+static int storing(struct fl_flround_view *view)
+{
+    const struct fl_condition *was =
+        fl_condition_find(&view->round->status.conditions, "Succeeded");
+
+    if (was && fl_streq(was->reason, "StoringModel"))
+        return fl_not_yet(view->rc, "Succeeded", "StoringModel", "%s", was->message);
+    return fl_not_yet(view->rc, "Succeeded", "StoringModel",
+                      "the model is on its way into the content store");
+}
+
 /* 0: it is in the content store. */
 static int fetch(struct fl_flround_view *view, const char *digest, int64_t size,
                  struct fl_error *err)
@@ -115,10 +127,13 @@ static int fetch(struct fl_flround_view *view, const char *digest, int64_t size,
     if (r < 0 || transfer.state == FL_TRANSFER_DONE)
         return r;
     if (transfer.state == FL_TRANSFER_RUNNING)
-        return fl_not_yet(view->rc, "Succeeded", "StoringModel",
-                          "the model is on its way into the content store");
+        return storing(view);
     fl_requeue_after(view->rc, AGAIN_MS);
-    return fl_not_yet(view->rc, "Succeeded", "StoringModel", "%s", transfer.message);
+    return fl_not_yet(view->rc, "Succeeded", "StoringModel", "%s%s", transfer.message,
+                      transfer.failed == FL_E_TOO_LARGE
+                          ? "; delete ModelVersions that are not needed, or give the content store "
+                            "more room (flops up --content-max-bytes)"
+                          : "");
 }
 
 static bool is_known(const struct fl_flround_view *view, const char *digest)
@@ -162,7 +177,8 @@ static int training(struct fl_flround_view *view, const struct fl_round_report *
     fl_true(view->rc, "Selected", "Selected", "learners were chosen");
     return fl_not_yet(view->rc, "Aggregated",
                       report->phase == FL_ROUND_TRAINING ? "Training" : "Aggregating",
-                      "attempt %" PRId64, report->attempt);
+                      "attempt %" PRId64 "%s%s", report->attempt, report->message ? "; " : "",
+                      fl_str_or(report->message, ""));
 }
 
 /* All that is needed meanwhile begins while the model is evaluated. */

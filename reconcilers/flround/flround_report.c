@@ -40,16 +40,21 @@ static struct fl_string_map metrics(struct fl_arena *arena, const struct fl_metr
     return map;
 }
 
+/* What the root asks is a learner or an aggregator with learners below it: people count learners.
+ * Who was excluded is counted as the root saw it. */
 static void fill_participants(struct fl_round_status *status, const struct fl_round_report *report,
                               struct fl_arena *arena)
 {
     struct fl_round_status_participants *to = &status->participants;
+    const bool counts_learners = report->asked >= report->selected; /* an older one does not */
+    const int64_t selected = counts_learners ? report->asked : report->selected;
+    const int64_t reported = counts_learners ? report->learners : report->reported;
 
     status->has_participants = true;
     *to = (struct fl_round_status_participants){
-        .selected = report->selected,
+        .selected = selected,
         .has_selected = true,
-        .reported = report->reported,
+        .reported = reported,
         .has_reported = true,
         .late = report->late,
         .has_late = true,
@@ -57,8 +62,7 @@ static void fill_participants(struct fl_round_status *status, const struct fl_ro
         .has_dropped = true,
         .rejected = report->rejected,
         .has_rejected = true,
-        .summary =
-            fl_arena_printf(arena, "%" PRId64 "/%" PRId64, report->reported, report->selected),
+        .summary = fl_arena_printf(arena, "%" PRId64 "/%" PRId64, reported, selected),
     };
 }
 

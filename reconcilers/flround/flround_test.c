@@ -329,6 +329,18 @@ static void assert_commits(struct rig *rig, size_t rounds)
 
 /* --- tests ---------------------------------------------------------------------------------- */
 
+static void test_a_root_that_counts_members_only(void **state)
+{
+    struct rig *rig = *state;
+
+    rig->plan.terse = true;
+    make_all(rig, "");
+    make_round(rig, "r1", "index: 1");
+    run_for(rig, 5000);
+    assert_told(rig, "r1", "Ready", "True Committed");
+    assert_string_equal(text_of(rig, "r1", "status.participants.summary"), "4/4");
+}
+
 static void test_first_round(void **state)
 {
     struct rig *rig = *state;
@@ -345,7 +357,8 @@ static void test_first_round(void **state)
     assert_int_equal(int_of(rig, "r1", "status.index"), 1);
     assert_int_equal(int_of(rig, "r1", "status.attempt"), 1);
     assert_int_equal(int_of(rig, "r1", "status.examples"), 100);
-    assert_string_equal(text_of(rig, "r1", "status.participants.summary"), "4/4");
+    assert_string_equal(text_of(rig, "r1", "status.participants.summary"), "8/8");
+    assert_int_equal(int_of(rig, "r1", "status.participants.selected"), 8);
     assert_string_equal(text_of(rig, "r1", "status.metrics.evaluation.accuracy"), "0.5");
     model = text_of(rig, "r1", "status.model.digest");
     assert_true(fl_blobs_has(rig->content, model));
@@ -644,6 +657,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_first_round),
+        TEST(test_a_root_that_counts_members_only),
         TEST(test_one_after_the_other),
         TEST(test_numbers_are_given),
         TEST(test_number_is_taken),

@@ -16,10 +16,13 @@ static int decide_and_act(struct fl_serving_view *view, struct fl_error *err)
 
     fl_serving_decide(view->rc->arena, &view->world, &view->plan);
     r = fl_serving_act(view, err);
+    if (r == 0 && view->scaled)
+        fl_event_note(view->rc, FL_NORMAL, "Scaled", "%s", view->scaled);
     if (r == 0 && view->plan.look_again_ms >= 0)
         fl_requeue_after(view->rc, view->plan.look_again_ms);
     if (r == 0 && view->plan.counts_needed && view->at.address)
-        r = routers->ops->observe(routers, &view->at, true, view->rc->arena, &ignored, err);
+        r = routers->ops->observe(routers, &view->at, view->plan.look_again_ms, view->rc->arena,
+                                  &ignored, err);
     return r;
 }
 
@@ -36,9 +39,13 @@ static int serve(struct fl_reconcile *rc, void *object, struct fl_error *err)
         r = fl_serving_look(&view, err);
     if (r != FL_STEP_DONE)
         return r;
-    if (!view.has_model && view.set_count == 0)
-        return found; /* nothing serves, and there is nothing to serve */
+    if (!view.has_model && view.set_count == 0) {
+        r = fl_serving_tidy(&view, err);
+        return r < 0 ? r : found; /* nothing serves, and there is nothing to serve */
+    }
     r = decide_and_act(&view, err);
+    if (r == 0)
+        r = fl_serving_tidy(&view, err);
     if (r < 0)
         return r;
     r = fl_serving_report(&view);
@@ -183,6 +190,7 @@ int fl_inferenceserver_controller_create(struct fl_manager *manager,
     if (r < 0)
         return fl_error_wrap(err, "inferenceserver controller");
     controller->versions = fl_manager_cache(manager, &versions);
+    controller->secrets = fl_manager_cache(manager, &fl_gvr_secrets);
     *ret_controller = FL_TAKE(controller);
     return 0;
 }

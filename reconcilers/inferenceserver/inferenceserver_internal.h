@@ -6,11 +6,13 @@
 #include "reconcilers/inferenceserver/plan.h"
 
 #define FL_SERVING_REVISION_LABEL "flops.dev/revision"
+#define FL_SERVING_TOKEN_FILE     "model.token" /* of a server: its capability */
 
 struct fl_inferenceserver_controller {
     struct fl_manager *manager;
     struct fl_inferenceserver_options options;
     struct fl_cache *versions; /* ModelVersions, by project */
+    struct fl_cache *secrets;
 };
 
 /* The model that is wanted. */
@@ -36,6 +38,7 @@ struct fl_serving_view {
     const char *admin_token;
     struct fl_router_at at; /* address NULL: not known yet */
     struct fl_serving_world world;
+    const char *scaled; /* load asks for another number of servers: why; or NULL */
     struct fl_serving_plan plan;
 };
 
@@ -61,6 +64,8 @@ int fl_serving_look(struct fl_serving_view *view, struct fl_error *err);
 /* inferenceserver_act.c */
 int fl_serving_ensure_router(struct fl_serving_view *view, struct fl_error *err);
 int fl_serving_act(struct fl_serving_view *view, struct fl_error *err);
+/* Whoever made a Secret may have been cut short before its set: what is for no set goes. */
+int fl_serving_tidy(struct fl_serving_view *view, struct fl_error *err);
 
 /* inferenceserver_report.c */
 int fl_serving_report(struct fl_serving_view *view);

@@ -49,6 +49,7 @@ static struct fl_serving_set show_set(struct fl_serving_view *view,
 {
     const char *metric = note(workload, "flops.dev/metric"),
                *round = note(workload, "flops.dev/round"),
+               *replicas = note(workload, "flops.dev/replicas"),
                *created = json_string_value(
                    json_object_get(workload->meta.annotations, "flops.dev/made-at"));
     struct fl_serving_set set = {
@@ -58,6 +59,7 @@ static struct fl_serving_set show_set(struct fl_serving_view *view,
         .round = round ? strtoll(round, NULL, 10) : 0,
         .metric = metric ? strtod(metric, NULL) : NAN,
         .asked = workload->spec.instances,
+        .replicas = replicas ? strtoll(replicas, NULL, 10) : 0,
         .stable = fl_streq(note(workload, "flops.dev/stable"), "true"),
         .rejected = note(workload, "flops.dev/rejected"),
         .rejected_why = note(workload, "flops.dev/rejected-why"),
@@ -101,13 +103,6 @@ static void keep_stable(struct fl_serving_view *view)
             view->world.target = view->world.sets[i];
 }
 
-static int64_t replicas_of(const struct fl_inferenceserver_spec *spec)
-{
-    if (spec->has_autoscale)
-        return spec->autoscale.min_replicas > 0 ? spec->autoscale.min_replicas : 1;
-    return spec->replicas;
-}
-
 static int ask_router(struct fl_serving_view *view, struct fl_error *err)
 {
     struct fl_router_driver *routers = view->controller->options.routers;
@@ -120,18 +115,19 @@ static int ask_router(struct fl_serving_view *view, struct fl_error *err)
     view->world.has_router = view->at.address != NULL;
     if (!view->at.address)
         return 0;
-    return routers->ops->observe(routers, &view->at, false, view->rc->arena, &view->world.router,
-                                 err);
+    return routers->ops->observe(routers, &view->at, -1, view->rc->arena, &view->world.router, err);
 }
 
 int fl_serving_look(struct fl_serving_view *view, struct fl_error *err)
 {
+    const struct fl_inferenceserver_spec *spec = &view->server->spec;
     int r = list_children(view, err);
 
     if (r < 0)
         return r;
     view->world.rollout = &view->server->spec.rollout;
-    view->world.replicas = replicas_of(&view->server->spec);
+    if (spec->has_autoscale)
+        view->world.autoscale = &spec->autoscale;
     view->world.now_us = fl_realtime_us(view->rc->env);
     view->world.sets = fl_new_array(view->rc->arena, struct fl_serving_set, view->set_count + 1);
     view->world.set_count = view->set_count;
@@ -141,5 +137,8 @@ int fl_serving_look(struct fl_serving_view *view, struct fl_error *err)
         show_target(view);
     else
         keep_stable(view);
-    return ask_router(view, err);
+    r = ask_router(view, err);
+    view->world.replicas =
+        fl_serving_replicas(view->rc->arena, &view->world, spec->replicas, &view->scaled);
+    return r;
 }

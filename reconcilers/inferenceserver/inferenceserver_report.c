@@ -166,6 +166,14 @@ static int tell_unavailable(struct fl_serving_view *view)
     return fl_not_yet(view->rc, "Available", "Starting", "%s", view->plan.message);
 }
 
+/* As it should be: who waits for Ready does not wait for servers that nobody asks for. */
+static int tell_none_wanted(struct fl_serving_view *view)
+{
+    fl_false(view->rc, "Available", "ScaledToZero", "replicas is 0: no server is asked for");
+    fl_ready_as(view->rc, "ScaledToZero", "replicas is 0: no server is asked for");
+    return FL_STEP_DONE;
+}
+
 int fl_serving_report(struct fl_serving_view *view)
 {
     struct fl_inferenceserver_status *status = &view->server->status;
@@ -178,13 +186,15 @@ int fl_serving_report(struct fl_serving_view *view)
                       ? fl_serving_address(view->rc->arena, view->router, "http",
                                            view->server->spec.has_tls_secret ? "https" : "http")
                       : NULL;
+    if (view->world.replicas == 0 && view->plan.state == FL_SERVING_SETTLED)
+        return tell_none_wanted(view);
     if (view->plan.ready == 0 || !view->world.router.known || view->world.router.version == 0)
         return tell_unavailable(view);
     fl_true(view->rc, "Available", "Serving", "%" PRId64 " servers answer", view->plan.ready);
     if (view->plan.state == FL_SERVING_ROLLED_BACK && view->plan.overdue)
         return fl_stalled(view->rc, "Progressing", "RolledBack", "%s", view->plan.message);
     if (view->plan.state == FL_SERVING_ROLLING)
-        return fl_not_yet(view->rc, "Available", "RollingOut", "%s", view->plan.message);
+        return fl_not_yet(view->rc, NULL, "RollingOut", "%s", view->plan.message);
     if (view->plan.state == FL_SERVING_ROLLED_BACK)
         fl_ready_as(view->rc, "RolledBack", "%s", view->plan.message);
     else

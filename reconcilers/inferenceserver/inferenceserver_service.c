@@ -106,6 +106,17 @@ static void put_probes(struct fl_workload_spec *spec, const char *path, const ch
     spec->probes.readiness.failure_threshold = 3;
 }
 
+/* A list that is told empty is owned by nobody, and would be told again in each pass. */
+static void drop_empty_lists(struct fl_workload_spec *spec)
+{
+    if (spec->args.count == 0)
+        spec->args.items = NULL;
+    if (spec->files.count == 0)
+        spec->files.items = NULL;
+    if (spec->mounts.count == 0)
+        spec->mounts.items = NULL;
+}
+
 /* Servers */
 
 const char *fl_serving_set_role(struct fl_arena *arena, const char *revision)
@@ -159,8 +170,8 @@ static void put_model(struct fl_serving_view *view, struct fl_workload_spec *spe
     add_option(spec, "--model-url", grant->url);
     add_option(spec, "--digest", view->model.digest);
     if (grant->token) {
-        add_secret_file(spec, "model.token", secret, "token");
-        add_option(spec, "--token-file", "model.token");
+        add_secret_file(spec, FL_SERVING_TOKEN_FILE, secret, "token");
+        add_option(spec, "--token-file", FL_SERVING_TOKEN_FILE);
     }
     if (grant->ca_pem) {
         add_file(spec, "ca.crt", grant->ca_pem);
@@ -198,6 +209,9 @@ struct fl_workload *fl_serving_new_set(struct fl_serving_view *view, const char 
         spec->process.program = "flops";
         add_arg(spec, "serve");
         add_option(spec, "--port-env", "PORT_HTTP");
+        add_option(spec, "--folder", STATE_FOLDER);
+        spec->mounts.items[spec->mounts.count++] =
+            (struct fl_workload_mount){.path = STATE_FOLDER, .type = FL_WORKLOAD_MOUNT_TYPE_STATE};
         put_model(view, spec, secret, grant);
         put_limits(view, spec);
     }
@@ -206,6 +220,7 @@ struct fl_workload *fl_serving_new_set(struct fl_serving_view *view, const char 
     spec->resources = view->server->spec.resources;
     spec->has_placement = view->server->spec.node_selector.count > 0;
     spec->placement.node_selector = view->server->spec.node_selector;
+    drop_empty_lists(spec);
     return workload;
 }
 
@@ -216,12 +231,15 @@ void fl_serving_mark_set(struct fl_serving_view *view, struct fl_workload *set,
            *notes =
                set->meta.annotations ? json_copy((json_t *)set->meta.annotations) : json_object();
     static const char *const passing[] = {"flops.dev/stable", "flops.dev/rejected",
-                                          "flops.dev/rejected-why"};
+                                          "flops.dev/rejected-why", "flops.dev/replicas"};
 
     for (size_t i = 0; i < FL_COUNT_OF(passing); i++)
         (void)json_object_del(notes, passing[i]);
     if (wish->stable)
         fl_json_set_str(notes, "flops.dev/stable", "true");
+    if (view->world.autoscale)
+        fl_json_set_str(notes, "flops.dev/replicas",
+                        fl_arena_printf(view->rc->arena, "%" PRId64, view->world.replicas));
     fl_json_set_str(notes, "flops.dev/rejected", wish->rejected);
     fl_json_set_str(notes, "flops.dev/rejected-why", wish->rejected_why);
     set->meta.labels = fl_json_in_arena(view->rc->arena, labels);

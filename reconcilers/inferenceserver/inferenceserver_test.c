@@ -353,6 +353,74 @@ static void test_follows(void **state)
     assert_non_null(the_set(rig));
 }
 
+static const json_t *capability(struct rig *rig)
+{
+    const json_t *secret;
+    size_t i;
+
+    json_array_foreach(items(rig, SECRETS), i, secret)
+        if (fl_str_has_prefix(json_string_value(json_object_get(
+                                  fl_json_path(secret, "metadata.labels"), "flops.dev/role")),
+                              "model-"))
+            return secret;
+    return NULL;
+}
+
+/* As if whoever made it had been cut short before the set, whose model is not wanted any more. */
+static void leave_capability(struct rig *rig)
+{
+    FL_JSON left = json_pack("{s:s, s:s, s:{s:s, s:{s:s}, s:[{s:s, s:s, s:s, s:s}]}}", "apiVersion",
+                             "v1", "kind", "Secret", "metadata", "name", "left", "labels",
+                             "flops.dev/role", "model-0123456789", "ownerReferences", "apiVersion",
+                             "flops.dev/v1alpha1", "kind", "InferenceServer", "name", "digits",
+                             "uid", fl_json_str(get(rig, SERVER), "metadata.uid"));
+    FL_CLEANUP(fl_freep) char *body = json_dumps(left, 0);
+
+    assert_non_null(ask(rig, "POST", SECRETS, body));
+}
+
+/* Each set has one for as long as it is there; servers could not start without. */
+static void test_capabilities(void **state)
+{
+    struct rig *rig = *state;
+    const char *name;
+
+    add_version(rig, 1, "0.9", "best");
+    add_server(rig, "");
+    live(rig);
+    assert_int_equal(json_array_size(items(rig, SECRETS)), 2);
+    name = fl_json_str(capability(rig), "metadata.name");
+    (void)ask(rig, "DELETE", fl_arena_printf(rig->arena, SECRETS "/%s", name), NULL);
+    assert_null(capability(rig));
+    (void)ask(rig, "PATCH", SERVER, "{\"spec\":{\"replicas\":1}}");
+    live(rig);
+    assert_string_equal(fl_json_str(capability(rig), "metadata.name"), name);
+    leave_capability(rig);
+    (void)ask(rig, "PATCH", SERVER, "{\"spec\":{\"replicas\":2}}");
+    live(rig);
+    assert_int_equal(json_array_size(items(rig, SECRETS)), 2);
+    assert_string_equal(fl_json_str(capability(rig), "metadata.name"), name);
+}
+
+/* None is what is wanted, so nobody waits for any. */
+static void test_scaled_to_zero(void **state)
+{
+    struct rig *rig = *state;
+
+    add_version(rig, 1, "0.9", "best");
+    add_server(rig, ",\"rollout\":{\"progressDeadline\":\"30s\"}");
+    live(rig);
+    (void)ask(rig, "PATCH", SERVER, "{\"spec\":{\"replicas\":0}}");
+    live_for(rig, 60 * 1000);
+    assert_string_equal(reason(rig, "Ready"), "ScaledToZero");
+    assert_string_equal(reason(rig, "Available"), "ScaledToZero");
+    assert_string_equal(reason(rig, "Stalled"), "");
+    assert_int_equal(fl_json_int(the_set(rig), "spec.instances", -1), 0);
+    (void)ask(rig, "PATCH", SERVER, "{\"spec\":{\"replicas\":1}}");
+    live(rig);
+    assert_string_equal(reason(rig, "Ready"), "Serving");
+}
+
 static void serve_requests(struct rig *rig, const char *failing_group)
 {
     struct fl_routes *routes = fl_router_fake_routes(rig->routers, ROUTER);
@@ -393,6 +461,7 @@ static void test_canary(void **state)
     move_best(rig, 1, 2);
     live(rig);
     assert_string_equal(reason(rig, "Ready"), "RollingOut");
+    assert_string_equal(reason(rig, "Available"), "Serving"); /* all the time */
     assert_int_equal(fl_json_int(get(rig, SERVER), "status.rollout.step", 0), 1);
     assert_int_equal(json_array_size(fl_json_path(get(rig, SERVER), "status.traffic")), 2);
     for (int i = 0; i < 20; i++) {
@@ -483,8 +552,10 @@ static void test_never_ready(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_serves),  TEST(test_follows),         TEST(test_canary),      TEST(test_suspend),
-        TEST(test_deleted), TEST(test_what_is_missing), TEST(test_never_ready),
+        TEST(test_serves),       TEST(test_follows),        TEST(test_scaled_to_zero),
+        TEST(test_capabilities), TEST(test_scaled_to_zero), TEST(test_canary),
+        TEST(test_suspend),      TEST(test_deleted),        TEST(test_what_is_missing),
+        TEST(test_never_ready),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

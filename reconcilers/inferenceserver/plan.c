@@ -2,6 +2,7 @@
 
 #include "api/field.h"
 #include "lib/str.h"
+#include "reconcilers/inferenceserver/scaling.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -367,6 +368,10 @@ static void change_over(struct deciding *d)
         take_back(d, fl_str_or(d->rejected_why, "it did not do well"));
         return;
     }
+    if (d->world->replicas == 0) { /* nobody serves, so nobody is to be judged or waited for */
+        promote(d);
+        return;
+    }
     d->stable->keep = d->world->replicas;
     d->stable->percent = 100;
     switch (d->world->rollout->strategy) {
@@ -461,12 +466,35 @@ static size_t backends_in_force(const struct fl_router_view *router)
     return count;
 }
 
+static json_t *load_terms(const struct deciding *d)
+{
+    struct fl_router_load terms;
+
+    if (!d->world->autoscale)
+        return NULL;
+    terms = fl_scaling_terms(d->world->autoscale);
+    return json_pack("{s:s, s:I, s:I}", "metric", terms.metric, "windowMs",
+                     (json_int_t)terms.window_ms, "delayMs", (json_int_t)terms.delay_ms);
+}
+
+static bool is_load_in_force(const struct deciding *d)
+{
+    const struct fl_router_load *load = &d->world->router.load;
+    const struct fl_router_load terms =
+        d->world->autoscale ? fl_scaling_terms(d->world->autoscale) : (struct fl_router_load){0};
+
+    return fl_streq(load->metric, terms.metric) && load->window_ms == terms.window_ms &&
+           load->delay_ms == terms.delay_ms;
+}
+
 static bool is_in_force(const struct deciding *d, const json_t *groups, const json_t *backends)
 {
     const struct fl_router_view *router = &d->world->router;
     const json_t *item;
     size_t i;
 
+    if (!is_load_in_force(d))
+        return false;
     if (router->version == 0 || json_array_size(groups) != router->group_count ||
         json_array_size(backends) != backends_in_force(router))
         return false;
@@ -486,9 +514,10 @@ static void make_table(struct deciding *d)
 
     if (!d->world->router.known || is_in_force(d, groups, backends))
         return;
-    d->plan->table = fl_json_in_arena(d->arena, json_pack("{s:I, s:O, s:O}", "version",
-                                                          (json_int_t)d->world->router.version + 1,
-                                                          "groups", groups, "backends", backends));
+    d->plan->table =
+        fl_json_in_arena(d->arena, json_pack("{s:I, s:O, s:O, s:o*}", "version",
+                                             (json_int_t)d->world->router.version + 1, "groups",
+                                             groups, "backends", backends, "load", load_terms(d)));
 }
 
 /* Workloads */
@@ -566,11 +595,42 @@ static void watch_start(struct deciding *d)
     const struct fl_serving_set *set = d->stable->set;
     const int64_t deadline_ms = ms_of(d->world->rollout->progress_deadline, 600000);
 
-    if (d->plan->state != FL_SERVING_SETTLED || !set || ready_in(d->stable) > 0)
+    if (d->plan->state != FL_SERVING_SETTLED || !set || ready_in(d->stable) > 0 ||
+        d->world->replicas == 0)
         return;
     d->plan->overdue = passed_ms(d, set->created_us) >= deadline_ms;
     if (!d->plan->overdue)
         d->plan->look_again_ms = deadline_ms - passed_ms(d, set->created_us);
+}
+
+/* Load decides all the time. */
+static void watch_load(struct deciding *d)
+{
+    const int64_t look_ms = d->world->autoscale ? fl_scaling_look_ms(d->world->autoscale) : -1;
+
+    if (look_ms < 0)
+        return;
+    d->plan->counts_needed = true;
+    if (d->plan->look_again_ms < 0 || d->plan->look_again_ms > look_ms)
+        d->plan->look_again_ms = look_ms;
+}
+
+int64_t fl_serving_replicas(struct fl_arena *arena, const struct fl_serving_world *world,
+                            int64_t asked, const char **ret_why)
+{
+    struct fl_serving_plan unused;
+    struct deciding d = {.arena = arena, .world = world, .plan = &unused};
+    const struct fl_serving_set *stable;
+
+    if (!world->autoscale)
+        return asked;
+    find_parts(&d);
+    stable = d.stable->set;
+    return fl_scaling_decide(world->autoscale,
+                             !stable                ? 0
+                             : stable->replicas > 0 ? stable->replicas
+                                                    : stable->asked,
+                             &world->router.load, arena, ret_why);
 }
 
 void fl_serving_decide(struct fl_arena *arena, const struct fl_serving_world *world,
@@ -585,6 +645,7 @@ void fl_serving_decide(struct fl_arena *arena, const struct fl_serving_world *wo
     else
         settle(&d);
     watch_start(&d);
+    watch_load(&d);
     make_table(&d);
     make_wishes(&d);
     tell(&d);

@@ -3,7 +3,8 @@
  *
  * The servers of one revision (model and settings) are a set: a Workload. One set is the stable
  * one; another, of the revision that is wanted now, may be on its way to take over. Which set is
- * stable, and which revision was tried and taken back, is written on the stable set; at which step
+ * stable, which revision was tried and taken back, and how many servers load asks for is written on
+ * the stable set; at which step
  * a canary is, and since when, in the epoch of its group at the router. So whoever decides next
  * knows all that this one did.
  *
@@ -33,6 +34,7 @@ struct fl_serving_set {
     int64_t created_us;
     int64_t asked; /* instances that its Workload asks for */
     bool stable;
+    int64_t replicas; /* that scaling has decided on, as this set remembers it; 0: none */
     const char *rejected, *rejected_why;   /* of the stable one: what was taken back; or NULL */
     struct fl_serving_instance *instances; /* that exist */
     size_t instance_count;
@@ -41,7 +43,8 @@ struct fl_serving_set {
 
 struct fl_serving_world {
     const struct fl_rollout *rollout;
-    int64_t replicas;
+    const struct fl_autoscale *autoscale; /* NULL: load is not looked at */
+    int64_t replicas;                     /* fl_serving_replicas */
     int64_t now_us;
     struct fl_serving_set target; /* what is wanted; its servers are in `sets` where it has any */
     struct fl_serving_set *sets;
@@ -78,6 +81,11 @@ struct fl_serving_plan {
     const char *serving;    /* revision with the most traffic; NULL: none */
     int64_t ready, updated; /* servers; those of the wanted revision */
 };
+
+/* How many servers there should be: `asked` where load does not decide. Needs sets, router and
+ * autoscale of the world. `ret_why`: as fl_scaling_decide. */
+int64_t fl_serving_replicas(struct fl_arena *arena, const struct fl_serving_world *world,
+                            int64_t asked, const char **ret_why);
 
 void fl_serving_decide(struct fl_arena *arena, const struct fl_serving_world *world,
                        struct fl_serving_plan *ret_plan);

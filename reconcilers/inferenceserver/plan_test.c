@@ -25,7 +25,7 @@ struct server {
 struct set {
     char revision[16];
     double metric;
-    int64_t created_us, asked;
+    int64_t created_us, asked, replicas;
     bool stable, broken, failing; /* never ready; answers with errors */
     char rejected[16], why[256];
     struct server servers[SERVERS_MAX];
@@ -34,6 +34,8 @@ struct set {
 struct world {
     struct fl_arena *arena;
     struct fl_rollout rollout;
+    struct fl_autoscale autoscale;
+    bool has_autoscale;
     int64_t replicas, now_us;
     const char *target;
     double target_metric;
@@ -84,6 +86,7 @@ static struct fl_serving_set show(struct world *world, const struct set *set)
         .metric = set->metric,
         .created_us = set->created_us,
         .asked = set->asked,
+        .replicas = set->replicas,
         .stable = set->stable,
         .rejected = *set->rejected ? fl_arena_strdup(world->arena, set->rejected) : NULL,
         .rejected_why = fl_arena_strdup(world->arena, set->why)};
@@ -111,11 +114,14 @@ static void decide(struct world *world)
                                     .sets = sets,
                                     .set_count = world->count,
                                     .has_router = true};
-    FL_JSON status = fl_routes_status(world->routes, 0);
+    FL_JSON status = fl_routes_status(world->routes, world->now_us / 1000);
 
     for (size_t i = 0; i < world->count; i++)
         sets[i] = show(world, &world->sets[i]);
     assert_int_equal(fl_router_view_read(world->arena, status, &seen.router, NULL), 0);
+    seen.autoscale = world->has_autoscale ? &world->autoscale : NULL;
+    seen.replicas = fl_serving_replicas(world->arena, &seen, world->replicas, NULL);
+    world->replicas = seen.replicas;
     fl_serving_decide(world->arena, &seen, &world->plan);
 }
 
@@ -146,11 +152,13 @@ static void carry_out(struct world *world)
         }
         set->asked = wish->instances;
         set->stable = wish->stable;
+        set->replicas = world->has_autoscale ? world->replicas : 0;
         (void)snprintf(set->rejected, sizeof(set->rejected), "%s", fl_str_or(wish->rejected, ""));
         (void)snprintf(set->why, sizeof(set->why), "%s", fl_str_or(wish->rejected_why, ""));
     }
     if (world->plan.table)
-        assert_int_equal(fl_routes_apply(world->routes, world->plan.table, 0, NULL), 0);
+        assert_int_equal(
+            fl_routes_apply(world->routes, world->plan.table, world->now_us / 1000, NULL), 0);
 }
 
 /* One thing happens to each set: a server ends, or becomes ready, or starts. */
@@ -368,6 +376,27 @@ static void test_canary_waits_for_requests(void **state)
     until_settled(&world, "two");
 }
 
+/* A trial would run a server that nobody asks for, and wait for requests that do not come. */
+static void test_none_is_asked_for(void **state)
+{
+    static const enum fl_rollout_strategy strategies[] = {
+        FL_ROLLOUT_STRATEGY_CANARY, FL_ROLLOUT_STRATEGY_RECREATE, FL_ROLLOUT_STRATEGY_ROLLING};
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(strategies); i++) {
+        FL_CLEANUP(world_finish) struct world world = world_make(1, strategies[i]);
+
+        until_settled(&world, "one");
+        world.replicas = world.requests_a_pass = 0;
+        world.target = "two";
+        world.allow_gap = true;
+        for (int pass_count = 0; pass_count < PASSES; pass_count++)
+            pass(&world);
+        assert_int_equal(world.count, 0);
+        assert_int_equal(world.plan.state, FL_SERVING_SETTLED);
+    }
+}
+
 static void check_taken_back(struct world *world, const char *why)
 {
     for (int i = 0;
@@ -452,6 +481,57 @@ static void test_nothing_to_go_back_to(void **state)
     assert_int_equal(world.count, 1);
 }
 
+static void hold(struct world *world, int64_t *held, int64_t wanted)
+{
+    for (; *held < wanted; ++*held)
+        fl_routes_request_came(world->routes, world->now_us / 1000);
+    for (; *held > wanted; --*held)
+        fl_routes_request_left(world->routes, world->now_us / 1000);
+}
+
+/* Load leads up and down, while a model rolls out, too; and nobody is sent to who was told to end.
+ */
+static void test_scaled(void **state)
+{
+    FL_CLEANUP(world_finish) struct world world = world_make(1, FL_ROLLOUT_STRATEGY_ROLLING);
+    int64_t held = 0;
+
+    (void)state;
+    world.has_autoscale = true;
+    world.autoscale = (struct fl_autoscale){.min_replicas = 1,
+                                            .max_replicas = 6,
+                                            .metric = FL_AUTOSCALE_METRIC_CONCURRENCY,
+                                            .target = 2,
+                                            .window = "20s",
+                                            .scale_down_delay = "60s"};
+    until_settled(&world, "one");
+    assert_int_equal(world.sets[0].asked, 1);
+    assert_true(world.plan.counts_needed && world.plan.look_again_ms == 1000);
+    hold(&world, &held, 6);
+    for (int i = 0; i < 12; i++)
+        pass(&world);
+    assert_int_equal(world.sets[0].asked, 3);
+    world.target = "two";
+    hold(&world, &held, 10);
+    for (int i = 0; i < 40; i++)
+        pass(&world);
+    assert_int_equal(world.count, 1);
+    assert_int_equal(world.sets[0].asked, 5);
+    assert_int_equal(world.sets[0].replicas, 5);
+    hold(&world, &held, 0);
+    for (int i = 0; i < 10; i++)
+        pass(&world);
+    assert_int_equal(world.sets[0].asked, 5); /* not before the delay */
+    for (int i = 0; i < 20; i++)
+        pass(&world);
+    assert_int_equal(world.sets[0].asked, 1);
+    assert_int_equal(world.failed, 0);
+    world.has_autoscale = false; /* load is looked at no longer */
+    world.replicas = 2;
+    until_settled(&world, "two");
+    assert_int_equal(world.plan.look_again_ms, -1);
+}
+
 /* A server with a request under way is not asked to end. */
 static void test_drains(void **state)
 {
@@ -507,9 +587,11 @@ int main(void)
         cmocka_unit_test(test_recreate),
         cmocka_unit_test(test_canary),
         cmocka_unit_test(test_canary_waits_for_requests),
+        cmocka_unit_test(test_none_is_asked_for),
         cmocka_unit_test(test_taken_back),
         cmocka_unit_test(test_rolling_that_does_not_start),
         cmocka_unit_test(test_nothing_to_go_back_to),
+        cmocka_unit_test(test_scaled),
         cmocka_unit_test(test_drains),
         cmocka_unit_test(test_router_gone),
     };

@@ -30,6 +30,25 @@ static struct fl_router_backend read_backend(struct fl_arena *arena, const json_
                                       .removed = fl_json_bool(item, "removed", false)};
 }
 
+static double number(const json_t *item, const char *member)
+{
+    return json_number_value(json_object_get(item, member));
+}
+
+static struct fl_router_load read_load(struct fl_arena *arena, const json_t *item)
+{
+    const char *metric = fl_json_str(item, "metric");
+
+    return (struct fl_router_load){.metric = metric ? fl_arena_strdup(arena, metric) : NULL,
+                                   .window_ms = fl_json_int(item, "windowMs", 0),
+                                   .delay_ms = fl_json_int(item, "delayMs", 0),
+                                   .covered_ms = fl_json_int(item, "coveredMs", 0),
+                                   .average = number(item, "average"),
+                                   .panic = number(item, "panic"),
+                                   .peak = number(item, "peak"),
+                                   .panic_peak = number(item, "panicPeak")};
+}
+
 int fl_router_view_read(struct fl_arena *arena, const json_t *status,
                         struct fl_router_view *ret_view, struct fl_error *err)
 {
@@ -46,6 +65,7 @@ int fl_router_view_read(struct fl_arena *arena, const json_t *status,
         view.groups[view.group_count++] = read_group(arena, item);
     json_array_foreach(backends, i, item)
         view.backends[view.backend_count++] = read_backend(arena, item);
+    view.load = read_load(arena, json_object_get(status, "load"));
     *ret_view = view;
     return 0;
 }

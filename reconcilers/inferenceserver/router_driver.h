@@ -35,6 +35,11 @@ struct fl_router_backend {
     int64_t in_flight;
     bool reachable, removed;
 };
+struct fl_router_load { /* see workloads/route/load.h */
+    const char *metric; /* NULL: not measured */
+    int64_t window_ms, delay_ms, covered_ms;
+    double average, panic, peak, panic_peak;
+};
 struct fl_router_view {
     bool known;          /* false: it was not heard of yet, or not any more */
     const char *message; /* not known: why */
@@ -43,6 +48,7 @@ struct fl_router_view {
     size_t group_count;
     struct fl_router_backend *backends;
     size_t backend_count;
+    struct fl_router_load load;
 };
 
 typedef void fl_router_changed_fn(void *user, const char *ns, const char *name);
@@ -51,10 +57,12 @@ struct fl_router_driver;
 struct fl_router_ops {
     const char *name;
     void (*destroy)(struct fl_router_driver *self);
-    /* must: what the router said last; followed from the first call on until `forget`. With `fresh`
-     * it is asked anew, and `changed` comes with the answer: for who judges by counts. */
-    int (*observe)(struct fl_router_driver *self, const struct fl_router_at *at, bool fresh,
-                   struct fl_arena *arena, struct fl_router_view *ret_view, struct fl_error *err);
+    /* must: what the router said last; followed from the first call on until `forget`. Who judges
+     * by counts says by `fresh_in_ms` (< 0: no need) when it wants newer ones: the router is asked
+     * then, and `changed` comes with the answer. */
+    int (*observe)(struct fl_router_driver *self, const struct fl_router_at *at,
+                   int64_t fresh_in_ms, struct fl_arena *arena, struct fl_router_view *ret_view,
+                   struct fl_error *err);
     /* must: bring this table into force (workloads/route/routes.h says its form). The last one said
      * counts; a router with a higher version refuses, which `observe` shows by that version. */
     int (*put)(struct fl_router_driver *self, const struct fl_router_at *at, const json_t *table,

@@ -49,14 +49,15 @@ void fl_router_fake_reach(struct fl_router_driver *driver, bool reachable)
     fake->unreachable = !reachable;
 }
 
-static int observe(struct fl_router_driver *self, const struct fl_router_at *at, bool fresh,
-                   struct fl_arena *arena, struct fl_router_view *ret_view, struct fl_error *err)
+static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
+                   int64_t fresh_in_ms, struct fl_arena *arena, struct fl_router_view *ret_view,
+                   struct fl_error *err)
 {
     struct fl_router_fake *fake = (struct fl_router_fake *)self;
     FL_LOCKED(fake->lock);
     FL_JSON status = NULL;
 
-    (void)fresh; /* what is told is always the newest */
+    (void)fresh_in_ms; /* what is told is always the newest */
     *ret_view = (struct fl_router_view){.message = "it cannot be reached"};
     if (fake->unreachable)
         return 0;

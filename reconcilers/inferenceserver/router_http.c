@@ -36,12 +36,14 @@ struct router {
     char *ns, *name, *address, *token;
     json_t *wanted, *status; /* status NULL: not known */
     char message[FL_ERROR_TEXT_MAX];
-    bool forgotten, dirty, fresh;
+    bool forgotten, dirty;
+    int64_t fresh_in_ms; /* < 0: nobody asks */
     /* The thread's. */
     char *called, *called_token; /* whom `client` calls */
     struct fl_http_client *client;
     struct fl_http_async_request *poll, *put, *glance;
-    struct fl_timer *again;
+    struct fl_timer *again, *later; /* to poll; to glance */
+    bool glancing;                  /* it is due, or under way */
     int64_t pause_ms, change, put_version;
 };
 
@@ -51,6 +53,7 @@ static void router_free(void *value)
 
     fl_http_client_destroy(router->client);
     fl_timer_destroy(router->again);
+    fl_timer_destroy(router->later);
     json_decref(router->wanted);
     json_decref(router->status);
     free(router->uid);
@@ -116,12 +119,11 @@ static bool heard(struct router *router, json_t *status)
 {
     FL_LOCKED(router->driver->lock);
     const int64_t change = fl_json_int(status, "change", 0);
-    bool news = router->fresh;
+    bool news;
 
-    router->fresh = false;
     if (is_overtaken(router, status))
-        return news;
-    news |= !router->status || change != router->change;
+        return false;
+    news = !router->status || change != router->change;
     router->change = change;
     json_decref(router->status);
     router->status = json_incref(status);
@@ -140,21 +142,17 @@ static int read_status(const struct fl_http_answer *answer, json_t **ret_status,
                          ret_status, err);
 }
 
-static void take_answer(struct router *router, const struct fl_http_answer *answer,
+/* true: it is news. */
+static bool take_answer(struct router *router, const struct fl_http_answer *answer,
                         const struct fl_error *err)
 {
     struct fl_error why = {0};
     FL_JSON status = NULL;
-    bool news;
 
-    if (answer && read_status(answer, &status, &why) == 0) {
-        router->pause_ms = 0;
-        news = heard(router, status);
-    } else {
-        news = lost(router, answer ? why.msg : err->msg);
-    }
-    if (news)
-        tell(router);
+    if (!answer || read_status(answer, &status, &why) < 0)
+        return lost(router, answer ? why.msg : err->msg);
+    router->pause_ms = 0;
+    return heard(router, status);
 }
 
 static void on_polled(void *user, const struct fl_http_answer *answer, const struct fl_error *err)
@@ -162,7 +160,8 @@ static void on_polled(void *user, const struct fl_http_answer *answer, const str
     struct router *router = user;
 
     router->poll = NULL;
-    take_answer(router, answer, err);
+    if (take_answer(router, answer, err))
+        tell(router);
     put_wanted(router);
     if (router->status)
         poll_status(router);
@@ -175,7 +174,9 @@ static void on_glanced(void *user, const struct fl_http_answer *answer, const st
     struct router *router = user;
 
     router->glance = NULL;
-    take_answer(router, answer, err);
+    router->glancing = false;
+    (void)take_answer(router, answer, err);
+    tell(router);
 }
 
 static void on_put(void *user, const struct fl_http_answer *answer, const struct fl_error *err)
@@ -188,7 +189,8 @@ static void on_put(void *user, const struct fl_http_answer *answer, const struct
     } else {
         if (!answer || answer->status != 200)
             router->put_version = 0; /* said again once it is heard of */
-        take_answer(router, answer, err);
+        if (take_answer(router, answer, err))
+            tell(router);
     }
     put_wanted(router); /* another one may have been said meanwhile */
 }
@@ -244,6 +246,9 @@ static void hang_up(struct router *router)
             fl_http_async_cancel(FL_TAKE(*calls[i]));
     if (router->again)
         fl_timer_cancel(router->again);
+    if (router->later)
+        fl_timer_cancel(router->later);
+    router->glancing = false;
     fl_http_client_destroy(FL_TAKE(router->client));
 }
 
@@ -273,21 +278,39 @@ static void turn_to(struct router *router)
     (void)fl_http_client_create(&options, &router->client, NULL);
 }
 
+static void on_later(void *user)
+{
+    struct router *router = user;
+
+    if (router->client)
+        router->glance = call(router, "GET", "/v1/routes", NULL, PUT_MS, on_glanced);
+}
+
+/* One that is due already is not put off. */
+static void glance_later(struct router *router)
+{
+    int64_t in_ms;
+
+    fl_lock_take(router->driver->lock);
+    in_ms = router->fresh_in_ms;
+    router->fresh_in_ms = -1;
+    fl_lock_release(router->driver->lock);
+    if (in_ms < 0 || router->glancing || !router->client)
+        return;
+    router->glancing = true;
+    fl_timer_arm(router->later, in_ms);
+}
+
 static void attend(struct router *router)
 {
-    bool fresh;
-
-    if (!router->again)
+    if (!router->again) {
         router->again = fl_timer_create(router->driver->loop, on_again, router);
+        router->later = fl_timer_create(router->driver->loop, on_later, router);
+    }
     turn_to(router);
-    fl_lock_take(router->driver->lock);
-    fresh = router->fresh;
-    fl_lock_release(router->driver->lock);
     put_wanted(router);
-    if (fresh && router->status && !router->glance && router->client)
-        router->glance = call(router, "GET", "/v1/routes", NULL, PUT_MS, on_glanced);
-    else
-        poll_status(router);
+    poll_status(router);
+    glance_later(router);
 }
 
 /* The next one that somebody said something about. */
@@ -350,6 +373,7 @@ static struct router *router_of(struct driver *driver, const struct fl_router_at
         router = fl_calloc(1, sizeof(*router));
         router->driver = driver;
         router->uid = fl_strdup(at->uid);
+        router->fresh_in_ms = -1;
         (void)snprintf(router->message, sizeof(router->message), "it was not heard of yet");
         fl_map_put(driver->routers, at->uid, router);
         router->dirty = true;
@@ -364,8 +388,9 @@ static struct router *router_of(struct driver *driver, const struct fl_router_at
     return router;
 }
 
-static int observe(struct fl_router_driver *self, const struct fl_router_at *at, bool fresh,
-                   struct fl_arena *arena, struct fl_router_view *ret_view, struct fl_error *err)
+static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
+                   int64_t fresh_in_ms, struct fl_arena *arena, struct fl_router_view *ret_view,
+                   struct fl_error *err)
 {
     struct driver *driver = (struct driver *)self;
     FL_LOCKED(driver->lock);
@@ -377,8 +402,10 @@ static int observe(struct fl_router_driver *self, const struct fl_router_at *at,
         r = fl_router_view_read(arena, router->status, ret_view, err);
     else
         ret_view->message = fl_arena_strdup(arena, router->message);
-    router->fresh |= fresh;
-    router->dirty |= fresh;
+    if (fresh_in_ms >= 0) {
+        router->fresh_in_ms = fresh_in_ms;
+        router->dirty = true;
+    }
     if (router->dirty)
         fl_loop_post(driver->loop, on_told, driver);
     return r;

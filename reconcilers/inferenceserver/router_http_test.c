@@ -129,8 +129,8 @@ static struct fl_router_view look(struct rig *rig)
     struct fl_router_view view;
     struct fl_error err = {0};
 
-    assert_int_equal(
-        rig->driver->ops->observe(rig->driver, &rig->at, false, rig->arena, &view, &err), 0);
+    assert_int_equal(rig->driver->ops->observe(rig->driver, &rig->at, -1, rig->arena, &view, &err),
+                     0);
     return view;
 }
 

@@ -3,6 +3,8 @@
 
 #include "api/gen/crds_embedded.h"
 #include "controller/client/client_testing.h"
+#include "controller/registry/index.h"
+#include "controller/registry/registry.h"
 #include "lib/file.h"
 #include "reconcilers/modelversion/collect.h"
 #include "reconcilers/modelversion/controller.h"
@@ -339,14 +341,19 @@ static void history_is_limited(void **state)
         assert_int_equal(version_of(rig, names[i]) != NULL, i == 0 || i == 2 || i == 6);
 }
 
-static struct fl_swept collect(struct rig *rig)
+static struct fl_swept collect_with(struct rig *rig, struct fl_repositories *repositories)
 {
     struct fl_error err = {0};
     struct fl_swept swept;
 
-    if (fl_content_collect(rig->plane->client, rig->contents, NULL, &swept, &err) < 0)
+    if (fl_content_collect(rig->plane->client, rig->contents, repositories, &swept, &err) < 0)
         fail_msg("%s", err.msg);
     return swept;
+}
+
+static struct fl_swept collect(struct rig *rig)
+{
+    return collect_with(rig, NULL);
 }
 
 static void content_without_an_object_is_collected(void **state)
@@ -371,6 +378,33 @@ static void content_without_an_object_is_collected(void **state)
     assert_int_equal(fl_blobs_stats(blobs).count, 0);
 }
 
+/* Content goes when neither an object nor a repository holds it any more. */
+static void what_a_repository_holds_stays(void **state)
+{
+    struct rig *rig = *state;
+    const char *path = fl_arena_printf(rig->arena, "%s/registry.db", rig->path);
+    const struct fl_repositories_options options = {
+        .env = &rig->plane->env, .contents = rig->contents, .path = path, .grace_ms = 2 * GRACE_MS};
+    const char *held = put_content(rig, "a layer"), *loose = put_content(rig, "nobody's");
+    struct fl_blobs *blobs = fl_contents_blobs(rig->contents);
+    struct fl_repositories *repositories;
+    struct fl_repos_index *index;
+
+    assert_int_equal(fl_repos_index_open(&rig->plane->env, path, &index, NULL), 0);
+    assert_int_equal(fl_repos_index_add_blob(index, "team/app", held, 7, NULL), 0);
+    fl_repos_index_close(index);
+    assert_int_equal(fl_repositories_open(&options, &repositories, NULL), 0);
+    assert_int_equal(collect_with(rig, repositories).waiting, 1);
+    run_for(rig, GRACE_MS + 1000);
+    assert_int_equal(collect_with(rig, repositories).removed, 1);
+    assert_false(fl_blobs_has(blobs, loose));
+    run_for(rig, 2 * GRACE_MS);
+    assert_int_equal(collect_with(rig, repositories).waiting, 1); /* its row is gone */
+    run_for(rig, GRACE_MS + 1000);
+    assert_int_equal(collect_with(rig, repositories).removed, 1);
+    fl_repositories_close(repositories);
+}
+
 static int refuse_rounds(void *user, const struct fl_client_moment *moment)
 {
     (void)user;
@@ -392,7 +426,8 @@ static void half_a_look_collects_nothing(void **state)
 
     (void)put_content(rig, "nobody's");
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(fl_content_collect(client, rig->contents, NULL, &swept, &err), FL_E_UNAVAILABLE);
+        assert_int_equal(fl_content_collect(client, rig->contents, NULL, &swept, &err),
+                         FL_E_UNAVAILABLE);
         run_for(rig, GRACE_MS + 1000);
     }
     assert_int_equal(fl_blobs_stats(fl_contents_blobs(rig->contents)).count, 1);
@@ -410,6 +445,7 @@ int main(void)
         TEST(aliases_are_moved),
         TEST(history_is_limited),
         TEST(content_without_an_object_is_collected),
+        TEST(what_a_repository_holds_stays),
         TEST(half_a_look_collects_nothing),
     };
 

@@ -6,12 +6,13 @@
 #include <inttypes.h>
 
 /* As the CRD bounds them. */
-#define MESSAGE_MAX  1024
-#define REASON_MAX   128
-#define SIGNAL_MAX   16
-#define ID_MAX       256
-#define ADDRESS_MAX  512
-#define LOG_TAIL_MAX 2048
+#define MESSAGE_MAX   1024
+#define REASON_MAX    128
+#define SIGNAL_MAX    16
+#define ID_MAX        256
+#define ADDRESS_MAX   512
+#define LOG_TAIL_MAX  2048
+#define LAST_LINE_MAX 300
 
 /* What a driver says is as long as it likes; the API's fields are not. NULL stays NULL. */
 static const char *cut(struct fl_decide *d, const char *text, size_t max)
@@ -43,6 +44,15 @@ static const char *exit_text(struct fl_decide *d, const struct fl_run_exit *exit
     if (exit->has_code)
         return fl_arena_printf(d->arena, "%s (exit code %" PRId64 ")", reason, exit->code);
     return reason;
+}
+
+/* With what the program has said last: most of the time that is the cause. */
+static const char *exit_story(struct fl_decide *d, const struct fl_run_exit *exit)
+{
+    const char *said =
+        exit->log_tail ? fl_str_last_line(d->arena, exit->log_tail, LAST_LINE_MAX) : "";
+
+    return fl_arena_printf(d->arena, "%s%s%s", exit_text(d, exit), *said ? ": " : "", said);
 }
 
 static const struct fl_run_exit *last_exit(const struct fl_run *run)
@@ -294,15 +304,15 @@ static void conclude_failed(struct fl_decide *d, const struct fl_slot *slot)
              fl_arena_printf(d->arena,
                              "instance %" PRId64 " was given up after %" PRId64
                              " restarts; last exit: %s",
-                             slot->index, slot->run->restarts, exit_text(d, &slot->run->exit)));
+                             slot->index, slot->run->restarts, exit_story(d, &slot->run->exit)));
 }
 
 static void conclude_restarting(struct fl_decide *d, const struct fl_slot *slot)
 {
-    conclude(
-        d, FL_VERDICT_NOT_YET, restart_reason(slot->run),
-        fl_arena_printf(d->arena, "%s instances are ready; instance %" PRId64 ": last exit: %s",
-                        d->out->replicas.summary, slot->index, exit_text(d, last_exit(slot->run))));
+    conclude(d, FL_VERDICT_NOT_YET, restart_reason(slot->run),
+             fl_arena_printf(
+                 d->arena, "%s instances are ready; instance %" PRId64 ": last exit: %s",
+                 d->out->replicas.summary, slot->index, exit_story(d, last_exit(slot->run))));
 }
 
 static void conclude_good(struct fl_decide *d)

@@ -1022,9 +1022,12 @@ static void shows_instances(void **state)
     read_runs(&f,
               "0:ready(r=2) 1:Error(end=-400,code=3,r=1,f=1) 2:Error(f=10,r=10,end=-9) 9:ready");
     f.runs[1].exit.log_tail = "no such file\n";
+    f.runs[2].exit.log_tail = "begins\nno such host\n";
     decide(&f, FL_INTENT_RUN);
     items = f.decision.instances.items;
     assert_int_equal(f.decision.instances.count, 5);
+    assert_non_null(strstr(f.decision.message, "after 10 restarts; last exit: Error"));
+    assert_non_null(strstr(f.decision.message, ": no such host"));
     assert_string_equal(f.decision.replicas.summary, "1/4");
     assert_int_equal(f.decision.replicas.current, 2);
     assert_int_equal(f.decision.replicas.failed, 1);

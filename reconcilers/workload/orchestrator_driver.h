@@ -80,6 +80,7 @@ struct fl_run_spec {
     size_t env_count;
     const struct fl_run_file *files; /* resolved */
     size_t file_count;
+    const char *pull_secret; /* of spec.imagePullSecret: .dockerconfigjson; NULL: none; secret */
 };
 
 enum fl_run_state {
@@ -172,6 +173,7 @@ struct fl_orchestrator_ops {
     /* must: begin this run, once; the same number again does nothing. CONFLICT while another run of
      * the instance lives, or a later one was begun. UNAVAILABLE: try again. INVALID: no retry will
      * help. Where it failed half-way the run is ended with reason StartFailed, or was never begun.
+     * One whose image had still to be fetched when the control plane ended may have ended as Lost.
      */
     int (*start)(struct fl_orchestrator_driver *self, const struct fl_run_spec *spec,
                  struct fl_error *err);

@@ -452,7 +452,9 @@ void fl_fake_world_each(const struct fl_fake_world *world,
                                               .index = run->index,
                                               .number = run->number,
                                               .state = run->state,
-                                              .ready = run->ready});
+                                              .ready = run->ready,
+                                              .ports = run->ports,
+                                              .port_count = run->port_count});
         }
     }
 }

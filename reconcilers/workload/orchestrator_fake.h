@@ -92,6 +92,8 @@ struct fl_fake_item {
     int64_t index, number;
     enum fl_run_state state;
     bool ready;
+    const struct fl_run_port *ports;
+    size_t port_count;
 };
 void fl_fake_world_each(const struct fl_fake_world *world,
                         void (*each)(void *user, const struct fl_fake_item *item), void *user);

@@ -40,6 +40,7 @@ struct harness {
                    struct fl_workload_spec *spec);
     void (*let_pass)(void *world); /* a moment */
     unsigned patience;             /* how many moments anything may take */
+    bool fetches; /* starts come to nothing where the control plane ends before it has an image */
 };
 
 struct change {
@@ -151,6 +152,18 @@ static inline struct fl_run wait_for_state(struct fixture *f, const struct fl_ru
     fail_msg("instance %" PRId64 " is in state %d (%s: %s), not %d", id->index, run.state,
              fl_str_or(run.exit.reason, ""), fl_str_or(run.exit.message, ""), state);
     return run;
+}
+
+/* Until it goes on without the control plane. */
+static inline void wait_until_begun(struct fixture *f, const struct fl_run_id *id)
+{
+    for (unsigned i = 0; f->harness->fetches && i < f->harness->patience; i++) {
+        struct fl_run run = look(f, id);
+
+        if (run.started_us > 0 || run.state == FL_RUN_ENDED)
+            return;
+        f->harness->let_pass(f->world);
+    }
 }
 
 static inline struct fl_run wait_until_ready(struct fixture *f, const struct fl_run_id *id)

@@ -48,6 +48,7 @@ static int start(struct fl_workload_view *view, const struct fl_workload_materia
         .env_count = material->env_count,
         .files = material->files,
         .file_count = material->file_count,
+        .pull_secret = material->pull_secret,
     };
 
     if (view->driver->ops->start(view->driver, &spec, err) < 0)

@@ -49,6 +49,7 @@ struct fl_workload_material {
     size_t env_count;
     struct fl_run_file *files;
     size_t file_count;
+    const char *pull_secret; /* NULL: none */
 };
 
 /* Reads Secrets, live. FL_STEP_WAIT with SecretNotFound where one is missing. */

@@ -3,7 +3,8 @@
 #include "lib/str.h"
 #include "reconcilers/workload/workload_internal.h"
 
-#define DEFAULT_MODE 0400
+#define DEFAULT_MODE    0400
+#define PULL_SECRET_KEY ".dockerconfigjson"
 
 struct value {
     char *data;
@@ -115,6 +116,20 @@ static int read_files(struct fl_workload_view *view, json_t *secrets,
     return 0;
 }
 
+static int read_pull_secret(struct fl_workload_view *view, json_t *secrets,
+                            struct fl_workload_material *material, struct fl_error *err)
+{
+    struct value value = {NULL, 0};
+    int r;
+
+    if (!view->spec.has_image_pull_secret)
+        return 0;
+    r = read_value(view, secrets, view->spec.image_pull_secret.name, PULL_SECRET_KEY, false, &value,
+                   err);
+    material->pull_secret = value.data;
+    return r;
+}
+
 int fl_workload_material_read(struct fl_workload_view *view,
                               struct fl_workload_material *ret_material, struct fl_error *err)
 {
@@ -125,6 +140,8 @@ int fl_workload_material_read(struct fl_workload_view *view,
     r = read_env(view, secrets, &material, err);
     if (r == 0)
         r = read_files(view, secrets, &material, err);
+    if (r == 0)
+        r = read_pull_secret(view, secrets, &material, err);
     if (r == 0)
         *ret_material = material;
     return r;

@@ -88,6 +88,9 @@ void fl_aggregator_moved_bytes(struct fl_aggregator_core *core, int64_t now_ms, 
 /* An upload is complete and its digest right (err NULL), or cannot be completed. */
 void fl_aggregator_uploaded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t id,
                             const struct fl_error *err);
+/* An update could not be taken in for now, as on a full disk: the round's report says so until one
+ * is. */
+void fl_aggregator_lacks(struct fl_aggregator_core *core, int64_t now_ms, const char *message);
 
 /* Results of actions; `err` NULL: done. `ticket` is the action's. */
 void fl_aggregator_begun(struct fl_aggregator_core *core, int64_t now_ms, uint64_t ticket,

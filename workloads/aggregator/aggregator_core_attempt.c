@@ -198,7 +198,7 @@ static void reset_counts(struct fl_aggregator_core *core)
     status->selected = status->reported = status->late = status->dropped = status->rejected = 0;
     status->excluded.count = 0;
     status->excluded_omitted = 0;
-    status->learners = status->examples = 0;
+    status->asked = status->learners = status->examples = 0;
     status->staleness_max = 0;
     status->staleness_mean = 0;
     status->reason = status->message = NULL;
@@ -300,6 +300,7 @@ static void ask(struct fl_aggregator_core *core, struct member *member)
     member->stats.asked++;
     core->attempt.active++;
     core->status.selected++;
+    core->status.asked = add_up(core->status.asked, member->aggregator ? member->learners : 1);
     touch(core);
     set_task(core, member, FL_TASK_FIT);
 }
@@ -338,15 +339,16 @@ static void finish_attempt(struct fl_aggregator_core *core)
 {
     struct fl_aggregator_action *action;
     int64_t quorum = quorum_of(core);
-    char message[200];
+    char message[600];
 
     if (reported_learners(core) < quorum) {
         (void)snprintf(message, sizeof(message),
                        "%" PRId64 " of %" PRId64 " updates until the deadline: %" PRId64
                        " learners were asked, %" PRId64 " dropped, %" PRId64 " late, %" PRId64
-                       " rejected",
+                       " rejected%s%.300s",
                        reported_learners(core), quorum, core->status.selected, core->status.dropped,
-                       core->status.late, core->status.rejected);
+                       core->status.late, core->status.rejected, core->attempt.lack ? "; " : "",
+                       fl_str_or(core->attempt.lack, ""));
         fail_attempt(core, "QuorumNotReached", message, true);
         return;
     }
@@ -357,6 +359,7 @@ static void finish_attempt(struct fl_aggregator_core *core)
     action->ticket = core->attempt.ticket;
     core->finishing++;
     core->attempt.finish_ms = core->now_ms;
+    core->status.message = NULL;
     core->status.phase = FL_ROUND_AGGREGATING;
     touch(core);
 }

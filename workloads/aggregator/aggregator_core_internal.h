@@ -122,6 +122,7 @@ struct attempt {
     size_t time_cap;
     int64_t staleness_sum;
     double utility;
+    const char *lack; /* what keeps updates from being taken in; NULL: nothing */
 };
 
 struct evaluation {

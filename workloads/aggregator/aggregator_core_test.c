@@ -221,6 +221,51 @@ static void test_a_learner_of_another_project_is_refused(void **state)
     fl_aggregator_destroy(rig.core);
 }
 
+/* --- a lack --- */
+
+/* Of room for updates: told while it lasts, and why the round failed if it lasts too long. */
+static void test_a_lack_is_told(void **state)
+{
+    const struct fl_aggregator_options options = {.id = "root"};
+    struct rig rig;
+
+    (void)state;
+    open_rig(&rig, &options);
+    join(&rig, "l-0", 10);
+    start_round(&rig, 1, ",\"participation\":{\"deadlineMs\":5000,\"retryLimit\":0}");
+    begin_done(&rig);
+    fl_aggregator_lacks(rig.core, rig.now_ms, "write x: no space");
+    fl_aggregator_lacks(rig.core, rig.now_ms, "write y: no space"); /* the first is told */
+    ask(&rig, "GET", "/v1/rounds/1", "");
+    assert_non_null(strstr(rig.body, "updates cannot be taken: write x: no space"));
+    rig.now_ms += 6000;
+    fl_aggregator_tick(rig.core, rig.now_ms);
+    pump(&rig);
+    ask(&rig, "GET", "/v1/rounds/1", "");
+    assert_non_null(strstr(rig.body, "QuorumNotReached"));
+    assert_non_null(strstr(rig.body, "; updates cannot be taken: write x: no space"));
+    fl_aggregator_destroy(rig.core);
+}
+
+static void test_a_lack_ends_with_an_update(void **state)
+{
+    const struct fl_aggregator_options options = {.id = "root"};
+    struct rig rig;
+
+    (void)state;
+    open_rig(&rig, &options);
+    join(&rig, "l-0", 10);
+    join(&rig, "l-1", 10);
+    start_round(&rig, 1, "");
+    begin_done(&rig);
+    fl_aggregator_lacks(rig.core, rig.now_ms, "write x: no space");
+    bring(&rig, "l-0", 1, 10);
+    ask(&rig, "GET", "/v1/rounds/1", "");
+    assert_non_null(strstr(rig.body, "Training"));
+    assert_null(strstr(rig.body, "no space"));
+    fl_aggregator_destroy(rig.core);
+}
+
 /* --- ends --- */
 
 static void test_a_buffer_that_cannot_fill_is_not_waited_for(void **state)
@@ -311,15 +356,39 @@ static void test_a_parent_that_asks_for_nonsense_is_told(void **state)
     }
 }
 
+/* --- tiers --- */
+
+static void test_learners_below_a_tier_are_counted(void **state)
+{
+    const struct fl_aggregator_options options = {.id = "root"};
+    struct rig rig;
+
+    (void)state;
+    open_rig(&rig, &options);
+    join(&rig, "l-0", 10);
+    ask(&rig, "POST", "/v1/join",
+        "{\"protocol\":1,\"learner\":\"t-0\",\"examples\":30,\"aggregator\":true,\"learners\":3}");
+    assert_int_equal(rig.status, 200);
+    start_round(&rig, 1, "");
+    begin_done(&rig);
+    ask(&rig, "GET", "/v1/rounds/1", "");
+    assert_non_null(strstr(rig.body, "\"asked\":4"));
+    assert_non_null(strstr(rig.body, "\"selected\":2"));
+    fl_aggregator_destroy(rig.core);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_boast_raises_its_own_bound),
         cmocka_unit_test(test_a_boast_costs_nobody_else_the_round),
+        cmocka_unit_test(test_a_lack_is_told),
+        cmocka_unit_test(test_a_lack_ends_with_an_update),
         cmocka_unit_test(test_a_learner_of_another_project_is_refused),
         cmocka_unit_test(test_a_buffer_that_cannot_fill_is_not_waited_for),
         cmocka_unit_test(test_an_abort_while_it_is_summed_up),
         cmocka_unit_test(test_a_parent_that_asks_for_nonsense_is_told),
+        cmocka_unit_test(test_learners_below_a_tier_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

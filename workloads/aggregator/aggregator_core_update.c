@@ -400,6 +400,26 @@ void fl_aggregator_moved_bytes(struct fl_aggregator_core *core, int64_t now_ms, 
         core->status.bytes_down += bytes;
 }
 
+void fl_aggregator_lacks(struct fl_aggregator_core *core, int64_t now_ms, const char *message)
+{
+    struct attempt *attempt = &core->attempt;
+
+    core->now_ms = now_ms;
+    if (core->status.phase != FL_ROUND_TRAINING || !attempt->arena || attempt->lack)
+        return;
+    attempt->lack = fl_arena_printf(attempt->arena, "updates cannot be taken: %s", message);
+    core->status.message = fl_arena_strdup(core->round_arena, attempt->lack);
+    touch(core);
+}
+
+static void lacks_no_more(struct fl_aggregator_core *core)
+{
+    if (core->attempt.lack) {
+        core->attempt.lack = core->status.message = NULL;
+        touch(core);
+    }
+}
+
 void fl_aggregator_uploaded(struct fl_aggregator_core *core, int64_t now_ms, uint64_t id,
                             const struct fl_error *err)
 {
@@ -411,10 +431,12 @@ void fl_aggregator_uploaded(struct fl_aggregator_core *core, int64_t now_ms, uin
             act(core, FL_AGGREGATOR_DISCARD)->upload = id;
         return;
     }
-    if (err)
+    if (err) {
         remove_upload(core, upload, true); /* the learner offers again */
-    else
+    } else {
         upload->state = UPLOAD_STAGED;
+        lacks_no_more(core);
+    }
     advance(core);
 }
 

@@ -201,6 +201,13 @@ static void moved(void *user, const char *key, const char *model, int64_t bytes)
                                   bytes);
 }
 
+static void lacks(void *user, const struct fl_error *err)
+{
+    struct fl_aggregator *aggregator = user;
+
+    fl_aggregator_lacks(aggregator->core, program_now_ms(aggregator), err->msg);
+}
+
 void program_expect(struct fl_aggregator *aggregator, const struct fl_aggregator_action *action)
 {
     struct expected *expected = fl_calloc(1, sizeof(*expected));
@@ -231,6 +238,7 @@ int program_open_bulk(struct fl_aggregator *aggregator, struct fl_error *err)
                                                    .allow = allow,
                                                    .complete = complete,
                                                    .moved = moved,
+                                                   .lacks = lacks,
                                                    .user = aggregator};
 
     return fl_bulk_server_create(&options, &aggregator->bulk, err);

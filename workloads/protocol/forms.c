@@ -431,6 +431,7 @@ static const struct fl_member round_report_members[] = {
      .max = FL_PROTOCOL_EXCLUDED_MAX,
      .form = &fl_form_exclusion},
     COUNT("excludedOmitted", excluded_omitted),
+    COUNT("asked", asked),
     COUNT("learners", learners),
     COUNT("examples", examples),
     METRICS("train", train),

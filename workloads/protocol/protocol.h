@@ -351,6 +351,7 @@ struct fl_round_report { /* what FLRound.status needs */
     int64_t selected, reported, late, dropped, rejected;
     struct fl_exclusions excluded; /* the first hundred */
     int64_t excluded_omitted;
+    int64_t asked;    /* learners that were selected or are below who was; < selected: not said */
     int64_t learners; /* whose update counts, through all tiers */
     int64_t examples;
     struct fl_metrics train, evaluation;

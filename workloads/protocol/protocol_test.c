@@ -70,7 +70,8 @@ static const struct {
      "2,\"weighting\":\"Exponential\"},\"strategy\":{\"beta1\":0.5,\"bufferSize\":5,\"name\":"
      "\"FedBuff\"},\"tags\":[\"a\",\"b\"],\"tierDeadlineMs\":8}"},
     {&fl_form_round_report, "{}",
-     "{\"attempt\":1,\"bytesUp\":5,\"evaluation\":{\"loss\":0.5},\"excluded\":[{\"learner\":\"l\","
+     "{\"asked\":9,\"attempt\":1,\"bytesUp\":5,\"evaluation\":{\"loss\":0.5},\"excluded\":[{"
+     "\"learner\":\"l\","
      "\"message\":\"m\",\"outcome\":\"Late\",\"reason\":\"Deadline\"}],\"model\":" D
      ",\"phase\":\"Committed\",\"project\":\"p\",\"reported\":2,\"round\":1,\"version\":7}"},
     {&fl_form_children, "{}", "{\"children\":{\"t-0\":\"https://x\"}}"},

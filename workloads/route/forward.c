@@ -247,7 +247,7 @@ static bool may_try_again(const struct forward *forward, enum fl_route_result re
 {
     return forward->request && now_ms(forward->router) < forward->deadline_ms &&
            ((result == FL_ROUTE_BUSY && forward->tries < TRIES_MAX) ||
-            (result == FL_ROUTE_UNREACHABLE && err->code != FL_E_TIMEOUT));
+            (result == FL_ROUTE_UNREACHABLE && !(err && err->code == FL_E_TIMEOUT)));
 }
 
 static void done(void *user, const struct fl_http_answer *answer, const struct fl_error *err)

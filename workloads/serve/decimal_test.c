@@ -117,6 +117,73 @@ static void what_is_no_number_is_refused(void **state)
     assert_null(fl_decimal_read(long_one, long_one + sizeof(long_one) - 1, &value));
 }
 
+static const char *digits(const char *at)
+{
+    while (*at >= '0' && *at <= '9')
+        at++;
+    return at;
+}
+
+/* Where the number ends by RFC 8259; NULL: it is none. */
+static const char *end_of_number(const char *text)
+{
+    const char *at = text + (*text == '-'), *behind = digits(at);
+
+    if (behind == at || (*at == '0' && behind > at + 1))
+        return NULL;
+    if (*behind == '.') {
+        at = behind + 1;
+        behind = digits(at);
+        if (behind == at)
+            return NULL;
+    }
+    if (*behind == 'e' || *behind == 'E') {
+        at = behind + 1 + (behind[1] == '-' || behind[1] == '+');
+        behind = digits(at);
+        if (behind == at)
+            return NULL;
+    }
+    return behind;
+}
+
+/* Several characters are looked at together: what they are, and what stands behind the number, must
+ * not matter. */
+static void numbers_within_text_are_read_as_strtod_does(void **state)
+{
+    static const char signs[] = "0123456789012345678900000..--eE+,]} /:x\x80\xff";
+    struct fl_fake_env fake;
+
+    (void)state;
+    fl_fake_env_init(&fake, 6, NULL);
+    for (unsigned i = 0; i < 500000; i++) {
+        char text[40];
+        const size_t len = 1 + fl_random_below(&fake.env, sizeof(text) - 2);
+        const uint64_t kinds = 10 + fl_random_below(&fake.env, sizeof(signs) - 10);
+        const char *wanted, *behind;
+        double value = -7;
+
+        for (size_t n = 0; n < len; n++)
+            text[n] = signs[fl_random_below(&fake.env, kinds)];
+        if (i % 2 && len > 4)
+            text[1 + fl_random_below(&fake.env, 4)] = '.';
+        if (i % 3)
+            text[fl_random_below(&fake.env, len)] = ',';
+        text[len] = '\0';
+        wanted = end_of_number(text);
+        behind = fl_decimal_read(text, text + len, &value);
+        if (behind != wanted)
+            fail_msg("%s: ends elsewhere", text);
+        if (wanted) {
+            double expected;
+
+            text[wanted - text] = '\0'; /* strtod takes more than that: 0x1 */
+            expected = strtod(text, NULL);
+            if (memcmp(&value, &expected, sizeof(value)) != 0)
+                fail_msg("%s: %.17g, not %.17g", text, value, expected);
+        }
+    }
+}
+
 static void only_the_number_is_taken(void **state)
 {
     static const char *const texts[] = {"1,2", "0x10", "1.5]", "1 ", "12345678}", "1.25e2,"};
@@ -214,6 +281,7 @@ int main(void)
         cmocka_unit_test(numbers_are_read_as_strtod_does),
         cmocka_unit_test(numbers_by_chance_are_read_as_strtod_does),
         cmocka_unit_test(what_is_no_number_is_refused),
+        cmocka_unit_test(numbers_within_text_are_read_as_strtod_does),
         cmocka_unit_test(only_the_number_is_taken),
         cmocka_unit_test(floats_are_written_so_that_they_read_back),
         cmocka_unit_test(texts_are_short),

@@ -315,7 +315,7 @@ static bool take_element(struct fl_scan *scan, struct fl_numbers *numbers)
  * whatever else there is, an element being due: the careful way takes it from there. */
 static void take_plain(struct fl_scan *scan, struct fl_numbers *numbers, int64_t *count)
 {
-    const char *at = scan->at;
+    const char *at = scan->at + (*scan->at == ' ');
     double value = 0;
 
     while (numbers->count < numbers->room) {

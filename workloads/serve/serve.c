@@ -87,6 +87,8 @@ int fl_serve_create(const struct fl_serve_options *options, struct fl_serve **re
 
     serve->arena = fl_arena_create();
     set_defaults(serve, options);
+    if (options->folder)
+        serve->cache = fl_serve_cache_open(options->env, options->folder);
     r = fl_engine_create(&engine, &serve->engine, err);
     if (r == 0)
         r = open_servers(serve, err);
@@ -106,6 +108,7 @@ void fl_serve_destroy(struct fl_serve *serve)
     fl_http_server_destroy(serve->http);
     fl_http_server_destroy(serve->admin);
     fl_servable_unref(serve->served);
+    fl_serve_cache_unref(serve->cache);
     free(serve->token_origin);
     fl_arena_destroy(serve->arena);
     free(serve);

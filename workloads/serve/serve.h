@@ -56,14 +56,18 @@ struct fl_serve_options {
     const char *admin_token;             /* NULL: nobody is asked; copied */
     struct fl_http_client_options fetch; /* as whom to fetch models; base_url is not used. Its texts
                                             are lent for the server's life */
-    size_t max_body_bytes;               /* 0: 8 MiB */
-    size_t max_rows;                     /* of a request; 0: 4096 */
-    size_t max_concurrency;              /* more requests at a time get 429; 0: 1024 */
-    size_t max_waiting;                  /* rows; more get 503; 0: 65,536 */
-    int64_t timeout_ms;                  /* 0: 30 s */
-    unsigned threads;                    /* for runs that are not quick; 0: 1 */
-    size_t max_batch;                    /* rows; 0: 32 */
-    int64_t batch_delay_ms;              /* 0: none */
+    /* Where the last two models that were fetched by URL and digest are kept, so that who is
+     * started again need not ask; made where it is not there, one process's at a time. Where it
+     * cannot be used that is logged, and models are not kept. NULL: they are not. */
+    const char *folder;
+    size_t max_body_bytes;  /* 0: 8 MiB */
+    size_t max_rows;        /* of a request; 0: 4096 */
+    size_t max_concurrency; /* more requests at a time get 429; 0: 1024 */
+    size_t max_waiting;     /* rows; more get 503; 0: 65,536 */
+    int64_t timeout_ms;     /* 0: 30 s */
+    unsigned threads;       /* for runs that are not quick; 0: 1 */
+    size_t max_batch;       /* rows; 0: 32 */
+    int64_t batch_delay_ms; /* 0: none */
     /* There is no model, and the one asked for by fl_serve_load could not be had, after all tries.
      */
     void (*failed)(void *user, const struct fl_error *err);

@@ -20,6 +20,7 @@ struct fl_serve_counts { /* of one protocol and one status */
 
 struct prediction;
 struct loading;
+struct fl_serve_cache;
 
 struct fl_serve {
     struct fl_serve_options options; /* with the defaults; texts are the arena's */
@@ -29,9 +30,10 @@ struct fl_serve {
     struct fl_servable *served;     /* NULL: none yet */
     struct prediction *predictions; /* under way */
     size_t in_flight;
-    struct loading *loading;    /* the one that counts; NULL: none is under way */
-    char *token_origin;         /* "https://host:port", who alone is shown the fetching token */
-    struct fl_error load_error; /* of the last loading, where it failed */
+    struct loading *loading;      /* the one that counts; NULL: none is under way */
+    struct fl_serve_cache *cache; /* NULL: models are not kept */
+    char *token_origin;           /* "https://host:port", who alone is shown the fetching token */
+    struct fl_error load_error;   /* of the last loading, where it failed */
     bool draining;
     struct fl_timer *leaving; /* while connections are left to end by themselves */
     int64_t leave_until_ms, drain_until_ms;
@@ -75,6 +77,18 @@ void fl_serve_stop_loading(struct fl_serve *serve);
 /* serve_admin.c: what is told when a loading has ended. */
 void fl_serve_answer_waiter(struct fl_serve *serve, struct fl_http_request *waiter,
                             const struct fl_error *err);
+
+/* serve_cache.c: models that were fetched, on disk. */
+struct fl_serve_cache *fl_serve_cache_open(const struct fl_env *env, const char *folder);
+/* Loop thread. NULL is fine. */
+struct fl_serve_cache *fl_serve_cache_ref(struct fl_serve_cache *cache);
+void fl_serve_cache_unref(struct fl_serve_cache *cache);
+/* Any thread. By the digest that options expect; NOT_FOUND. */
+int fl_serve_cache_load(struct fl_serve_cache *cache, const struct fl_servable_options *options,
+                        struct fl_servable **ret_servable, struct fl_error *err);
+/* Any thread. What was kept longest without being used goes. */
+int fl_serve_cache_keep(struct fl_serve_cache *cache, const struct fl_bytes *model,
+                        struct fl_error *err);
 
 /* serve_metrics.c */
 void fl_serve_count(struct fl_serve *serve, enum protocol protocol, int status, int64_t began_us);

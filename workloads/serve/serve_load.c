@@ -21,8 +21,11 @@ struct loading {
     bool busy;                      /* with the worker */
     struct fl_http_request *waiter; /* the admin's; NULL: nobody waits, or it has gone */
     struct fl_servable_options options;
+    struct fl_serve_cache *cache; /* may be NULL */
+    const struct fl_env *env;
     /* The worker's. */
     struct fl_servable *served;
+    struct fl_bytes *fetched; /* to be kept */
     struct fl_error err;
 };
 
@@ -30,6 +33,8 @@ static void loading_free(struct loading *loading)
 {
     fl_timer_destroy(loading->again);
     fl_servable_unref(loading->served);
+    fl_serve_cache_unref(loading->cache);
+    fl_bytes_unref(loading->fetched);
     free(loading->source);
     free(loading->digest);
     free(loading);
@@ -67,18 +72,31 @@ static int fetch(const struct loading *loading, struct fl_bytes **ret_data, stru
     return 0;
 }
 
-static int get(const struct loading *loading, struct fl_servable **ret_servable,
-               struct fl_error *err)
+static int read_file(const struct loading *loading, struct fl_bytes **ret_data,
+                     struct fl_error *err)
+{
+    const char *path = fl_str_has_prefix(loading->source, "file://")
+                           ? loading->source + strlen("file://")
+                           : loading->source;
+
+    return fl_file_read(path, MODEL_MAX_BYTES, ret_data, err);
+}
+
+static int get(struct loading *loading, struct fl_servable **ret_servable, struct fl_error *err)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *data = NULL;
-    int r = is_url(loading->source) ? fetch(loading, &data, err)
-                                    : fl_file_read(fl_str_has_prefix(loading->source, "file://")
-                                                       ? loading->source + strlen("file://")
-                                                       : loading->source,
-                                                   MODEL_MAX_BYTES, &data, err);
+    const bool may_be_kept = loading->cache && loading->digest && is_url(loading->source);
+    int r;
 
-    return r < 0 ? r
-                 : fl_servable_load(&loading->options, data->data, data->len, ret_servable, err);
+    if (may_be_kept &&
+        fl_serve_cache_load(loading->cache, &loading->options, ret_servable, NULL) == 0)
+        return 0;
+    r = is_url(loading->source) ? fetch(loading, &data, err) : read_file(loading, &data, err);
+    if (r == 0)
+        r = fl_servable_load(&loading->options, data->data, data->len, ret_servable, err);
+    if (r == 0 && may_be_kept)
+        loading->fetched = FL_TAKE(data);
+    return r;
 }
 
 static void work(void *user)
@@ -109,6 +127,31 @@ static void conclude(struct fl_serve *serve, struct loading *loading, const stru
     fl_serve_answer_waiter(serve, waiter, err);
 }
 
+/* Once it serves: nobody waits for the disk. */
+static void keep(void *user)
+{
+    struct loading *loading = user;
+
+    loading->err = (struct fl_error){0};
+    (void)fl_serve_cache_keep(loading->cache, loading->fetched, &loading->err);
+}
+
+static void kept(void *user)
+{
+    struct loading *loading = user;
+
+    if (loading->err.code != 0)
+        fl_log_warn(loading->env->log, "the model is not kept", FL_STR("error", loading->err.msg));
+    loading_free(loading);
+}
+
+static void end(struct fl_loop *loop, struct loading *loading)
+{
+    loading->serve = NULL;
+    if (!loading->fetched || fl_loop_offload(loop, keep, kept, loading, NULL) < 0)
+        loading_free(loading);
+}
+
 static void take_over(struct fl_serve *serve, struct loading *loading)
 {
     fl_log_info(serve->options.env->log, "model",
@@ -118,7 +161,7 @@ static void take_over(struct fl_serve *serve, struct loading *loading)
     serve->loads++;
     serve->load_error = (struct fl_error){0};
     conclude(serve, loading, &serve->load_error);
-    loading_free(loading);
+    end(serve->options.loop, loading);
 }
 
 static void give_up(struct fl_serve *serve, struct loading *loading)
@@ -214,6 +257,8 @@ void fl_serve_load_for(struct fl_serve *serve, const char *source, const char *d
     loading->options = (struct fl_servable_options){.seats = fl_engine_seats(serve->engine),
                                                     .max_batch = serve->options.max_batch,
                                                     .expected_digest = loading->digest};
+    loading->cache = fl_serve_cache_ref(serve->cache);
+    loading->env = serve->options.env;
     loading->waiter = waiter;
     if (waiter)
         fl_http_on_gone(waiter, waiter_gone, loading);

@@ -40,6 +40,8 @@ void fl_bulk_refuse(struct fl_bulk_server *server, struct fl_http_request *reque
     struct fl_buf body;
 
     server->stats.refused++;
+    if (server->options.lacks && (err->code == FL_E_UNAVAILABLE || err->code == FL_E_INTERNAL))
+        server->options.lacks(server->options.user, err);
     fl_buf_init(&body, 0);
     write_error(&body, fl_error_reason(err->code), err->msg);
     if (err->code == FL_E_TOO_MANY_REQUESTS || err->code == FL_E_UNAVAILABLE)

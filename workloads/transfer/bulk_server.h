@@ -60,6 +60,10 @@ typedef int fl_bulk_complete_fn(void *user, const struct fl_bulk_upload *upload,
  * for, when it is begun. */
 typedef void fl_bulk_moved_fn(void *user, const char *key, const char *model, int64_t bytes);
 
+/* Something was refused that will be asked for again, because of the server itself: no room, most
+ * of the time. From within the request: no other function may be called. */
+typedef void fl_bulk_lack_fn(void *user, const struct fl_error *err);
+
 struct fl_bulk_server_options {
     const struct fl_env *env;
     struct fl_loop *loop;
@@ -79,6 +83,7 @@ struct fl_bulk_server_options {
     fl_bulk_allow_fn *allow;       /* NULL: anybody anything */
     fl_bulk_complete_fn *complete; /* of uploads; models go into the blobs by themselves */
     fl_bulk_moved_fn *moved;       /* may be NULL, as `complete` */
+    fl_bulk_lack_fn *lacks;        /* may be NULL, too */
     void *user;
 };
 

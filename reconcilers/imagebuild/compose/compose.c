@@ -12,10 +12,13 @@
 #define RECIPE_VERSION 1
 /* The time of all files, which says nothing and so changes nothing: 1980, when zip's time begins.
  */
-#define FILES_EPOCH_S   315532800
-#define DEBIAN_AGE_S    (24 * 60 * 60)
-#define LAYERS_MAX      8
-#define PYTHON_PACKAGES "python3"
+#define FILES_EPOCH_S 315532800
+#define DEBIAN_AGE_S  (24 * 60 * 60)
+#define LAYERS_MAX    8
+#define PYTHON        "python3"
+
+/* What wheels may expect of the system besides glibc (PEP 600's policies): C++'s library. */
+static const char *const python_packages[] = {PYTHON, "libstdc++6"};
 
 /* What a learner's image has besides what its code asks for: the adapter's own needs. */
 static const char *const adapter_needs[] = {"numpy", NULL};
@@ -26,6 +29,7 @@ struct work {
     struct fl_kept kept;
     struct fl_packages *packages; /* opened when it is first needed */
     struct fl_composed composed;
+    const char *stage;    /* under way */
     const char **scratch; /* folders to remove; NULL-ended */
     size_t scratch_count;
 };
@@ -64,7 +68,7 @@ static bool on_package(void *user, const char *what, int64_t done, int64_t total
     const struct fl_compose_hooks *hooks = &work->compose->hooks;
 
     (void)done, (void)total;
-    tell(work, "Resolve", FL_STAGE_RUNNING, what);
+    tell(work, work->stage, FL_STAGE_RUNNING, what);
     return !hooks->keep_going || hooks->keep_going(hooks->user);
 }
 
@@ -112,11 +116,12 @@ static json_t *texts_json(const char *const *texts, size_t count)
 static const char **debian_names(struct image *image, size_t *ret_count)
 {
     size_t count = fl_program_package_count;
-    const char **names = fl_new_array(image->work->arena, const char *, count + 1);
+    const char **names =
+        fl_new_array(image->work->arena, const char *, count + FL_COUNT_OF(python_packages));
 
     (void)memcpy(names, fl_program_packages, count * sizeof(*names));
-    if (is_learner(image->work->compose))
-        names[count++] = PYTHON_PACKAGES;
+    for (size_t i = 0; is_learner(image->work->compose) && i < FL_COUNT_OF(python_packages); i++)
+        names[count++] = python_packages[i];
     *ret_count = count;
     return names;
 }
@@ -155,11 +160,11 @@ static const struct fl_package *package_named(const struct fl_package_lock *lock
 /* "3.11" of Debian's "3.11.2-1+b1". */
 static int find_python(struct image *image, struct fl_error *err)
 {
-    const struct fl_package *package = package_named(&image->result->debian, PYTHON_PACKAGES);
+    const struct fl_package *package = package_named(&image->result->debian, PYTHON);
     const char *dot = package ? strchr(package->version, '.') : NULL;
 
     if (!dot)
-        return fl_error_set(err, FL_E_INVALID, "Debian's packages have no %s", PYTHON_PACKAGES);
+        return fl_error_set(err, FL_E_INVALID, "Debian's packages have no %s", PYTHON);
     image->python = fl_arena_printf(image->work->arena, "%.*s.%.*s", (int)(dot - package->version),
                                     package->version, (int)strspn(dot + 1, "0123456789"), dot + 1);
     return 0;
@@ -236,6 +241,7 @@ static int resolve(struct image *image, struct fl_error *err)
 {
     int r;
 
+    image->work->stage = "Resolve";
     tell(image->work, "Resolve", FL_STAGE_RUNNING,
          fl_platform_text(image->work->arena, image->platform));
     r = lock_debian(image, err);
@@ -272,6 +278,7 @@ static int fill_and_write(struct image *image, fill_fn *fill, struct fl_layer *r
 
 static void begin_stage(const struct image *image, const char *stage)
 {
+    image->work->stage = stage;
     tell(image->work, stage, FL_STAGE_RUNNING,
          fl_platform_text(image->work->arena, image->platform));
 }

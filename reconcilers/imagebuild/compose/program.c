@@ -9,25 +9,16 @@
 #define LINKS_MAX 16
 
 const char *const fl_program_packages[] = {
-    "ca-certificates",
-    "libbz2-1.0",
-    "libc6",
-    "libcurl4",
-    "libevent-core-2.1-7",
-    "libgcc-s1",
-    "libgit2-1.5",
-    "libjansson4",
-    "libevent-openssl-2.1-7",
-    "liblzma5",
-    "libnettle8",
-    "libpcre2-8-0",
-    "libevent-pthreads-2.1-7",
-    "libsodium23",
-    "libsqlite3-0",
-    "libssl3",
-    "libyaml-0-2",
-    "libzstd1",
-    "zlib1g",
+    "ca-certificates", "libbz2-1.0",
+    "libc6",           "libcurl4",
+    "libevent-2.1-7",  "libevent-core-2.1-7",
+    "libgcc-s1",       "libgit2-1.5",
+    "libjansson4",     "libevent-openssl-2.1-7",
+    "liblzma5",        "libnettle8",
+    "libpcre2-8-0",    "libevent-pthreads-2.1-7",
+    "libsodium23",     "libsqlite3-0",
+    "libssl3",         "libyaml-0-2",
+    "libzstd1",        "zlib1g",
 };
 const size_t fl_program_package_count = FL_COUNT_OF(fl_program_packages);
 

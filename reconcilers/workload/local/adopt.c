@@ -64,8 +64,10 @@ static void find_shim(struct instance *instance)
         instance->status = (struct fl_shim_status){0};
     probes_restore(instance);
     instance->alive = r == 0 || !instance->status.ended;
-    if (instance->alive)
-        local_supervise(instance);
+    if (!instance->alive)
+        return;
+    container_adopt(instance);
+    local_supervise(instance);
 }
 
 /* A start that came to nothing before its record was there left an empty folder. */

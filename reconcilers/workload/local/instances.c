@@ -100,6 +100,8 @@ void local_instance_free(void *user)
     fl_loop_unwatch_fd(instance->socket_watch);
     fl_loop_unwatch_fd(instance->pidfd_watch);
     fl_shim_close(&instance->shim);
+    if (instance->removing > 0)
+        fl_fd_closep(&instance->removing);
     fl_arena_destroy(instance->arena);
     free(instance);
 }

@@ -9,19 +9,26 @@
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "lib/map.h"
+#include "lib/process.h"
 #include "lib/shim.h"
 #include "lib/str.h"
 #include "lib/thread.h"
+#include "reconcilers/workload/local/images.h"
 
-#define PORTS_FIRST    30000
-#define PORTS_LAST     32767
-#define RUN_PORTS_MAX  32
-#define RUN_FILES_MAX  32
-#define WORKLOADS_MAX  100000
-#define INSTANCES_MAX  100000
-#define RECORD_MAX     ((size_t)1024 * 1024)
-#define RECORD_VERSION 1
-#define MARK_NAME      "FLOPS_RUN"
+#define PORTS_FIRST   30000
+#define PORTS_LAST    32767
+#define RUN_PORTS_MAX 32
+#define RUN_FILES_MAX 32
+#define WORKLOADS_MAX 100000
+#define INSTANCES_MAX 100000
+/* In the folder of a run that is a container. */
+#define CONTAINER_ROOT    "rootfs"
+#define CONTAINER_BUNDLE  "bundle"
+#define CONTAINER_CHANGES "changes"
+#define LOCAL_PATH        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define RECORD_MAX        ((size_t)1024 * 1024)
+#define RECORD_VERSION    1
+#define MARK_NAME         "FLOPS_RUN"
 
 struct run_port {
     const char *name;
@@ -48,6 +55,10 @@ struct record {
     struct fl_node_capacity requested;
     const char *note;            /* what of the spec does not hold here; NULL */
     struct fl_run_exit previous; /* of the run before; reason NULL: none */
+    /* Of one that is an image; NULL of others. */
+    const char *image, *image_digest;
+    const char *container, *runtime; /* the container's id, and the path of what runs it */
+    struct fl_string_list layers;    /* in use */
 };
 
 enum probe_role { PROBE_STARTUP, PROBE_READINESS, PROBE_LIVENESS, PROBE_ROLES };
@@ -65,6 +76,20 @@ struct probe {
     char *problem;              /* of the last try; NULL: none */
 };
 
+/* The start of a container whose image is not there yet. */
+struct pending {
+    struct fl_local *local;
+    struct instance *instance;
+    struct fl_arena *arena;
+    struct fl_run_spec run;         /* a copy in it */
+    struct fl_cgroup_limits limits; /* those that hold */
+    struct fl_image_job *job;
+    bool stopped;
+    const char *reason, *message;
+    struct fl_image *image; /* when it is there; else the error says why not */
+    struct fl_error err;
+};
+
 struct instance {
     struct fl_local *local;
     struct workload *workload;
@@ -75,6 +100,9 @@ struct instance {
     bool alive, stopping, sweeping;
     int64_t sweeps; /* how often what a dead shim left was killed */
     bool gone;      /* forgotten; freed by the loop */
+    struct pending *pending;
+    bool holds;   /* its layers */
+    int removing; /* what removes a container; 0: not begun, < 0: done */
     struct fl_shim shim;
     struct fl_loop_fd *socket_watch, *pidfd_watch; /* the loop's */
     struct fl_timer *watchdog;                     /* the loop's */
@@ -86,6 +114,12 @@ struct workload {
     char *uid;
     struct instance **instances; /* by index */
     size_t count, cap;
+};
+
+struct container_runtime {
+    char *path;    /* NULL: none */
+    char *why_not; /* then */
+    bool crun;
 };
 
 struct fl_local {
@@ -109,6 +143,14 @@ struct fl_local {
     int log_watcher;
     struct fl_loop_fd *log_watcher_watch;
     struct fl_log_reader *readers;
+    /* Containers. */
+    struct fl_images *images; /* NULL: none are run */
+    struct container_runtime runtime;
+    char *first;        /* flops-init; NULL: programs are first themselves */
+    char *state_folder; /* the runtime's */
+    char *runtime_text; /* for people; NULL: not known yet */
+    unsigned overlays;
+    bool no_images, no_overlay, closing;
 };
 
 static inline struct fl_local *local_of(struct fl_orchestrator_driver *driver)
@@ -162,6 +204,8 @@ struct plan {
     const struct fl_run_spec *run;
     struct record record;
     struct fl_shim_spec shim;
+    struct fl_cgroup_limits limits; /* those that hold */
+    struct fl_shim_list env;        /* of the program */
     const char *folder, *temporary;
     bool own_folder; /* the working folder is ours */
     mode_t mode;     /* of folders that lead to it */
@@ -172,6 +216,34 @@ int plan_check(const struct fl_local *local, const struct fl_run_spec *run, stru
 int plan_program(struct plan *plan, struct fl_error *err);
 /* Folders and mounts on disk. */
 int plan_folders(struct plan *plan, struct fl_error *err);
+
+void plan_environment(struct plan *plan); /* what every program is told */
+void plan_log(struct plan *plan);
+void plan_note(struct plan *plan, const char *what); /* that does not hold here */
+const char *plan_folder_behind(struct plan *plan, const struct fl_workload_mount *mount,
+                               size_t number);
+/* Starts the shim of a plan. */
+int local_launch(struct plan *plan, struct fl_error *err);
+
+/* runtime.c */
+int runtime_set_up(struct fl_local *local, const struct fl_image_source *source,
+                   struct fl_error *err);
+/* INVALID where exactly one is wanted and cannot be had. */
+int runtime_choose(struct fl_local *local, enum fl_orchestrator_local_runtime wanted,
+                   struct fl_error *err);
+const char *runtime_version(const char *path, struct fl_arena *arena); /* blocks */
+void runtime_finish(struct container_runtime *runtime);
+
+/* container.c: a run that is an image. */
+int container_begin(struct plan *plan, struct fl_error *err);
+void container_stop(struct instance *instance, const char *reason, const char *message);
+void container_settle(struct instance *instance);
+void container_adopt(struct instance *instance);
+bool container_remove(struct instance *instance);
+/* container_plan.c */
+const char *container_id(struct fl_arena *arena, const struct fl_run_spec *run);
+bool container_is_read_only(const struct fl_workload_spec *spec);
+int plan_container(struct plan *plan, const struct fl_image *image, struct fl_error *err);
 
 /* Whom to tell, kept beyond the lock: note with it, spread without. */
 struct news {

@@ -28,10 +28,6 @@ static int check_settings(const struct fl_orchestrator_local *settings, struct f
     if (settings->has_ports && (settings->ports.first < 1 || settings->ports.last > 65535 ||
                                 settings->ports.first > settings->ports.last))
         return fl_error_set(err, FL_E_INVALID, "spec.local.ports: no range of ports");
-    if (settings->runtime == FL_ORCHESTRATOR_LOCAL_RUNTIME_CRUN ||
-        settings->runtime == FL_ORCHESTRATOR_LOCAL_RUNTIME_RUNC)
-        return fl_error_set(err, FL_E_INVALID,
-                            "spec.local.runtime: images are not run on this machine");
     return 0;
 }
 
@@ -62,6 +58,62 @@ static void take_settings(struct fl_local *local, const struct fl_orchestrator_l
     local->settings = copy;
 }
 
+/* Slow, so a worker asks, and people see it a moment later. */
+struct version_question {
+    struct fl_local *local;
+    char *path, *text;
+};
+
+static void answer_version(void *user)
+{
+    struct version_question *question = user;
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+
+    question->text = fl_strdup(runtime_version(question->path, arena));
+}
+
+static void keep_version(void *user)
+{
+    struct version_question *question = user;
+    struct fl_local *local = question->local;
+
+    {
+        FL_LOCKED(local->lock);
+        if (fl_streq(question->path, local->runtime.path)) {
+            free(local->runtime_text);
+            local->runtime_text = FL_TAKE(question->text);
+        }
+    }
+    free(question->text);
+    free(question->path);
+    free(question);
+    local_tell(local, NULL, NULL);
+}
+
+static void begin_question(void *user)
+{
+    struct version_question *question = user;
+
+    if (fl_loop_offload(question->local->loop, answer_version, keep_version, question, NULL) == 0)
+        return;
+    free(question->path);
+    free(question);
+}
+
+static void ask_version(struct fl_local *local)
+{
+    struct version_question *question;
+    FL_LOCKED(local->lock);
+
+    free(FL_TAKE(local->runtime_text));
+    if (!local->runtime.path || !local->images)
+        return;
+    question = fl_calloc(1, sizeof(*question));
+    question->local = local;
+    question->path = fl_strdup(local->runtime.path);
+    fl_loop_post(local->loop, begin_question, question);
+}
+
 static int configure(struct fl_orchestrator_driver *self, const struct fl_orchestrator_spec *spec,
                      struct fl_error *err)
 {
@@ -74,8 +126,14 @@ static int configure(struct fl_orchestrator_driver *self, const struct fl_orches
         return r;
     {
         FL_LOCKED(local->lock);
-        take_settings(local, spec->has_local ? &spec->local : NULL);
+        r = runtime_choose(
+            local, spec->has_local ? spec->local.runtime : FL_ORCHESTRATOR_LOCAL_RUNTIME_AUTO, err);
+        if (r == 0)
+            take_settings(local, spec->has_local ? &spec->local : NULL);
     }
+    if (r < 0)
+        return r;
+    ask_version(local);
     local_tell(local, NULL, NULL);
     return 0;
 }
@@ -120,7 +178,12 @@ static void copy_ports(struct fl_arena *arena, const struct record *record, stru
 static const char *message_of(struct fl_arena *arena, const struct instance *instance)
 {
     const char *note = instance->record.note;
+    char text[512];
 
+    if (instance->pending) {
+        fl_image_job_describe(instance->pending->job, text, sizeof(text));
+        return fl_arena_strdup(arena, text);
+    }
     if (!instance->alive || !*instance->message)
         return copy(arena, note);
     return note ? fl_arena_printf(arena, "%s; %s", instance->message, note)
@@ -148,6 +211,7 @@ static void describe(struct fl_arena *arena, const struct instance *instance, st
         .started_us = status->started_us,
         .ready_us = record->ready_us,
         .address = copy(arena, record->address),
+        .image_digest = copy(arena, record->image_digest),
         .last_exit = copy_exit(arena, record->previous),
     };
     if (status->pid > 0)
@@ -195,8 +259,15 @@ static int workloads(struct fl_orchestrator_driver *self, struct fl_arena *arena
 static int about(struct fl_orchestrator_driver *self, struct fl_arena *arena,
                  struct fl_orchestrator_about *ret_about, struct fl_error *err)
 {
+    struct fl_local *local = local_of(self);
+    FL_LOCKED(local->lock);
+
     (void)err;
-    *ret_about = (struct fl_orchestrator_about){.version = copy(arena, local_of(self)->version)};
+    *ret_about = (struct fl_orchestrator_about){
+        .version = copy(arena, local->version),
+        .runtime =
+            local->images ? copy(arena, fl_str_or(local->runtime_text, local->runtime.path)) : NULL,
+    };
     return 0;
 }
 
@@ -255,6 +326,9 @@ static void destroy(struct fl_orchestrator_driver *self)
         fl_loop_stop(local->loop);
         fl_thread_join(local->thread);
     }
+    local->closing = true;
+    if (local->images)
+        fl_images_stop(local->images);
     local->changed = NULL;
     if (local->loop)
         fl_loop_run_for(local->loop, 0); /* what was posted speaks of instances that still are */
@@ -264,6 +338,8 @@ static void destroy(struct fl_orchestrator_driver *self)
         fl_loop_run_for(local->loop, 0); /* connections of probes end there */
     fl_map_destroy(local->ports);
     fl_loop_destroy(local->loop);
+    fl_images_close(local->images);
+    runtime_finish(&local->runtime);
     fl_cgroups_destroy(local->cgroups);
     fl_arena_destroy(local->settings_arena);
     fl_lock_destroy(local->lock);
@@ -271,6 +347,9 @@ static void destroy(struct fl_orchestrator_driver *self)
     free(local->folder);
     free(local->program);
     free(local->shim);
+    free(local->first);
+    free(local->state_folder);
+    free(local->runtime_text);
     free(local->version);
     free(local);
 }
@@ -306,16 +385,17 @@ static struct fl_cgroups *detect_cgroups(struct fl_local *local, const char *roo
     return fl_cgroups_detect(fl_str_or(root, ""), base);
 }
 
-/* The small program beside `flops`, where there is one. */
-static char *find_shim(const struct fl_local_options *options)
+/* A program beside `flops`, where there is one. */
+static char *find_beside(const struct fl_local_options *options, const char *given,
+                         const char *name)
 {
     const char *slash = strrchr(options->program, '/');
     char *beside;
 
-    if (options->shim)
-        return fl_strdup(options->shim);
-    beside = fl_asprintf("%.*s/flops-shim", slash ? (int)(slash - options->program) : 0,
-                         options->program);
+    if (given)
+        return fl_strdup(given);
+    beside =
+        fl_asprintf("%.*s/%s", slash ? (int)(slash - options->program) : 0, options->program, name);
     if (!fl_path_is_executable(beside))
         free(FL_TAKE(beside));
     return beside;
@@ -342,7 +422,10 @@ static struct fl_local *make(const struct fl_local_options *options)
     local->data_dir = fl_strdup(options->data_dir);
     local->folder = fl_asprintf("%s/" FOLDER, options->data_dir);
     local->program = fl_strdup(options->program);
-    local->shim = find_shim(options);
+    local->shim = find_beside(options, options->shim, "flops-shim");
+    local->first = find_beside(options, options->first, "flops-init");
+    local->no_images = options->no_images;
+    local->no_overlay = options->no_overlay;
     local->version = options->version ? fl_strdup(options->version) : NULL;
     local->changed = options->changed;
     local->changed_user = options->changed_user;
@@ -373,6 +456,12 @@ static int set_up(struct fl_local *local, const struct fl_local_options *options
     local->cgroups = detect_cgroups(local, options->cgroup_root);
     fl_log_info(local->env->log, "limits of processes",
                 FL_STR("cgroups", fl_local_limits(&local->base)));
+    r = runtime_set_up(local, options->images, err);
+    if (r < 0)
+        return r;
+    fl_log_info(local->env->log, "containers",
+                FL_STR("runtime", fl_str_or(local->runtime.path, local->runtime.why_not)),
+                FL_STR("files", local->overlays ? "overlay" : "copies"));
     {
         FL_LOCKED(local->lock);
         r = local_adopt(local, err);
@@ -395,6 +484,11 @@ int fl_local_create(const struct fl_local_options *options,
     }
     *ret_driver = &local->base;
     return 0;
+}
+
+struct fl_images *fl_local_images(const struct fl_orchestrator_driver *driver)
+{
+    return ((const struct fl_local *)driver)->images;
 }
 
 const char *fl_local_limits(const struct fl_orchestrator_driver *driver)

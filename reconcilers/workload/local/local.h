@@ -1,4 +1,5 @@
-/* The orchestrator `local`: this machine, in processes.
+/* The orchestrator `local`: this machine, in processes, and in containers where crun or runc is
+ * installed.
  *
  * Each run is held by a shim (lib/shim.h) that outlives the control plane, so a restart finds what
  * runs and what ended meanwhile. What a driver must remember is in a folder for each instance below
@@ -8,6 +9,7 @@
 #define FL_RECONCILERS_LOCAL_H
 
 #include "lib/cgroup.h"
+#include "reconcilers/workload/local/images.h"
 #include "reconcilers/workload/orchestrator_driver.h"
 
 struct fl_local_options {
@@ -18,6 +20,10 @@ struct fl_local_options {
                                  `program shim` */
     const char *version;      /* of `flops`, shown as the orchestrator's; may be NULL */
     const char *cgroup_root;  /* NULL: the machine's; "-": do without control groups */
+    const struct fl_image_source *images; /* lent; NULL: only images that are there */
+    const char *first;                    /* flops-init; NULL: the one beside `program` */
+    bool no_images;                       /* processes only */
+    bool no_overlay;                      /* each container has a copy of its image */
     int64_t hung_ms; /* past its grace period: then a shim that does not obey is killed; 0: 30 s */
     fl_run_changed_fn *changed; /* may be NULL */
     void *changed_user;
@@ -29,6 +35,9 @@ int fl_local_create(const struct fl_local_options *options,
 
 /* What limits are made of here, for people and for tests that need them; never NULL. */
 const char *fl_local_limits(const struct fl_orchestrator_driver *driver);
+
+/* NULL: images are not run here. The driver's as long as it lives. */
+struct fl_images *fl_local_images(const struct fl_orchestrator_driver *driver);
 
 /* As fl_orchestrator_make_fn; `user` is a struct fl_local_options, whose `changed` is not used. */
 int fl_local_make(void *user, const char *name, fl_run_changed_fn *changed, void *changed_user,

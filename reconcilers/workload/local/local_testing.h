@@ -19,6 +19,9 @@ struct local_world {
     char folder[64], program[1024];
     const char *cgroup_root;
     int64_t hung_ms;
+    const struct fl_image_source *images;
+    const char *first;
+    bool no_overlay;
 };
 
 static inline bool local_is_shim(int argc, char **argv)
@@ -26,15 +29,21 @@ static inline bool local_is_shim(int argc, char **argv)
     return argc > 1 && strcmp(argv[1], "shim") == 0;
 }
 
-static inline void *local_begin(void)
+static inline void local_begin_in(struct local_world *world)
 {
-    struct local_world *world = test_calloc(1, sizeof(*world));
     ssize_t n = readlink("/proc/self/exe", world->program, sizeof(world->program) - 1);
 
     assert_true(n > 0);
     world->env = fl_env_real(NULL);
     (void)snprintf(world->folder, sizeof(world->folder), "/tmp/flops-local-XXXXXX");
     assert_non_null(mkdtemp(world->folder));
+}
+
+static inline void *local_begin(void)
+{
+    struct local_world *world = test_calloc(1, sizeof(*world));
+
+    local_begin_in(world);
     return world;
 }
 
@@ -48,6 +57,9 @@ static inline struct fl_orchestrator_driver *local_open(void *user, fl_run_chang
         .program = world->program,
         .cgroup_root = world->cgroup_root,
         .hung_ms = world->hung_ms,
+        .images = world->images,
+        .first = world->first,
+        .no_overlay = world->no_overlay,
         .changed = changed,
         .changed_user = changed_user,
     };
@@ -60,9 +72,8 @@ static inline struct fl_orchestrator_driver *local_open(void *user, fl_run_chang
 }
 
 /* All that still lives is ended by a driver of its own, then the folder goes. */
-static inline void local_end(void *user)
+static inline void local_end_in(struct local_world *world)
 {
-    struct local_world *world = user;
     struct fl_orchestrator_driver *driver = local_open(world, NULL, NULL);
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     struct fl_string_list uids = {0};
@@ -89,7 +100,12 @@ static inline void local_end(void *user)
     assert_false(more);
     driver->ops->destroy(driver);
     assert_int_equal(fl_dir_remove(world->folder, NULL), 0);
-    test_free(world);
+}
+
+static inline void local_end(void *user)
+{
+    local_end_in(user);
+    test_free(user);
 }
 
 static inline void local_script(struct fl_arena *arena, const char *script,

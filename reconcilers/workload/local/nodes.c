@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define DATA_SETS_MAX  1000
+#define FOREIGN_MAX    8
 #define OWN_LABELS     5
 #define LOCAL_CLUSTER  "local"
 #define CLUSTER_LABEL  "flops.dev/cluster"
@@ -78,6 +79,19 @@ static struct fl_string_map labels_of(struct places *places, const struct fl_nod
     return labels;
 }
 
+/* Programs of other platforms run in containers only: images bring what they need. */
+static void add_platforms(struct places *places, struct fl_node *node)
+{
+    const char *foreign[FOREIGN_MAX];
+    size_t count = node->runs_images ? fl_machine_foreign(NULL, foreign, FOREIGN_MAX) : 0;
+
+    node->platforms.items = fl_new_array(places->arena, const char *, count + 1);
+    node->platforms.items[node->platforms.count++] =
+        fl_arena_strdup(places->arena, places->machine.platform);
+    for (size_t i = 0; i < count; i++)
+        node->platforms.items[node->platforms.count++] = foreign[i];
+}
+
 static struct fl_node *add(struct places *places, const char *cluster, const char *name)
 {
     struct fl_node *node = &places->list.items[places->list.count++];
@@ -87,14 +101,13 @@ static struct fl_node *add(struct places *places, const char *cluster, const cha
         .name = fl_arena_strdup(places->arena, name),
         .ready = true,
         .runs_processes = true,
+        .runs_images = places->local->images && places->local->runtime.path,
         .data_tags = places->data_sets,
         .capacity = {.cpu_milli = places->machine.cpus * 1000,
                      .memory_bytes = places->machine.memory_bytes,
                      .storage_bytes = places->machine.storage_bytes},
     };
-    node->platforms.items = fl_new_array(places->arena, const char *, 1);
-    node->platforms.items[node->platforms.count++] =
-        fl_arena_strdup(places->arena, places->machine.platform);
+    add_platforms(places, node);
     return node;
 }
 

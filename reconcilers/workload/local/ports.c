@@ -116,7 +116,8 @@ static int take_fixed(struct instance *instance, const struct record *record,
             err, FL_E_CONFLICT,
             "port %s: %" PRId64 " is taken by instance %" PRId64 " of Workload %s/%s", port->name,
             port->port, holder->index, holder->record.ns, holder->record.name);
-    return fl_error_set(err, FL_E_CONFLICT, "port %s: %" PRId64 " on %s cannot be had: %s",
+    return fl_error_set(err, FL_E_CONFLICT,
+                        "port %s: %" PRId64 " on %s cannot be had: %s; free it, or declare another",
                         port->name, port->port, port->address, strerror(errnum));
 }
 

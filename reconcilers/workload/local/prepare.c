@@ -10,8 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define DATA_FOLDER  "data"
+#define DATA_FOLDER "data"
 
 /* What cannot be. */
 
@@ -19,9 +18,6 @@ static int check_kind(const struct fl_workload_spec *spec, struct fl_error *err)
 {
     const struct fl_workload_security *security = &spec->security;
 
-    if (spec->image)
-        return fl_error_set(err, FL_E_INVALID,
-                            "images are not run on this machine: use process instead of image");
     if (!spec->has_process || !spec->process.program || !*spec->process.program)
         return fl_error_set(err, FL_E_INVALID, "there is no program to run");
     if (spec->process.program[0] != '/' && strchr(spec->process.program, '/'))
@@ -42,6 +38,34 @@ static int check_kind(const struct fl_workload_spec *spec, struct fl_error *err)
     return 0;
 }
 
+static int check_image(const struct fl_local *local, const struct fl_workload_spec *spec,
+                       struct fl_error *err)
+{
+    const struct fl_workload_security *security = &spec->security;
+
+    if (!local->images || !local->runtime.path)
+        return fl_error_set(err, FL_E_INVALID,
+                            "images are not run on this machine: %s, or use process instead of "
+                            "image",
+                            fl_str_or(local->runtime.why_not, "install runc"));
+    if (!spec->has_security)
+        return 0;
+    if (security->network == FL_WORKLOAD_SECURITY_NETWORK_PRIVATE)
+        return fl_error_set(err, FL_E_INVALID,
+                            "a container has the network of the machine or none: "
+                            "security.network must be Host or None");
+    if (security->privileged && !fl_process_is_root())
+        return fl_error_set(err, FL_E_INVALID,
+                            "privileged needs a control plane that runs as root");
+    return 0;
+}
+
+/* In a container paths may be absolute, too. */
+static bool is_good_path(const struct fl_workload_spec *spec, const char *path)
+{
+    return fl_path_is_below(spec->image && *path == '/' ? path + 1 : path);
+}
+
 /* Whether `path` is `folder` or below it. */
 static bool is_within(const char *path, const char *folder)
 {
@@ -55,7 +79,7 @@ static int check_mounts(const struct fl_workload_spec *spec, struct fl_error *er
     for (size_t i = 0; i < spec->mounts.count; i++) {
         const char *path = spec->mounts.items[i].path;
 
-        if (!fl_path_is_below(path))
+        if (!is_good_path(spec, path))
             return fl_error_set(err, FL_E_INVALID,
                                 "mount %s: must be a path below the working folder", path);
         for (size_t other = 0; other < spec->mounts.count; other++)
@@ -75,7 +99,7 @@ static int check_files(const struct fl_run_spec *run, struct fl_error *err)
     for (size_t i = 0; i < run->file_count; i++) {
         const char *path = run->files[i].path;
 
-        if (!fl_path_is_below(path))
+        if (!is_good_path(run->spec, path))
             return fl_error_set(err, FL_E_INVALID,
                                 "file %s: must be a path below the working folder", path);
         for (size_t mount = 0; mount < mounts->count; mount++)
@@ -99,7 +123,7 @@ int plan_check(const struct fl_local *local, const struct fl_run_spec *run, stru
         return fl_error_set(err, FL_E_INVALID, "instances begin at 0 and runs at 1");
     if (run->spec->ports.count > RUN_PORTS_MAX)
         return fl_error_set(err, FL_E_INVALID, "more than %d ports", RUN_PORTS_MAX);
-    r = check_kind(run->spec, err);
+    r = run->spec->image ? check_image(local, run->spec, err) : check_kind(run->spec, err);
     if (r == 0)
         r = check_mounts(run->spec, err);
     return r < 0 ? r : check_files(run, err);
@@ -117,7 +141,7 @@ static const char *env_value(const struct fl_run_spec *run, const char *name)
 
 static const char *find_program(struct plan *plan, const char *program)
 {
-    const char *rest = fl_str_or(env_value(plan->run, "PATH"), DEFAULT_PATH), *folder;
+    const char *rest = fl_str_or(env_value(plan->run, "PATH"), LOCAL_PATH), *folder;
 
     if (strcmp(program, "flops") == 0)
         return plan->instance->local->program;
@@ -134,8 +158,7 @@ static const char *find_program(struct plan *plan, const char *program)
 
 static void put_env(struct plan *plan, const char *name, const char *value)
 {
-    plan->shim.env.items[plan->shim.env.count++] =
-        fl_arena_printf(plan->arena, "%s=%s", name, value);
+    plan->env.items[plan->env.count++] = fl_arena_printf(plan->arena, "%s=%s", name, value);
 }
 
 /* "grpc-web" is told as PORT_GRPC_WEB. */
@@ -150,8 +173,8 @@ static void put_port(struct plan *plan, const struct run_port *port)
 
 static bool is_ours(const struct plan *plan, const char *name)
 {
-    for (size_t i = 0; i < plan->shim.env.count; i++) {
-        const char *entry = plan->shim.env.items[i];
+    for (size_t i = 0; i < plan->env.count; i++) {
+        const char *entry = plan->env.items[i];
         size_t len = strlen(name);
 
         if (strncmp(entry, name, len) == 0 && entry[len] == '=')
@@ -162,18 +185,12 @@ static bool is_ours(const struct plan *plan, const char *name)
 
 /* The mark comes first, where it is found soonest; what says who the program is cannot be changed
  * by the spec, the rest can. */
-static void put_environment(struct plan *plan)
+void plan_environment(struct plan *plan)
 {
     const struct fl_run_spec *run = plan->run;
-    const char *const defaults[][2] = {{"PATH", DEFAULT_PATH},
-                                       {"HOME", plan->shim.working_folder},
-                                       {"TMPDIR", plan->temporary},
-                                       {"LANG", "C.UTF-8"}};
 
-    plan->shim.env.items =
-        fl_new_array(plan->arena, const char *, run->env_count + RUN_PORTS_MAX + 16);
-    plan->shim.mark = local_mark(plan->arena, plan->instance);
-    plan->shim.env.items[plan->shim.env.count++] = plan->shim.mark;
+    plan->env.items = fl_new_array(plan->arena, const char *, run->env_count + RUN_PORTS_MAX + 16);
+    plan->env.items[plan->env.count++] = local_mark(plan->arena, plan->instance);
     put_env(plan, "FLOPS_WORKLOAD", plan->record.name);
     put_env(plan, "FLOPS_NAMESPACE", plan->record.ns);
     put_env(plan, "FLOPS_INSTANCE", fl_arena_printf(plan->arena, "%" PRId64, run->id.index));
@@ -184,9 +201,21 @@ static void put_environment(struct plan *plan)
     for (size_t i = 0; i < run->env_count; i++)
         if (!is_ours(plan, run->env[i].name))
             put_env(plan, run->env[i].name, fl_str_or(run->env[i].value, ""));
+}
+
+static void put_environment(struct plan *plan)
+{
+    const char *const defaults[][2] = {{"PATH", LOCAL_PATH},
+                                       {"HOME", plan->shim.working_folder},
+                                       {"TMPDIR", plan->temporary},
+                                       {"LANG", "C.UTF-8"}};
+
+    plan_environment(plan);
     for (size_t i = 0; i < FL_COUNT_OF(defaults); i++)
         if (!is_ours(plan, defaults[i][0]))
             put_env(plan, defaults[i][0], defaults[i][1]);
+    plan->shim.env = plan->env;
+    plan->shim.mark = local_mark(plan->arena, plan->instance);
 }
 
 static void put_check(struct plan *plan, unsigned role, const struct fl_probe *probe, bool present)
@@ -218,7 +247,7 @@ static void put_files(struct plan *plan)
         };
 }
 
-static void put_log(struct plan *plan)
+void plan_log(struct plan *plan)
 {
     const struct fl_workload_log *log = &plan->run->spec->log;
 
@@ -236,7 +265,7 @@ int plan_program(struct plan *plan, struct fl_error *err)
     if (!program)
         return fl_error_set(err, FL_E_NOT_FOUND, "program %s is not in PATH (%s)",
                             spec->process.program,
-                            fl_str_or(env_value(plan->run, "PATH"), DEFAULT_PATH));
+                            fl_str_or(env_value(plan->run, "PATH"), LOCAL_PATH));
     plan->shim.command.items = fl_new_array(plan->arena, const char *, spec->args.count + 1);
     plan->shim.command.items[plan->shim.command.count++] = program;
     for (size_t i = 0; i < spec->args.count; i++)
@@ -249,7 +278,7 @@ int plan_program(struct plan *plan, struct fl_error *err)
     put_check(plan, PROBE_LIVENESS, &spec->probes.liveness,
               spec->has_probes && spec->probes.has_liveness);
     put_files(plan);
-    put_log(plan);
+    plan_log(plan);
     plan->shim.user =
         spec->has_security && spec->security.has_run_as_user ? spec->security.run_as_user : -1;
     plan->shim.privileged = spec->has_security && spec->security.privileged;
@@ -259,8 +288,8 @@ int plan_program(struct plan *plan, struct fl_error *err)
 /* Folders. */
 
 /* The folder behind a mount; State has a name that says where it appears. */
-static const char *folder_behind(struct plan *plan, const struct fl_workload_mount *mount,
-                                 size_t number)
+const char *plan_folder_behind(struct plan *plan, const struct fl_workload_mount *mount,
+                               size_t number)
 {
     const struct instance *instance = plan->instance;
     const char *name;
@@ -285,7 +314,7 @@ static void own(struct plan *plan, const char *folder)
 static int put_mount(struct plan *plan, size_t number, struct fl_error *err)
 {
     const struct fl_workload_mount *mount = &plan->run->spec->mounts.items[number];
-    const char *behind = folder_behind(plan, mount, number);
+    const char *behind = plan_folder_behind(plan, mount, number);
     char *path = fl_arena_printf(plan->arena, "%s/%s", plan->shim.working_folder, mount->path);
     char *slash = strrchr(path, '/');
     int r = fl_dir_ensure(behind, plan->mode, err);

@@ -83,6 +83,13 @@ json_t *record_encode(const struct record *record)
     fl_json_set_str(json, "workingFolder", record->working_folder);
     fl_json_set_str(json, "address", record->address);
     fl_json_set_str(json, "note", record->note);
+    fl_json_set_str(json, "image", record->image);
+    fl_json_set_str(json, "imageDigest", record->image_digest);
+    fl_json_set_str(json, "container", record->container);
+    fl_json_set_str(json, "runtime", record->runtime);
+    if (record->layers.count > 0)
+        json_object_set_new(json, "layers",
+                            encode_strings(record->layers.items, record->layers.count));
     json_object_set_new(json, "files", encode_strings(record->files.items, record->files.count));
     json_object_set_new(json, "cgroup",
                         encode_strings(record->cgroup.folders, record->cgroup.count));
@@ -106,7 +113,7 @@ static bool decode_files(struct fl_arena *arena, const json_t *json, struct reco
 {
     size_t count = json_array_size(json);
 
-    if (count > RUN_FILES_MAX)
+    if (count > RUN_FILES_MAX + 1) /* with a container's config.json */
         return false;
     record->files.items = fl_new_array(arena, const char *, count);
     for (size_t i = 0; i < count; i++) {
@@ -117,6 +124,35 @@ static bool decode_files(struct fl_arena *arena, const json_t *json, struct reco
         record->files.items[record->files.count++] = fl_arena_strdup(arena, path);
     }
     return true;
+}
+
+static bool decode_layers(struct fl_arena *arena, const json_t *json, struct record *record)
+{
+    size_t count = json_array_size(json);
+
+    if (count > FL_OCI_LAYERS_MAX)
+        return false;
+    record->layers.items = fl_new_array(arena, const char *, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = json_string_value(json_array_get(json, i));
+
+        if (!name || !*name || strchr(name, '/'))
+            return false;
+        record->layers.items[record->layers.count++] = fl_arena_strdup(arena, name);
+    }
+    return true;
+}
+
+/* A container's id and what runs it become words of a command. */
+static bool decode_container(struct fl_arena *arena, const json_t *json, struct record *record)
+{
+    record->image = text_of(arena, json, "image");
+    record->image_digest = text_of(arena, json, "imageDigest");
+    record->container = text_of(arena, json, "container");
+    record->runtime = text_of(arena, json, "runtime");
+    return (!record->container || record->container[0] != '-') &&
+           (!record->runtime || record->runtime[0] == '/') &&
+           decode_layers(arena, json_object_get(json, "layers"), record);
 }
 
 static bool decode_cgroup(struct fl_arena *arena, const json_t *json, struct record *record)
@@ -229,7 +265,7 @@ int record_decode(struct fl_arena *arena, const char *text, size_t len, struct r
                             RECORD_VERSION);
     decode_numbers(json, &record);
     if (record.number < 1 || record.stop_signal < 1 || record.stop_signal > 64 ||
-        !decode_texts(arena, json, &record) ||
+        !decode_texts(arena, json, &record) || !decode_container(arena, json, &record) ||
         !decode_files(arena, json_object_get(json, "files"), &record) ||
         !decode_cgroup(arena, json_object_get(json, "cgroup"), &record) ||
         !decode_ports(arena, json_object_get(json, "ports"), &record) ||

@@ -38,6 +38,21 @@ static struct fl_run_exit keep_exit(struct fl_arena *arena, const struct instanc
     return exit;
 }
 
+/* As the shim finds them in the working folder: a container's are mounted to where they belong. */
+static void fill_files(struct plan *plan)
+{
+    const struct fl_run_spec *run = plan->run;
+    struct fl_string_list *files = &plan->record.files;
+
+    files->items = fl_new_array(plan->arena, const char *, run->file_count + 2);
+    if (run->spec->image)
+        files->items[files->count++] = "config.json";
+    for (size_t i = 0; i < run->file_count; i++)
+        files->items[files->count++] = run->spec->image
+                                           ? fl_arena_printf(plan->arena, "files/%zu", i)
+                                           : fl_arena_strdup(plan->arena, run->files[i].path);
+}
+
 /* Where the table of the probes is, is record.c's business: it reads what it wrote. */
 static void fill_record(struct plan *plan)
 {
@@ -64,9 +79,12 @@ static void fill_record(struct plan *plan)
     record->has_probes = run->spec->has_probes;
     if (record->has_probes)
         record_clone_probes(arena, &run->spec->probes, &record->probes);
-    record->files.items = fl_new_array(arena, const char *, run->file_count + 1);
-    for (size_t i = 0; i < run->file_count; i++)
-        record->files.items[record->files.count++] = fl_arena_strdup(arena, run->files[i].path);
+    fill_files(plan);
+    if (!run->spec->image)
+        return;
+    record->image = copy(arena, run->spec->image);
+    record->container = container_id(arena, run);
+    record->runtime = copy(arena, plan->instance->local->runtime.path);
 }
 
 static void fill_folders(struct plan *plan)
@@ -82,10 +100,15 @@ static void fill_folders(struct plan *plan)
     plan->shim.folder = plan->folder;
     plan->shim.working_folder = given ? fl_arena_strdup(plan->arena, given)
                                       : fl_arena_printf(plan->arena, "%s/work", plan->folder);
+    if (plan->run->spec->image) {
+        plan->mode = 0711;
+        plan->shim.working_folder =
+            fl_arena_printf(plan->arena, "%s/" CONTAINER_BUNDLE, plan->folder);
+    }
     plan->record.working_folder = plan->shim.working_folder;
 }
 
-static void add_note(struct plan *plan, const char *what)
+void plan_note(struct plan *plan, const char *what)
 {
     plan->record.note = plan->record.note
                             ? fl_arena_printf(plan->arena, "%s, %s", plan->record.note, what)
@@ -112,23 +135,27 @@ static void fill_limits(struct plan *plan)
                                           &plan->record.cgroup, &missing, &err) < 0)
         fl_log_warn(local->env->log, "a control group cannot be made", FL_STR("error", err.msg));
     plan->shim.cgroup = plan->record.cgroup;
+    plan->limits = (struct fl_cgroup_limits){missing & FL_LIMIT_CPU ? 0 : limits.cpu_milli,
+                                             missing & FL_LIMIT_MEMORY ? 0 : limits.memory_bytes,
+                                             missing & FL_LIMIT_PIDS ? 0 : limits.pids};
     for (unsigned bit = 0; bit < FL_COUNT_OF(names); bit++)
         if (missing & 1U << bit)
-            add_note(plan, names[bit]);
+            plan_note(plan, names[bit]);
     if (plan->record.requested.gpus > 0)
-        add_note(plan, "gpus");
+        plan_note(plan, "gpus");
     if (plan->record.requested.storage_bytes > 0)
-        add_note(plan, "storage limit");
+        plan_note(plan, "storage limit");
     for (size_t i = 0; i < spec->mounts.count; i++)
         if (spec->mounts.items[i].size)
-            add_note(plan,
-                     fl_arena_printf(plan->arena, "size of mount %s", spec->mounts.items[i].path));
+            plan_note(plan,
+                      fl_arena_printf(plan->arena, "size of mount %s", spec->mounts.items[i].path));
 }
 
 /* The run before keeps its logs and its end, those before it nothing. */
 static void tidy_earlier_runs(struct plan *plan)
 {
-    static const char *const parts[] = {"work", "tmp", "scratch"};
+    static const char *const parts[] = {
+        "work", "tmp", "scratch", CONTAINER_ROOT, CONTAINER_BUNDLE, CONTAINER_CHANGES};
     const char *folder = local_instance_folder(plan->arena, plan->instance);
     struct fl_folder_list list = {0};
     int64_t number;
@@ -161,9 +188,10 @@ static void adopt_plan(struct plan *plan)
     instance->status = (struct fl_shim_status){0};
     instance->stopping = false;
     instance->message[0] = '\0';
+    instance->removing = 0;
 }
 
-static int launch(struct plan *plan, struct fl_error *err)
+int local_launch(struct plan *plan, struct fl_error *err)
 {
     struct instance *instance = plan->instance;
     struct fl_local *local = instance->local;
@@ -172,17 +200,23 @@ static int launch(struct plan *plan, struct fl_error *err)
         fl_arena_printf(plan->arena, "%s/%" PRId64, instance->workload->uid, instance->index);
     const char *with_program[] = {local->program, "shim", id, NULL};
     const char *alone[] = {local->shim, id, NULL};
-    int lock, r;
+    int lock, r = fl_shim_lock(fl_arena_printf(plan->arena, "%s/lock", folder), &lock, err);
 
+    return r < 0 ? r
+                 : fl_shim_launch(local->shim ? alone : with_program, &plan->shim, lock,
+                                  &instance->shim, err);
+}
+
+static int launch(struct plan *plan, struct fl_error *err)
+{
+    int r;
+
+    if (plan->run->spec->image)
+        return container_begin(plan, err);
     r = plan_folders(plan, err);
     if (r == 0)
         r = plan_program(plan, err);
-    if (r == 0)
-        r = fl_shim_lock(fl_arena_printf(plan->arena, "%s/lock", folder), &lock, err);
-    if (r == 0)
-        r = fl_shim_launch(local->shim ? alone : with_program, &plan->shim, lock, &instance->shim,
-                           err);
-    return r;
+    return r < 0 ? r : local_launch(plan, err);
 }
 
 /* What was taken for a run that is not begun is given back; what the run before holds stays. */
@@ -238,7 +272,8 @@ static int begin(struct plan *plan, struct fl_error *err)
         return 0;
     }
     instance->alive = true;
-    local_supervise(instance);
+    if (!instance->pending)
+        local_supervise(instance);
     return 0;
 }
 

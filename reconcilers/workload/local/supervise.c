@@ -55,6 +55,7 @@ static void settle(struct instance *instance)
     instance->message[0] = '\0';
     ports_release(instance, &instance->record, true);
     (void)fl_cgroup_remove(&instance->record.cgroup);
+    container_settle(instance);
     local_logs_ended(instance);
 }
 
@@ -116,13 +117,16 @@ static void on_sweep(void *user)
 
     {
         FL_LOCKED(instance->local->lock);
-        if (kill_left(instance)) {
+        if (kill_left(instance) || container_remove(instance)) {
             int64_t wait_ms = SWEEP_FIRST_MS * ++instance->sweeps;
 
             fl_timer_arm(instance->watchdog, wait_ms < SWEEP_MAX_MS ? wait_ms : SWEEP_MAX_MS);
         } else {
             let_go(instance);
-            local_record_end(instance, "Lost", "what held the program was killed");
+            local_record_end(instance, "Lost",
+                             instance->record.image && !instance->record.image_digest
+                                 ? "the control plane ended while the image was being fetched"
+                                 : "what held the program was killed");
             news_note(&news, instance);
         }
     }
@@ -292,6 +296,11 @@ int local_stop(struct instance *instance, int64_t grace_ms, const char *reason, 
     struct stop_watch *stop;
     int r;
 
+    if (instance->pending) {
+        container_stop(instance, reason, message);
+        instance->stopping = true;
+        return 0;
+    }
     if (!instance->alive || instance->shim.socket < 0)
         return 0; /* ended, or ending without its shim */
     r = fl_shim_stop(&instance->shim, (int)instance->record.stop_signal, grace_ms, reason, message,

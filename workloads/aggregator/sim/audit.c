@@ -382,6 +382,8 @@ static void audit_order(struct audit *audit, const json_t *commit)
         rig_fail(world, "round %" PRId64 " reports another number of updates", round);
     if (fl_json_int(commit, "status.learners", 0) < reported)
         rig_fail(world, "round %" PRId64 " reports fewer learners than updates", round);
+    if (fl_json_int(commit, "status.asked", 0) < fl_json_int(commit, "status.selected", 0))
+        rig_fail(world, "round %" PRId64 " asked fewer learners than members", round);
 }
 
 static void audit_commit(struct audit *audit, struct fl_map *seen, const json_t *commit)
