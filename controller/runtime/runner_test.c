@@ -216,7 +216,7 @@ static void test_retryable_error(void **state)
     (void)rig_ship(rig, "boat", "{}");
     assert_int_equal(rig_settle(rig), 1);
     assert_null(condition_of(rig_get(rig, BOAT), "Ready"));
-    (void)rig_run_for(rig, 15);
+    (void)rig_run_for(rig, 12);
     assert_int_equal(rig->steps, 2);
     assert_condition(rig, BOAT, "Ready", "False", "ServiceUnavailable", "no luck");
     assert_condition(rig, BOAT, "Reconciling", "True", "ProgressingWithRetry", "no luck");
