@@ -53,25 +53,43 @@ static bool on_beat(void *user, int64_t sent, int64_t received)
                             download->package->size);
 }
 
+/* Many files come from one place: a connection for each would cost more than most of them. */
+static int need_client(struct fl_packages *packages, const char *base, struct fl_error *err)
+{
+    const struct fl_http_client_options options = {.base_url = base, .user_agent = "flops"};
+    struct fl_http_client *client = NULL;
+    int r;
+
+    if (fl_streq(packages->client_base, base))
+        return 0;
+    r = fl_http_client_create(&options, &client, err);
+    if (r < 0)
+        return r;
+    fl_http_client_destroy(packages->client);
+    free(packages->client_base);
+    packages->client = client;
+    packages->client_base = fl_strdup(base);
+    return 0;
+}
+
 static int ask(struct download *download, const char *base, const char *target, int *ret_status,
                char **ret_headers, struct fl_error *err)
 {
-    const struct fl_http_client_options options = {.base_url = base, .user_agent = "flops"};
     const struct fl_http_transfer transfer = {.method = "GET",
                                               .target = target,
                                               .piece = on_piece,
                                               .beat = on_beat,
                                               .user = download,
                                               .total_ms = fl_packages_left_ms(download->packages)};
-    FL_CLEANUP(fl_http_client_destroyp) struct fl_http_client *client = NULL;
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     int r;
 
     if (transfer.total_ms <= 0)
         return fl_error_set(err, FL_E_TIMEOUT, "no time is left");
-    r = fl_http_client_create(&options, &client, err);
+    r = need_client(download->packages, base, err);
     if (r == 0)
-        r = fl_http_transfer(client, &transfer, ret_status, &body, ret_headers, err);
+        r = fl_http_transfer(download->packages->client, &transfer, ret_status, &body, ret_headers,
+                             err);
     return r;
 }
 

@@ -138,6 +138,8 @@ void fl_packages_close(struct fl_packages *packages)
     for (size_t at = 0; at < packages->pins.len; at += strlen(packages->pins.data + at) + 1)
         fl_blobs_unpin(packages->options.blobs, packages->pins.data + at);
     fl_buf_finish(&packages->pins);
+    fl_http_client_destroy(packages->client);
+    free(packages->client_base);
     fl_arena_destroy(packages->arena);
     free(packages);
 }

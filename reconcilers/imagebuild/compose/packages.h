@@ -3,7 +3,7 @@
  *
  * Finding is done by those who know best: apt-get with a state of its own (signatures and indexes
  * are checked by it, against the machine's sources and keys, and any architecture can be asked
- * for), and uv or pip. What they answer is a lock: names, versions, addresses, sizes and SHA-256 of
+ * for), and pip. What they answer is a lock: names, versions, addresses, sizes and SHA-256 of
  * files, sorted. All after that is ours: files are fetched by address into a folder of content,
  * refused where the digest is another one, and unpacked by lib/oci/unpack.h.
  *
@@ -52,9 +52,8 @@ struct fl_packages_options {
     int64_t deadline_ms;          /* monotonic; of all calls */
     const char *apt_sources;      /* a sources.list; NULL: the machine's */
     const char *python;           /* program that pip is run with; NULL: python3 on PATH */
-    const char *uv;               /* NULL: uv on PATH where there is one, else pip */
     const char *path;             /* PATH of programs that are started; NULL: the usual one */
-    const char *const *extra_env; /* for apt, pip and uv: proxies, an index, configuration;
+    const char *const *extra_env; /* for apt and pip: proxies, an index, configuration;
                                      "NAME=value", ended by NULL; may be NULL */
     /* What is going on, for people; false breaks off (UNAVAILABLE). May be NULL. */
     bool (*progress)(void *user, const char *what, int64_t done, int64_t total);
@@ -68,7 +67,8 @@ FL_DEFINE_CLEANUP(struct fl_packages, fl_packages_close)
 
 /* These and all they depend on (no Recommends), as the newest of the sources has it. Lists older
  * than a day, or without the architecture, are fetched first. INVALID: a name that is not there, or
- * packages that conflict; UNAVAILABLE: no apt-get, no network. */
+ * packages that conflict (said after the lists were fetched anew), or a text that is no name:
+ * "name" and "name=version" are; UNAVAILABLE: no apt-get, no network. */
 int fl_packages_resolve_debian(struct fl_packages *packages, const struct fl_platform *platform,
                                const char *const *names, size_t count, struct fl_arena *arena,
                                struct fl_package_lock *ret_lock, struct fl_error *err);
@@ -104,8 +104,10 @@ int fl_packages_fetch(struct fl_packages *packages, const struct fl_package_lock
  * scripts would have made, as far as images need it (alternatives such as libblas.so.3, passwd and
  * group, certificates, python3's link): each of these is one entry of a table. The tree has the
  * merged /usr.
- * Python: wheels under `site` ("usr/local/lib/python3.11/dist-packages"), console scripts under
- * usr/local/bin, RECORD and INSTALLER as the installer's specification has them, no byte code. */
+ * Python: wheels under `site` ("usr/local/lib/python3.11/dist-packages"), scripts and those of
+ * entry points under usr/local/bin for /usr/bin/python3, INSTALLER, and a RECORD of what was
+ * installed; no byte code, no headers. INVALID: a wheel that does not hold exactly what its own
+ * RECORD says, or is another package than the lock's, or another Wheel-Version than 1. */
 int fl_packages_unpack_debian(struct fl_packages *packages, const struct fl_package_lock *lock,
                               struct fl_tree *tree, struct fl_arena *arena,
                               const char **ret_scratch, struct fl_error *err);

@@ -3,6 +3,7 @@
 #define FL_RECONCILERS_PACKAGES_INTERNAL_H
 
 #include "lib/buf.h"
+#include "lib/http_client.h"
 #include "lib/oci/unpack.h"
 #include "reconcilers/imagebuild/compose/packages.h"
 
@@ -15,6 +16,8 @@ struct fl_packages {
     const char *const *env; /* of programs that are started; ended by NULL */
     struct fl_buf pins;     /* digests, each with its NUL */
     int64_t scratches;
+    struct fl_http_client *client; /* of who was asked last; keeps the connection open */
+    char *client_base;
 };
 
 /* packages_run.c: a program to its end. `ret_output` is the caller's. INVALID with the program's
