@@ -9,9 +9,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=(build-essential pkg-config git libevent-dev libjansson-dev libyaml-dev libcurl4-openssl-dev
   libsodium-dev libsqlite3-dev libssl-dev libpcre2-dev zlib1g-dev libbsd-dev uthash-dev
   libgit2-dev libarchive-dev libzstd-dev liblzma-dev libbz2-dev nettle-dev)
-tests=(libcmocka-dev clang-14 llvm-14 libclang-rt-14-dev python3-venv npm curl wrk ca-certificates
-  apt-utils openssh-client openssh-server runc crun busybox-static skopeo
-  buildah umoci docker-registry zstd openssl)
+tests=(libcmocka-dev clang-14 llvm-14 libclang-rt-14-dev python3-pip python3-venv npm curl wrk
+  ca-certificates apt-utils openssh-client openssh-server runc crun busybox-static skopeo buildah
+  umoci docker-registry zstd openssl)
 lint=(clang-tidy-14 clang-format-14 cppcheck shellcheck codespell pmccabe)
 wanted_go=1.25
 

@@ -494,6 +494,7 @@ const struct sim_scenario sim_project = {
     .turns = 160,
     .edits = 8,
     .patience_ms = 6 * 60 * 60 * 1000,
+    .is_thrifty = true,
     .idle_ms = 15 * 60 * 1000,
     .beats = beats,
     .create = create,

@@ -609,6 +609,7 @@ const struct sim_scenario sim_serving = {
     .edits = 10,
     .patience_ms = 2 * 60 * 60 * 1000,
     .settle_ms = 60 * 1000,
+    .is_thrifty = true,
     .idle_ms = 15 * 60 * 1000,
     .beats = beats,
     .create = create,

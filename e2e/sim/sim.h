@@ -77,6 +77,7 @@ struct sim_scenario {
                             asked for in all, it gets so much less */
     int64_t patience_ms; /* virtual time to come to rest in */
     int64_t settle_ms;   /* how long it may still tell of what it did */
+    bool is_thrifty;     /* at rest no write is tried that would change nothing, either */
     int64_t idle_ms;     /* how long nothing must be written then, */
     const char *const
         *beats; /* but these, seldom: what tells that somebody was there; may be NULL */

@@ -3,6 +3,7 @@
 #include "lib/map.h"
 #include "lib/str.h"
 #include "lib/thread.h"
+#include "reconcilers/gitsync/gitsync.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -481,6 +482,13 @@ static bool is_done(const struct fl_imagebuild *object)
            object->status.image.digest;
 }
 
+/* What the control plane's machine has is not for everybody who may write an ImageBuild. */
+static bool may_be_read(const struct fl_imagebuild *object)
+{
+    return !object->spec.has_source || !fl_str_has_prefix(object->spec.source.url, "file:") ||
+           fl_streq(object->meta.namespace, FL_GITSYNC_SYSTEM_NAMESPACE);
+}
+
 static int build(struct fl_reconcile *rc, void *object, struct fl_error *err)
 {
     struct view view = {.rc = rc, .controller = rc->user, .object = object};
@@ -491,6 +499,11 @@ static int build(struct fl_reconcile *rc, void *object, struct fl_error *err)
     fl_ready_as(rc, "Built", "the image is built");
     if (is_done(object))
         return FL_STEP_DONE;
+    if (!may_be_read(object))
+        return fl_stalled(rc, "SourceReady", "SourceNotReady",
+                          "%.200s is on the control plane's machine, which is for ImageBuilds of "
+                          "namespace %s only",
+                          view.object->spec.source.url, FL_GITSYNC_SYSTEM_NAMESPACE);
     if (attempt == 0)
         return start(&view, 1, err);
     r = builder->ops->observe(builder, key_of(&view, attempt), rc->arena, &view.known, err);

@@ -139,8 +139,9 @@ static int follow(struct download *download, struct fl_arena *arena, struct fl_e
 
 static int copy_file(struct download *download, struct fl_arena *arena, struct fl_error *err)
 {
-    const char *url = download->package->url + strlen("file://");
-    const char *path = fl_url_decode(arena, url, strlen(url), false);
+    const char *url = download->package->url + strlen("file:"); /* apt writes "file:/…" */
+    const char *from = fl_str_has_prefix(url, "//") ? url + 2 : url;
+    const char *path = fl_url_decode(arena, from, strlen(from), false);
     FL_CLEANUP(fl_fd_closep) int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     char digest[FL_DIGEST_SIZE];
     struct stat about;
@@ -192,7 +193,7 @@ int fl_package_download(struct fl_packages *packages, const struct fl_package *p
 
     if (!package->url || !*package->url)
         return fl_error_set(err, FL_E_INVALID, "nobody knows where it is");
-    if (fl_str_has_prefix(package->url, "file://"))
+    if (fl_str_has_prefix(package->url, "file:"))
         r = copy_file(&download, arena, err);
     else
         r = try_several(&download, arena, err);

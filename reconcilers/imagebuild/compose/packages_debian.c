@@ -104,6 +104,14 @@ static bool are_lists_fresh(struct asking *asking, int64_t now_s)
            now_s - then_s < LISTS_AGE_S;
 }
 
+static int unavailable(struct fl_error *err)
+{
+    (void)fl_error_wrap(err, "Debian's package lists");
+    if (err)
+        err->code = FL_E_UNAVAILABLE;
+    return FL_E_UNAVAILABLE;
+}
+
 static int fetch_lists(struct asking *asking, const char *architecture, bool is_forced,
                        bool *ret_fetched, struct fl_error *err)
 {
@@ -125,7 +133,7 @@ static int fetch_lists(struct asking *asking, const char *architecture, bool is_
     say(asking, NULL);
     r = fl_packages_run(asking->packages, asking->argv, ANSWER_MAX, "E:", &output, err);
     if (r == FL_E_INVALID) /* what cannot be reached today may be tomorrow */
-        r = fl_error_set(err, FL_E_UNAVAILABLE, "Debian's package lists: %s", err ? err->msg : "");
+        r = unavailable(err);
     if (r == 0)
         r = fl_file_write(below(asking, "fetched"), stamp, strlen(stamp), 0600, err);
     return r;
@@ -245,8 +253,9 @@ int fl_packages_resolve_debian(struct fl_packages *packages, const struct fl_pla
         r = make_folders(&asking, err);
     if (r == 0)
         r = fetch_lists(&asking, architecture, false, &is_new, err);
-    if (r == 0)
-        r = ask(&asking, architecture, names, count, ret_lock, err);
+    if (r < 0)
+        return r;
+    r = ask(&asking, architecture, names, count, ret_lock, err);
     /* The sources may have other packages by now, or be other ones. */
     if (r == FL_E_INVALID && !is_new) {
         r = fetch_lists(&asking, architecture, true, &is_new, err);

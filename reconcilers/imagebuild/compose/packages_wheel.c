@@ -508,7 +508,9 @@ static int install(struct wheel *wheel, const char *folder, struct fl_error *err
         r = add_scripts(wheel, err);
     if (r == 0)
         r = add_record(wheel, err);
-    return r == FL_E_NOT_FOUND ? fl_error_set(err, FL_E_INVALID, "%s", err ? err->msg : "") : r;
+    if (r == FL_E_NOT_FOUND && err)
+        err->code = FL_E_INVALID;
+    return r == FL_E_NOT_FOUND ? FL_E_INVALID : r;
 }
 
 static int add_wheel(struct fl_packages *packages, const struct fl_package *package,
