@@ -89,6 +89,7 @@ static void version_1_has_a_hierarchy_for_each(void **state)
     FL_CLEANUP(fl_cgroups_destroyp) struct fl_cgroups *cgroups = NULL;
     struct fl_cgroup group = {0};
     unsigned missing = 0;
+    bool relative = false;
 
     put(tree, "/proc/self/mountinfo",
         "30 23 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
@@ -111,6 +112,10 @@ static void version_1_has_a_hierarchy_for_each(void **state)
     assert_string_equal(get(tree, "/sys/fs/cgroup/cpu,cpuacct/flops/a/cpu.cfs_quota_us"), "150000");
     assert_string_equal(get(tree, "/sys/fs/cgroup/memory/own/flops/a/memory.limit_in_bytes"),
                         "67108864");
+    /* The own group is another one in each hierarchy. */
+    assert_string_equal(fl_cgroups_path(cgroups, "a", tree->arena, &relative), "flops/a");
+    assert_true(relative);
+    assert_false(fl_cgroups_hybrid(cgroups));
 }
 
 static void version_2_hands_controllers_down(void **state)
@@ -119,6 +124,7 @@ static void version_2_hands_controllers_down(void **state)
     FL_CLEANUP(fl_cgroups_destroyp) struct fl_cgroups *cgroups = NULL;
     struct fl_cgroup group = {0};
     unsigned missing = 0;
+    bool relative = false;
 
     put(tree, "/proc/self/mountinfo", "30 23 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
     put(tree, "/proc/self/cgroup", "0::/own.service\n");
@@ -136,6 +142,9 @@ static void version_2_hands_controllers_down(void **state)
     assert_string_equal(get(tree, "/sys/fs/cgroup/own.service/flops/a/cpu.max"), "150000 100000");
     assert_string_equal(get(tree, "/sys/fs/cgroup/own.service/flops/a/memory.max"), "67108864");
     assert_string_equal(get(tree, "/sys/fs/cgroup/own.service/flops/a/pids.max"), "100");
+    assert_string_equal(fl_cgroups_path(cgroups, "a", tree->arena, &relative),
+                        "/own.service/flops/a");
+    assert_false(relative);
 }
 
 static void a_container_sees_its_part_only(void **state)

@@ -31,10 +31,11 @@ void fl_shim_output_finish(struct fl_shim_output *output); /* lines without an e
  */
 char *fl_shim_output_tail(const struct fl_shim_output *output);
 
-/* Starts a process of the run; `fds` become 1 and 2, 0 is /dev/null; `report` becomes 3 where it is
- * not negative. What went wrong before the program was there is an error with the step. */
+/* Starts a process of the run; `fds` become 1 and 2, 0 is /dev/null; `to_program` becomes 3 where
+ * it is not negative. What went wrong before the program was there is an error with the step. */
 int fl_shim_run(const struct fl_shim_spec *spec, const struct fl_shim_list *command,
-                const int fds[FL_SHIM_STREAMS], int report, pid_t *ret_pid, struct fl_error *err);
+                const int fds[FL_SHIM_STREAMS], int to_program, pid_t *ret_pid,
+                struct fl_error *err);
 
 /* Of a container: its mounts, in a mount namespace that this process moves to. */
 int fl_shim_container_mount(const struct fl_shim_spec *spec, struct fl_error *err);

@@ -71,6 +71,7 @@ static void put_octal(char *at, size_t width, size_t value)
 
 static void put_header(struct fl_buf *tar, const struct header *h, size_t size)
 {
+    static const char magic[] = {'u', 's', 't', 'a', 'r', 0, '0', '0'};
     char block[512] = {0};
     unsigned sum = 0;
 
@@ -83,7 +84,7 @@ static void put_header(struct fl_buf *tar, const struct header *h, size_t size)
     block[156] = h->type;
     if (h->link)
         memcpy(block + 157, h->link, strlen(h->link) < 100 ? strlen(h->link) : 100);
-    memcpy(block + 257, "ustar\00000", 8);
+    memcpy(block + 257, magic, sizeof(magic));
     memset(block + 148, ' ', 8);
     for (size_t i = 0; i < sizeof(block); i++)
         sum += (unsigned char)block[i];
@@ -324,6 +325,7 @@ static void the_last_of_a_name_counts(void **state)
 static void packed_layers_have_the_digest_of_their_tar(void **state)
 {
     struct world *w = *state;
+    static const unsigned char skipped[] = {0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 'a', 'b'};
     static unsigned char packed[65536];
     char digest[FL_DIGEST_SIZE];
     uLongf len = sizeof(packed);
@@ -355,7 +357,7 @@ static void packed_layers_have_the_digest_of_their_tar(void **state)
                      FL_E_INVALID);
     n = ZSTD_compress(packed, sizeof(packed), w->tar.data, w->tar.len, 3);
     assert_false(ZSTD_isError(n));
-    memcpy(packed + n, "\x50\x2a\x4d\x18\x02\0\0\0ab", 10); /* a frame to be skipped */
+    memcpy(packed + n, skipped, sizeof(skipped)); /* a frame to be skipped */
     assert_int_equal(unpack_with(w, packed, n + 10, (struct fl_unpack){.in_bytes = -1}), 0);
     assert_string_equal(w->done.diff_id, digest);
     assert_int_equal(unpack_with(w, packed, n - 1, (struct fl_unpack){.in_bytes = -1}),
@@ -424,7 +426,7 @@ static void holes_count(void **state)
         put_header(&w->tar, &(struct header){.name = "GNUSparseFile/sparse", .type = '0'}, 512 + 3);
         fl_buf_append(&w->tar, block, 512);
         memset(block, 0, sizeof(block));
-        memcpy(block, "abc", 3);
+        (void)snprintf(block, sizeof(block), "abc");
         fl_buf_append(&w->tar, block, 512);
         end_tar(w);
         if (i == 0) {

@@ -93,7 +93,7 @@ static void remove_files(const struct fl_images *images, const char *name)
 int layers_open(struct fl_images *images, struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct fl_folder_list list;
+    struct fl_folder_list list = {0};
     int r = fl_dir_ensure(images->layers_folder, 0711, err);
 
     if (r == 0)
@@ -101,7 +101,7 @@ int layers_open(struct fl_images *images, struct fl_error *err)
     if (r < 0)
         return r;
     for (size_t i = 0; i < list.count; i++) {
-        int64_t bytes;
+        int64_t bytes = 0;
 
         if (strlen(list.names[i]) == LAYER_NAME_SIZE - 1 &&
             read_note(images, arena, list.names[i], &bytes)) {

@@ -127,7 +127,9 @@ static void on_done(void *user, struct fl_image *image, const struct fl_error *e
     FL_LOCKED(w->lock);
 
     w->image = image;
-    w->err = image ? (struct fl_error){0} : *err;
+    memset(&w->err, 0, sizeof(w->err));
+    if (!image)
+        w->err = *err;
     w->done = true;
     fl_signal_all(w->signal);
 }
