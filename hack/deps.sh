@@ -11,7 +11,7 @@ build=(build-essential pkg-config git libevent-dev libjansson-dev libyaml-dev li
   libgit2-dev libarchive-dev libzstd-dev liblzma-dev libbz2-dev nettle-dev)
 tests=(libcmocka-dev clang-14 llvm-14 libclang-rt-14-dev python3-pip python3-venv npm curl wrk
   ca-certificates apt-utils openssh-client openssh-server runc crun busybox-static skopeo buildah
-  umoci docker-registry zstd openssl)
+  umoci docker-registry zstd openssl qemu-user-static)
 lint=(clang-tidy-14 clang-format-14 cppcheck shellcheck codespell pmccabe)
 wanted_go=1.25
 
