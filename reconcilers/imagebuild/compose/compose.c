@@ -1,12 +1,10 @@
-#include "reconcilers/imagebuild/compose/compose.h"
+#include "reconcilers/imagebuild/compose/compose_internal.h"
 
 #include "lib/file.h"
 #include "lib/str.h"
-#include "reconcilers/imagebuild/compose/kept.h"
 #include "reconcilers/imagebuild/compose/program.h"
 
 #include <string.h>
-#include <time.h>
 
 /* What of this file's doing layers follow from, and their keys do not say: change it with that. */
 #define RECIPE_VERSION 2
@@ -14,7 +12,6 @@
  */
 #define FILES_EPOCH_S 315532800
 #define DEBIAN_AGE_S  (24 * 60 * 60)
-#define LAYERS_MAX    8
 #define PYTHON        "python3"
 
 /* What wheels may expect of the system besides glibc (PEP 600's policies): C++'s library. */
@@ -23,35 +20,12 @@ static const char *const python_packages[] = {PYTHON, "libstdc++6"};
 /* What a learner's image has besides what its code asks for: the adapter's own needs. */
 static const char *const adapter_needs[] = {"numpy", NULL};
 
-struct work {
-    const struct fl_compose *compose;
-    struct fl_arena *arena;
-    struct fl_kept kept;
-    struct fl_packages *packages; /* opened when it is first needed */
-    struct fl_composed composed;
-    const char *stage;    /* under way */
-    const char **scratch; /* folders to remove; NULL-ended */
-    size_t scratch_count;
-};
-
-/* One image: what its layers are. */
-struct image {
-    struct work *work;
-    const struct fl_platform *platform;
-    const char *program;
-    struct fl_composed_platform *result;
-    struct fl_layer layers[LAYERS_MAX];
-    const char *purposes[LAYERS_MAX];
-    size_t count;
-    const char *python; /* "3.11" */
-};
-
 static bool is_learner(const struct fl_compose *compose)
 {
     return compose->target == FL_IMAGEBUILD_TARGET_LEARNER;
 }
 
-static void tell(const struct work *work, const char *name, enum fl_stage_state state,
+static void tell(const struct compose_work *work, const char *name, enum fl_stage_state state,
                  const char *message)
 {
     const struct fl_compose_hooks *hooks = &work->compose->hooks;
@@ -64,7 +38,7 @@ static void tell(const struct work *work, const char *name, enum fl_stage_state 
 
 static bool on_package(void *user, const char *what, int64_t done, int64_t total)
 {
-    const struct work *work = user;
+    const struct compose_work *work = user;
     const struct fl_compose_hooks *hooks = &work->compose->hooks;
 
     (void)done, (void)total;
@@ -72,7 +46,7 @@ static bool on_package(void *user, const char *what, int64_t done, int64_t total
     return !hooks->keep_going || hooks->keep_going(hooks->user);
 }
 
-static int need_packages(struct work *work, struct fl_error *err)
+static int need_packages(struct compose_work *work, struct fl_error *err)
 {
     struct fl_packages_options options = work->compose->packages;
 
@@ -86,7 +60,8 @@ static int need_packages(struct work *work, struct fl_error *err)
     return fl_packages_open(&options, &work->packages, err);
 }
 
-static int fetch(struct work *work, const struct fl_package_lock *lock, struct fl_error *err)
+static int fetch(struct compose_work *work, const struct fl_package_lock *lock,
+                 struct fl_error *err)
 {
     struct fl_packages_fetched fetched = {0};
     int r = need_packages(work, err);
@@ -99,7 +74,7 @@ static int fetch(struct work *work, const struct fl_package_lock *lock, struct f
     return r;
 }
 
-static int64_t now_s(const struct work *work)
+static int64_t now_s(const struct compose_work *work)
 {
     return fl_realtime_us(work->compose->env) / 1000000;
 }
@@ -113,7 +88,7 @@ static json_t *texts_json(const char *const *texts, size_t count)
     return list;
 }
 
-static const char **debian_names(struct image *image, size_t *ret_count)
+static const char **debian_names(struct compose_image *image, size_t *ret_count)
 {
     size_t count = fl_program_package_count;
     const char **names =
@@ -126,9 +101,9 @@ static const char **debian_names(struct image *image, size_t *ret_count)
     return names;
 }
 
-static int lock_debian(struct image *image, struct fl_error *err)
+static int lock_debian(struct compose_image *image, struct fl_error *err)
 {
-    struct work *work = image->work;
+    struct compose_work *work = image->work;
     size_t count;
     const char **names = debian_names(image, &count);
     FL_JSON words = json_pack(
@@ -158,7 +133,7 @@ static const struct fl_package *package_named(const struct fl_package_lock *lock
 }
 
 /* "3.11" of Debian's "3.11.2-1+b1". */
-static int find_python(struct image *image, struct fl_error *err)
+static int find_python(struct compose_image *image, struct fl_error *err)
 {
     const struct fl_package *package = package_named(&image->result->debian, PYTHON);
     const char *dot = package ? strchr(package->version, '.') : NULL;
@@ -182,7 +157,7 @@ static const enum fl_python_source sources[] = {
 };
 
 /* The file that says what is needed: the user's own, or one that is made of what it says. */
-static int requirements_file(struct work *work, const char **ret_path, struct fl_error *err)
+static int requirements_file(struct compose_work *work, const char **ret_path, struct fl_error *err)
 {
     const struct fl_recipe *recipe = work->compose->recipe;
     const char *text = recipe->lock == FL_LOCK_CONDA ? recipe->requirements : "", *path;
@@ -208,9 +183,9 @@ static int digest_file(const char *path, char digest[FL_DIGEST_SIZE], struct fl_
     return r;
 }
 
-static int lock_python(struct image *image, struct fl_error *err)
+static int lock_python(struct compose_image *image, struct fl_error *err)
 {
-    struct work *work = image->work;
+    struct compose_work *work = image->work;
     const struct fl_recipe *recipe = work->compose->recipe;
     char digest[FL_DIGEST_SIZE];
     const char *file, *key;
@@ -237,7 +212,7 @@ static int lock_python(struct image *image, struct fl_error *err)
     return r;
 }
 
-static int resolve(struct image *image, struct fl_error *err)
+static int resolve(struct compose_image *image, struct fl_error *err)
 {
     int r;
 
@@ -255,10 +230,10 @@ static int resolve(struct image *image, struct fl_error *err)
 }
 
 /* Layers. What fills a tree. */
-typedef int fill_fn(struct image *image, struct fl_tree *tree, struct fl_error *err);
+typedef int fill_fn(struct compose_image *image, struct fl_tree *tree, struct fl_error *err);
 
-static int write_layer(struct image *image, const struct fl_tree *tree, struct fl_layer *ret_layer,
-                       struct fl_error *err)
+static int write_layer(struct compose_image *image, const struct fl_tree *tree,
+                       struct fl_layer *ret_layer, struct fl_error *err)
 {
     const struct fl_compose *compose = image->work->compose;
 
@@ -267,7 +242,7 @@ static int write_layer(struct image *image, const struct fl_tree *tree, struct f
                                ret_layer, err);
 }
 
-static int fill_and_write(struct image *image, fill_fn *fill, struct fl_layer *ret_layer,
+static int fill_and_write(struct compose_image *image, fill_fn *fill, struct fl_layer *ret_layer,
                           struct fl_error *err)
 {
     FL_CLEANUP(fl_tree_destroyp) struct fl_tree *tree = fl_tree_create();
@@ -276,15 +251,15 @@ static int fill_and_write(struct image *image, fill_fn *fill, struct fl_layer *r
     return r < 0 ? r : write_layer(image, tree, ret_layer, err);
 }
 
-static void begin_stage(const struct image *image, const char *stage)
+static void begin_stage(const struct compose_image *image, const char *stage)
 {
     image->work->stage = stage;
     tell(image->work, stage, FL_STAGE_RUNNING,
          fl_platform_text(image->work->arena, image->platform));
 }
 
-static void end_layer(struct image *image, const char *stage, const char *purpose, bool is_kept,
-                      int r)
+static void end_layer(struct compose_image *image, const char *stage, const char *purpose,
+                      bool is_kept, int r)
 {
     tell(image->work, stage,
          r < 0     ? FL_STAGE_FAILED
@@ -300,10 +275,10 @@ static void end_layer(struct image *image, const char *stage, const char *purpos
 }
 
 /* A layer of packages. Takes `words`, all that it follows from. */
-static int add_layer(struct image *image, const char *stage, const char *purpose, json_t *words,
-                     fill_fn *fill, struct fl_error *err)
+static int add_layer(struct compose_image *image, const char *stage, const char *purpose,
+                     json_t *words, fill_fn *fill, struct fl_error *err)
 {
-    struct work *work = image->work;
+    struct compose_work *work = image->work;
     FL_JSON all =
         json_pack("{s:s, s:o, s:i}", "stage", stage, "of", words, "version", RECIPE_VERSION);
     const char *key = fl_kept_key(work->arena, all);
@@ -322,10 +297,10 @@ static int add_layer(struct image *image, const char *stage, const char *purpose
 }
 
 /* A layer of files that are here: what they hold is its key. */
-static int add_files(struct image *image, const char *stage, const char *purpose, fill_fn *fill,
-                     struct fl_error *err)
+static int add_files(struct compose_image *image, const char *stage, const char *purpose,
+                     fill_fn *fill, struct fl_error *err)
 {
-    struct work *work = image->work;
+    struct compose_work *work = image->work;
     FL_CLEANUP(fl_tree_destroyp) struct fl_tree *tree = fl_tree_create();
     struct fl_layer *layer = &image->layers[image->count];
     char digest[FL_DIGEST_SIZE];
@@ -350,15 +325,15 @@ static int add_files(struct image *image, const char *stage, const char *purpose
     return r;
 }
 
-static void remember_scratch(struct work *work, const char *path)
+static void remember_scratch(struct compose_work *work, const char *path)
 {
     if (path)
         work->scratch[work->scratch_count++] = path;
 }
 
-static int fill_base(struct image *image, struct fl_tree *tree, struct fl_error *err)
+static int fill_base(struct compose_image *image, struct fl_tree *tree, struct fl_error *err)
 {
-    struct work *work = image->work;
+    struct compose_work *work = image->work;
     FL_CLEANUP(fl_tree_destroyp) struct fl_tree *all = NULL;
     const char *scratch = NULL;
     int r = fetch(work, &image->result->debian, err);
@@ -374,15 +349,16 @@ static int fill_base(struct image *image, struct fl_tree *tree, struct fl_error 
                          : r;
 }
 
-static const char *site_of(const struct image *image)
+static const char *site_of(const struct compose_image *image)
 {
     return fl_arena_printf(image->work->arena, "usr/local/lib/python%s/dist-packages",
                            image->python);
 }
 
-static int fill_dependencies(struct image *image, struct fl_tree *tree, struct fl_error *err)
+static int fill_dependencies(struct compose_image *image, struct fl_tree *tree,
+                             struct fl_error *err)
 {
-    struct work *work = image->work;
+    struct compose_work *work = image->work;
     const char *scratch = NULL;
     int r = fetch(work, &image->result->python, err);
 
@@ -399,7 +375,7 @@ static bool is_byte_code(void *user, const char *path)
     return strstr(path, "__pycache__") != NULL;
 }
 
-static int fill_program(struct image *image, struct fl_tree *tree, struct fl_error *err)
+static int fill_program(struct compose_image *image, struct fl_tree *tree, struct fl_error *err)
 {
     const struct fl_compose *compose = image->work->compose;
     int r = fl_tree_add_file(tree, FL_PROGRAM_PATH, image->program, true, err);
@@ -418,18 +394,18 @@ static bool is_no_code(void *user, const char *path)
     return fl_streq(name, ".git") || fl_streq(name, "__pycache__") || fl_streq(name, ".venv");
 }
 
-static int fill_code(struct image *image, struct fl_tree *tree, struct fl_error *err)
+static int fill_code(struct compose_image *image, struct fl_tree *tree, struct fl_error *err)
 {
     return fl_tree_add_tree(tree, FL_IMAGE_CODE_FOLDER, image->work->compose->code, is_no_code,
                             NULL, err);
 }
 
-static int fill_model(struct image *image, struct fl_tree *tree, struct fl_error *err)
+static int fill_model(struct compose_image *image, struct fl_tree *tree, struct fl_error *err)
 {
     return fl_tree_add_file(tree, FL_IMAGE_MODEL_FILE, image->work->compose->model, false, err);
 }
 
-static int add_base(struct image *image, struct fl_error *err)
+static int add_base(struct compose_image *image, struct fl_error *err)
 {
     json_t *words = json_pack("{s:o}", "lock", fl_package_lock_json(&image->result->debian));
     char digest[FL_DIGEST_SIZE];
@@ -440,7 +416,7 @@ static int add_base(struct image *image, struct fl_error *err)
     return add_layer(image, "Base", "Debian packages", words, fill_base, err);
 }
 
-static int add_dependencies(struct image *image, struct fl_error *err)
+static int add_dependencies(struct compose_image *image, struct fl_error *err)
 {
     json_t *words = json_pack("{s:o, s:s}", "lock", fl_package_lock_json(&image->result->python),
                               "site", site_of(image));
@@ -448,7 +424,7 @@ static int add_dependencies(struct image *image, struct fl_error *err)
     return add_layer(image, "Dependencies", "Python packages", words, fill_dependencies, err);
 }
 
-static int add_layers(struct image *image, struct fl_error *err)
+static int add_layers(struct compose_image *image, struct fl_error *err)
 {
     const struct fl_compose *compose = image->work->compose;
     int r = add_base(image, err);
@@ -464,115 +440,7 @@ static int add_layers(struct image *image, struct fl_error *err)
     return r;
 }
 
-/* Documents. */
-
-static const char *time_text(struct fl_arena *arena, int64_t epoch_s)
-{
-    time_t seconds = (time_t)epoch_s;
-    struct tm parts;
-    char text[32];
-
-    if (!gmtime_r(&seconds, &parts) ||
-        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
-        return NULL;
-    return fl_arena_strdup(arena, text);
-}
-
-static void set_command(const struct fl_compose *compose, struct fl_oci_config *config)
-{
-    static const char *program[] = {"/" FL_PROGRAM_PATH};
-    static const char *learner[] = {"learner"}, *aggregator[] = {"aggregator"};
-    static const char *serve[] = {"serve", "--model", "/" FL_IMAGE_MODEL_FILE};
-    static const char *env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"};
-    static const char *python_env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
-                                       "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"};
-
-    config->entrypoint = (struct fl_oci_texts){program, 1};
-    config->env = (struct fl_oci_texts){env, FL_COUNT_OF(env)};
-    switch (compose->target) {
-    case FL_IMAGEBUILD_TARGET_AGGREGATOR:
-        config->cmd = (struct fl_oci_texts){aggregator, 1};
-        break;
-    case FL_IMAGEBUILD_TARGET_INFERENCE_SERVER:
-        config->cmd = (struct fl_oci_texts){serve, compose->model ? FL_COUNT_OF(serve) : 1};
-        break;
-    default:
-        config->cmd = (struct fl_oci_texts){learner, 1};
-        config->env = (struct fl_oci_texts){python_env, FL_COUNT_OF(python_env)};
-        config->working_folder = "/" FL_IMAGE_CODE_FOLDER;
-    }
-}
-
-static struct fl_oci_pairs annotations(const struct work *work)
-{
-    const struct fl_compose *compose = work->compose;
-    const struct fl_oci_pair all[] = {
-        {"org.opencontainers.image.created", time_text(work->arena, compose->epoch_s)},
-        {"org.opencontainers.image.revision", compose->revision},
-        {"org.opencontainers.image.source", compose->url},
-    };
-    struct fl_oci_pairs pairs = {fl_new_array(work->arena, struct fl_oci_pair, FL_COUNT_OF(all)),
-                                 0};
-
-    for (size_t i = 0; i < FL_COUNT_OF(all); i++)
-        if (all[i].value)
-            pairs.items[pairs.count++] = all[i];
-    return pairs;
-}
-
-static int put_document(struct work *work, const char *media_type, struct fl_bytes *document,
-                        struct fl_oci_descriptor *ret_descriptor, struct fl_error *err)
-{
-    char digest[FL_DIGEST_SIZE];
-
-    *ret_descriptor = fl_oci_describe(work->arena, media_type, document);
-    return fl_blobs_put(work->compose->blobs, document->data, document->len, true, digest, err);
-}
-
-static int put_config(struct image *image, struct fl_oci_descriptor *ret_config,
-                      struct fl_error *err)
-{
-    struct work *work = image->work;
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *document = NULL;
-    struct fl_oci_config config = {
-        .platform = *image->platform,
-        .created = time_text(work->arena, work->compose->epoch_s),
-        .user = fl_arena_printf(work->arena, "%d:%d", FL_PROGRAM_USER, FL_PROGRAM_USER)};
-    const char **diff_ids = fl_new_array(work->arena, const char *, LAYERS_MAX);
-
-    for (size_t i = 0; i < image->count; i++)
-        diff_ids[i] = image->layers[i].diff_id;
-    config.diff_ids = (struct fl_oci_texts){diff_ids, image->count};
-    config.history = (struct fl_oci_texts){image->purposes, image->count};
-    set_command(work->compose, &config);
-    document = fl_oci_config_encode(&config);
-    return put_document(work, FL_OCI_CONFIG, document, ret_config, err);
-}
-
-static int put_manifest(struct image *image, struct fl_oci_descriptor *ret_manifest,
-                        struct fl_error *err)
-{
-    struct work *work = image->work;
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *document = NULL;
-    struct fl_oci_manifest manifest = {.media_type = FL_OCI_MANIFEST,
-                                       .annotations = annotations(work)};
-    struct fl_oci_descriptor *layers =
-        fl_new_array(work->arena, struct fl_oci_descriptor, LAYERS_MAX);
-    int r = put_config(image, &manifest.config, err);
-
-    for (size_t i = 0; i < image->count; i++)
-        layers[i] = image->layers[i].descriptor;
-    manifest.layers = (struct fl_oci_descriptors){layers, image->count};
-    if (r < 0)
-        return r;
-    document = fl_oci_manifest_encode(&manifest);
-    r = put_document(work, FL_OCI_MANIFEST, document, ret_manifest, err);
-    ret_manifest->has_platform = true;
-    ret_manifest->platform = *image->platform;
-    return r;
-}
-
-static void sum_up(struct image *image, const struct fl_oci_descriptor *manifest)
+static void sum_up(struct compose_image *image, const struct fl_oci_descriptor *manifest)
 {
     struct fl_composed_platform *result = image->result;
 
@@ -592,12 +460,12 @@ static const char *program_for(const struct fl_compose *compose, const struct fl
     return NULL;
 }
 
-static int make_image(struct work *work, size_t i, struct fl_oci_descriptor *ret_manifest,
+static int make_image(struct compose_work *work, size_t i, struct fl_oci_descriptor *ret_manifest,
                       struct fl_error *err)
 {
-    struct image image = {.work = work,
-                          .platform = &work->compose->platforms[i],
-                          .result = &work->composed.platforms[i]};
+    struct compose_image image = {.work = work,
+                                  .platform = &work->compose->platforms[i],
+                                  .result = &work->composed.platforms[i]};
     int r;
 
     image.result->platform = *image.platform;
@@ -610,36 +478,13 @@ static int make_image(struct work *work, size_t i, struct fl_oci_descriptor *ret
     if (r == 0)
         r = add_layers(&image, err);
     if (r == 0)
-        r = put_manifest(&image, ret_manifest, err);
+        r = compose_put_manifest(&image, ret_manifest, err);
     if (r == 0)
         sum_up(&image, ret_manifest);
     return r;
 }
 
-/* Of several platforms' layers those that are the same count once. */
-static int64_t size_of_all(struct work *work, const struct fl_oci_descriptor *manifests)
-{
-    int64_t size = 0;
-
-    for (size_t i = 0; i < work->compose->platform_count; i++)
-        size += manifests[i].size + work->composed.platforms[i].size;
-    return size;
-}
-
-static int put_index(struct work *work, struct fl_oci_descriptor *manifests, struct fl_error *err)
-{
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *document = NULL;
-    const struct fl_oci_manifest index = {.is_index = true,
-                                          .media_type = FL_OCI_INDEX,
-                                          .layers = {manifests, work->compose->platform_count},
-                                          .annotations = annotations(work)};
-
-    document = fl_oci_manifest_encode(&index);
-    work->composed.size = size_of_all(work, manifests);
-    return put_document(work, FL_OCI_INDEX, document, &work->composed.root, err);
-}
-
-static int compose_all(struct work *work, struct fl_error *err)
+static int compose_all(struct compose_work *work, struct fl_error *err)
 {
     size_t count = work->compose->platform_count;
     struct fl_oci_descriptor *manifests =
@@ -651,15 +496,15 @@ static int compose_all(struct work *work, struct fl_error *err)
     work->scratch = fl_new_array(work->arena, const char *, 2 * count + 1);
     for (size_t i = 0; r == 0 && i < count; i++)
         r = make_image(work, i, &manifests[i], err);
-    return r < 0 ? r : put_index(work, manifests, err);
+    return r < 0 ? r : compose_put_index(work, manifests, err);
 }
 
 int fl_compose(const struct fl_compose *compose, struct fl_arena *arena,
                struct fl_composed *ret_composed, struct fl_error *err)
 {
-    struct work work = {.compose = compose,
-                        .arena = arena,
-                        .kept = {.folder = compose->folder, .blobs = compose->blobs}};
+    struct compose_work work = {.compose = compose,
+                                .arena = arena,
+                                .kept = {.folder = compose->folder, .blobs = compose->blobs}};
     int r = compose_all(&work, err);
 
     fl_packages_close(work.packages);
