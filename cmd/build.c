@@ -252,7 +252,7 @@ static int run(int argc, char **argv)
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     struct building building = {.arena = arena, .target = "Learner", .lock_policy = "Prefer"};
     const struct sigaction action = {.sa_handler = on_interrupt};
-    struct fl_built built;
+    struct fl_built built = {0};
     struct fl_error err = {0};
     int status = parse(&building, argc, argv), r;
 

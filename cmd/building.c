@@ -11,8 +11,6 @@
 
 #define NAMES_MAX 64
 
-extern char **environ;
-
 /* Of the environment: proxies, and what the programs that find packages are configured by. */
 static bool is_wanted(const char *entry)
 {

@@ -57,7 +57,7 @@ struct shim {
     bool starter_ended, starter_well;
     bool is_told;
     int refusal, told_how; /* the first process' word: the errno of exec, and the end */
-    int how;                 /* as waitpid told it */
+    int how;               /* as waitpid told it */
     struct fl_shim_order stop;
     int64_t kill_at_ms;   /* NEVER: not asked for */
     int64_t record_at_ms; /* NEVER: that it is up is written down */

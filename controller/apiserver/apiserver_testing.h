@@ -41,7 +41,7 @@ enum who { NOBODY, ADMIN, ALICE, BOB };
 struct rig {
     struct fl_env env;
     const unsigned char *capability_key; /* NULL: none */
-    atomic_llong shift_ms; /* how far the test has moved time */
+    atomic_llong shift_ms;               /* how far the test has moved time */
     struct fl_env real;
     struct fl_store_options store_options;
     struct fl_store *store;

@@ -204,7 +204,7 @@ int fl_git_tree_check_out(git_repository *repository, const git_commit *commit,
     FL_CLEANUP(fl_fd_closep) int fd = -1;
     struct writer writer = {.repository = repository, .request = request, .arena = arena};
     git_tree *tree = NULL;
-    const char *path;
+    const char *path = "";
     int r = open_empty(folder, &fd, err);
 
     if (r == 0 && git_repository_odb(&writer.odb, repository) < 0)

@@ -224,7 +224,7 @@ int fl_git_tree_read(git_repository *repository, const git_commit *commit,
 {
     struct reader reader = {.repository = repository, .request = request, .snapshot = snapshot};
     git_tree *folder = NULL;
-    const char *path;
+    const char *path = "";
     int r = git_repository_odb(&reader.odb, repository);
 
     if (r < 0)

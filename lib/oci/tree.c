@@ -222,7 +222,7 @@ static int put(struct fl_tree *tree, const char *path, struct node *node, struct
         before = fl_map_get(folder->children, node->name);
     if (before && before->type == FL_TREE_FOLDER)
         r = fl_error_set(err, FL_E_INVALID, "a folder is in its place");
-    if (r < 0) {
+    if (r != 0) {
         (void)fl_error_wrap(err, "%.200s", path);
         node_free(node);
         return r;

@@ -36,7 +36,7 @@ int fl_imagebuild_controller_attach(struct fl_imagebuild_controller *controller,
                                     struct fl_manager *manager, struct fl_builder *builder,
                                     struct fl_error *err);
 void fl_imagebuild_controller_destroy(struct fl_imagebuild_controller *controller);
-void fl_imagebuild_changed(void *controller, const char *key);
+void fl_imagebuild_changed(void *user, const char *key);
 
 /* "scikit-mnist" of "https://host/team/scikit-mnist.git": what an image is called after. Arena. */
 const char *fl_imagebuild_name_of(struct fl_arena *arena, const char *url);
