@@ -480,6 +480,7 @@ int main(int argc, char **argv)
 
     if (local_is_shim(argc, argv))
         return fl_shim_main();
+    take_turn();
     for (size_t i = 0; i < FL_COUNT_OF(harnesses); i++) {
         harness = harnesses[i];
         if (harness == &container_harness && container_why_not()) {

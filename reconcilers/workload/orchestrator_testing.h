@@ -8,14 +8,29 @@
 #include "lib/str.h"
 #include "lib/thread.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 /* cmocka wants the four above first */
 #include <cmocka.h>
+
+/* Runs are known by a mark in the environment that follows from the Workload's uid, and what is
+ * left of one is killed by it. Tests have the same uids, so programs of them take turns. Before the
+ * first test; held until the program ends. */
+static inline void take_turn(void)
+{
+    int fd = open("/tmp/flops-orchestrator-tests.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0 || flock(fd, LOCK_EX) != 0) {
+        perror("/tmp/flops-orchestrator-tests.lock");
+        exit(1);
+    }
+}
 
 /* What the test's programs do. */
 enum behaviour {

@@ -409,6 +409,7 @@ int main(int argc, char **argv)
         return 1;
     if (argc > 1 && strcmp(argv[1], "as-user") == 0)
         return run_as_user(program);
+    take_turn();
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     return failed + ask_for_run_as_user();
 }

@@ -1262,5 +1262,6 @@ int main(int argc, char **argv)
         return 42;
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
+    take_turn();
     return cmocka_run_group_tests_name("local", tests, NULL, NULL);
 }
