@@ -23,7 +23,7 @@ static void set_command(const struct fl_compose *compose, struct fl_oci_config *
 {
     static const char *program[] = {"/" FL_PROGRAM_PATH};
     static const char *learner[] = {"learner"}, *aggregator[] = {"aggregator"};
-    static const char *serve[] = {"serve", "--model", "/" FL_IMAGE_MODEL_FILE};
+    static const char *serve[] = {"serve", "--model", ("/" FL_IMAGE_MODEL_FILE)};
     static const char *env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"};
     static const char *python_env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
                                        "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"};
