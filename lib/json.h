@@ -43,6 +43,10 @@ int fl_json_parse(const char *text, size_t len, const struct fl_json_limits *lim
                   fl_json_duplicate_fn *duplicate, void *user, json_t **ret_value,
                   struct fl_error *err);
 
+/* One value of at most `max_bytes` from a pipe or file to its end. Its text may hold secrets, and
+ * is overwritten. */
+int fl_json_read_secret(int fd, size_t max_bytes, json_t **ret_value, struct fl_error *err);
+
 /* Canonical text, appended. Reals print as the shortest text that reads back the same; integral
  * reals below 2^53 print as integers. */
 void fl_json_write(struct fl_buf *buf, const json_t *value);

@@ -1,5 +1,7 @@
 #include "lib/json.h"
 
+#include "lib/file.h"
+
 #include "lib/str.h"
 
 #include <math.h>
@@ -469,4 +471,17 @@ int fl_json_parse(const char *text, size_t len, const struct fl_json_limits *lim
         return fail_at(&parser, parser.at, "more text behind the value");
     *ret_value = FL_TAKE(value);
     return 0;
+}
+
+int fl_json_read_secret(int fd, size_t max_bytes, json_t **ret_value, struct fl_error *err)
+{
+    const struct fl_json_limits limits = {.max_bytes = max_bytes};
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+    int r = fl_fd_read(fd, max_bytes, &text, err);
+
+    if (r < 0)
+        return r;
+    r = fl_json_parse(text->data, text->len, &limits, NULL, NULL, ret_value, err);
+    explicit_bzero(text->data, text->len);
+    return r;
 }

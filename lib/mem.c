@@ -200,6 +200,11 @@ void *fl_alloc_array(struct fl_arena *arena, size_t count, size_t size)
     return fl_alloc(arena, total);
 }
 
+char *fl_arena_copy(struct fl_arena *arena, const char *text)
+{
+    return text ? fl_arena_strdup(arena, text) : NULL;
+}
+
 char *fl_arena_strndup(struct fl_arena *arena, const char *text, size_t len)
 {
     char *copy = fl_alloc(arena, len + 1);

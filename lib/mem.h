@@ -61,6 +61,7 @@ FL_DEFINE_CLEANUP(struct fl_arena, fl_arena_destroy)
 
 void *fl_alloc(struct fl_arena *arena, size_t size); /* zeroed, aligned for any type; never NULL */
 char *fl_arena_strdup(struct fl_arena *arena, const char *text);
+char *fl_arena_copy(struct fl_arena *arena, const char *text); /* NULL stays NULL */
 char *fl_arena_strndup(struct fl_arena *arena, const char *text, size_t len);
 char *fl_arena_printf(struct fl_arena *arena, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

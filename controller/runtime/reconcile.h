@@ -153,6 +153,8 @@ struct fl_secret_entry {
 };
 int fl_ensure_secret(struct fl_reconcile *rc, const char *role, struct fl_secret_entry *entries,
                      size_t count, const char **ret_name, struct fl_error *err);
+/* The text under a key of a Secret; in the arena. NULL: it has none, or bytes that are no text. */
+const char *fl_secret_text(struct fl_arena *arena, const json_t *secret, const char *key);
 /* All children of a type that the cache knows, decoded, by name. */
 struct fl_child_list {
     void **items; /* the typed objects */

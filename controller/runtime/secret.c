@@ -115,3 +115,14 @@ int fl_ensure_secret(struct fl_reconcile *rc, const char *role, struct fl_secret
         *ret_name = name;
     return 0;
 }
+
+const char *fl_secret_text(struct fl_arena *arena, const json_t *secret, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json_object_get(secret, "data"), key));
+    char *value = NULL;
+    size_t len;
+
+    if (!text || !fl_base64_decode(arena, text, strlen(text), &value, &len))
+        return NULL;
+    return strlen(value) == len ? value : NULL;
+}

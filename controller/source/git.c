@@ -17,7 +17,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 
@@ -27,10 +26,7 @@
 #define AT_ONCE     8
 #define AT_ONCE_MAX 32
 #define SLOW_MS     3000
-/* A child ends by itself at its deadline; it is killed where it does not. */
-#define GRACE_MS       2000
-#define COMPLAINTS_MAX 4096
-#define GRAVE          ".gone-"
+#define GRAVE       ".gone-"
 
 /* What is known of a key. Fields are the lock's; `job` is the worker's while `is_running`. */
 struct entry {
@@ -155,45 +151,17 @@ static const char *known_reason(const char *text)
     return "FetchFailed";
 }
 
-/* Says what became of a child that gave no answer. */
-static int no_answer(struct git_source *source, const struct entry *entry,
-                     const struct fl_run_result *result, struct fl_error *err)
-{
-    fl_log_warn(source->options.env->log, "git fetch ended without an answer",
-                FL_STR("key", entry->key), FL_INT("exit", result->status),
-                FL_INT("signal", result->signum), FL_STR("output", result->errors->data));
-    if (result->signum > 0)
-        return fl_error_set(err, FL_E_UNAVAILABLE, "the fetch was ended by signal %d",
-                            result->signum);
-    return fl_error_set(err, FL_E_INTERNAL, "the fetch ended with status %d and no answer",
-                        result->status);
-}
-
 static int run_child(struct git_source *source, const struct entry *entry, json_t **ret_answer,
                      struct fl_error *err)
 {
-    static const char *const argv[] = {"flops", FL_GIT_FETCH_COMMAND, NULL};
-    const struct fl_run_options options = {
-        .program = FL_RUN_SELF,
-        .argv = argv,
-        .input = entry->job->data,
-        .input_len = entry->job->len,
-        .output_max = FL_GIT_ANSWER_MAX,
-        .errors_max = COMPLAINTS_MAX,
-        .timeout_ms = entry->timeout_ms + GRACE_MS,
-        .cancel = entry->cancel,
-    };
     struct fl_run_result result;
-    int r = fl_run(&options, &result, err);
+    int r =
+        fl_git_child_run(entry->job, entry->timeout_ms, entry->cancel, ret_answer, &result, err);
 
-    if (r == FL_E_TIMEOUT || (r == 0 && result.signum == SIGALRM))
-        r = fl_error_set(err, FL_E_TIMEOUT, "the remote did not answer within %" PRId64 " ms",
-                         entry->timeout_ms);
-    else if (r == 0 && (result.status != 0 || result.output->len == 0))
-        r = no_answer(source, entry, &result, err);
-    else if (r == 0)
-        r = fl_json_parse(result.output->data, result.output->len, NULL, NULL, NULL, ret_answer,
-                          err);
+    if (r < 0 && r != FL_E_TIMEOUT && r != FL_E_CONFLICT && !*ret_answer && result.errors)
+        fl_log_warn(source->options.env->log, "git fetch ended without an answer",
+                    FL_STR("key", entry->key), FL_INT("exit", result.status),
+                    FL_INT("signal", result.signum), FL_STR("output", result.errors->data));
     fl_run_result_finish(&result);
     return r;
 }

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <git2.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -222,46 +221,17 @@ int fl_git_tree_check_out(git_repository *repository, const git_commit *commit,
 
 /* In the parent. */
 
-#define GRACE_MS       2000
-#define COMPLAINTS_MAX 4096
-
 static int run_child(const struct fl_checkout *checkout, const json_t *request, json_t **ret_answer,
                      struct fl_error *err)
 {
-    static const char *const argv[] = {"flops", FL_GIT_FETCH_COMMAND, NULL};
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = fl_json_to_bytes(request);
-    const struct fl_run_options options = {
-        .program = FL_RUN_SELF,
-        .argv = argv,
-        .input = text->data,
-        .input_len = text->len,
-        .output_max = FL_GIT_ANSWER_MAX,
-        .errors_max = COMPLAINTS_MAX,
-        .timeout_ms = checkout->request->timeout_ms + GRACE_MS,
-        .cancel = checkout->cancel,
-    };
     struct fl_run_result result;
-    int r = fl_run(&options, &result, err);
+    int r = fl_git_child_run(text, checkout->request->timeout_ms, checkout->cancel, ret_answer,
+                             &result, err);
 
     sodium_memzero(text->data, text->len);
-    if (r == FL_E_TIMEOUT || (r == 0 && result.signum == SIGALRM))
-        r = fl_error_set(err, FL_E_TIMEOUT, "the remote did not answer within %" PRId64 " ms",
-                         checkout->request->timeout_ms);
-    else if (r == 0 && (result.status != 0 || result.output->len == 0))
-        r = fl_error_set(err, FL_E_INTERNAL, "the fetch ended with status %d, signal %d",
-                         result.status, result.signum);
-    else if (r == 0)
-        r = fl_json_parse(result.output->data, result.output->len, NULL, NULL, NULL, ret_answer,
-                          err);
     fl_run_result_finish(&result);
     return r;
-}
-
-static const char *copy(struct fl_arena *arena, const json_t *answer, const char *name)
-{
-    const char *text = fl_json_str(answer, name);
-
-    return text ? fl_arena_strdup(arena, text) : NULL;
 }
 
 int fl_git_checkout(const struct fl_checkout *checkout, struct fl_arena *arena,
@@ -282,11 +252,11 @@ int fl_git_checkout(const struct fl_checkout *checkout, struct fl_arena *arena,
     if (r < 0)
         return r;
     *ret_out = (struct fl_checked_out){
-        .revision = copy(arena, answer, "revision"),
-        .commit = copy(arena, answer, "commit"),
+        .revision = fl_arena_copy(arena, fl_json_str(answer, "revision")),
+        .commit = fl_arena_copy(arena, fl_json_str(answer, "commit")),
         .committed_s = fl_json_int(answer, "committed", 0),
-        .signer = copy(arena, answer, "signer"),
-        .reason = copy(arena, answer, "reason"),
+        .signer = fl_arena_copy(arena, fl_json_str(answer, "signer")),
+        .reason = fl_arena_copy(arena, fl_json_str(answer, "reason")),
     };
     if (fl_json_bool(answer, "done", false))
         return 0;

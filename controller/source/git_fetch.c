@@ -434,18 +434,11 @@ static int write_answer(int fd, const json_t *answer)
 static int read_request(int fd, struct fl_arena *arena, struct fl_git_request *ret_request,
                         struct fl_error *err)
 {
-    const struct fl_json_limits limits = {.max_bytes = FL_GIT_REQUEST_MAX};
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
     json_t *value = NULL;
-    int r = fl_fd_read(fd, FL_GIT_REQUEST_MAX, &text, err);
+    int r = fl_json_read_secret(fd, FL_GIT_REQUEST_MAX, &value, err);
 
-    if (r < 0)
-        return r;
-    r = fl_json_parse(text->data, text->len, &limits, NULL, NULL, &value, err);
-    sodium_memzero(text->data, text->len);
-    if (r < 0)
-        return r;
-    return fl_git_request_decode(fl_json_in_arena(arena, value), arena, ret_request, err);
+    return r < 0 ? r
+                 : fl_git_request_decode(fl_json_in_arena(arena, value), arena, ret_request, err);
 }
 
 int fl_git_fetch_main(int in_fd, int out_fd)

@@ -34,6 +34,14 @@ int fl_git_request_decode(const json_t *value, struct fl_arena *arena,
 /* What decides about a snapshot, credentials left out: hex. */
 char *fl_git_request_digest(const struct fl_source_request *request, struct fl_arena *arena);
 
+/* git_child.c: the child with one request, to its end. *ret_result is what it left, to be finished
+ * in any case; where it gave no answer that is UNAVAILABLE (a signal) or INTERNAL. */
+struct fl_run_cancel;
+struct fl_run_result;
+int fl_git_child_run(const struct fl_bytes *request, int64_t timeout_ms,
+                     struct fl_run_cancel *cancel, json_t **ret_answer,
+                     struct fl_run_result *ret_result, struct fl_error *err);
+
 /* git_url.c */
 enum fl_git_scheme { FL_GIT_HTTPS, FL_GIT_HTTP, FL_GIT_SSH, FL_GIT_PLAIN, FL_GIT_FILE };
 struct fl_git_url {

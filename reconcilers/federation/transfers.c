@@ -58,11 +58,6 @@ static void job_free(void *value)
     free(job);
 }
 
-static const char *copy(struct fl_arena *arena, const char *text)
-{
-    return text ? fl_arena_strdup(arena, text) : NULL;
-}
-
 static struct job *new_job(struct fl_transfers *transfers, const char *key,
                            const struct fl_transfer_order *order)
 {
@@ -73,13 +68,13 @@ static struct job *new_job(struct fl_transfers *transfers, const char *key,
     job->transfers = transfers;
     job->key = fl_strdup(key);
     job->order = *order;
-    job->order.what = copy(arena, order->what);
-    job->order.at = (struct fl_federation_at){.project_uid = copy(arena, at->project_uid),
-                                              .ns = copy(arena, at->ns),
-                                              .name = copy(arena, at->name),
-                                              .address = copy(arena, at->address),
-                                              .token = copy(arena, at->token),
-                                              .ca = copy(arena, at->ca)};
+    job->order.what = fl_arena_copy(arena, order->what);
+    job->order.at = (struct fl_federation_at){.project_uid = fl_arena_copy(arena, at->project_uid),
+                                              .ns = fl_arena_copy(arena, at->ns),
+                                              .name = fl_arena_copy(arena, at->name),
+                                              .address = fl_arena_copy(arena, at->address),
+                                              .token = fl_arena_copy(arena, at->token),
+                                              .ca = fl_arena_copy(arena, at->ca)};
     return job;
 }
 
@@ -349,10 +344,10 @@ static void end_job(struct fl_transfers *transfers, struct job *job)
     const int failed = job->result < 0 ? job->result : 0;
     bool dropped;
 
-    order.what = copy(arena, order.what);
-    order.at = (struct fl_federation_at){.project_uid = copy(arena, order.at.project_uid),
-                                         .ns = copy(arena, order.at.ns),
-                                         .name = copy(arena, order.at.name)};
+    order.what = fl_arena_copy(arena, order.what);
+    order.at = (struct fl_federation_at){.project_uid = fl_arena_copy(arena, order.at.project_uid),
+                                         .ns = fl_arena_copy(arena, order.at.ns),
+                                         .name = fl_arena_copy(arena, order.at.name)};
     fl_lock_take(transfers->lock);
     job->running = false;
     job->over = true;

@@ -6,17 +6,6 @@
 
 /* Credentials, read as the GitSync's own user: who may not read the Secret may not use it. */
 
-static const char *secret_value(struct fl_sync *sync, const json_t *secret, const char *key)
-{
-    const char *text = json_string_value(json_object_get(json_object_get(secret, "data"), key));
-    char *value = NULL;
-    size_t len;
-
-    if (!text || !fl_base64_decode(sync->rc->arena, text, strlen(text), &value, &len))
-        return NULL;
-    return strlen(value) == len ? value : NULL;
-}
-
 static int read_credentials(struct fl_sync *sync, struct fl_source_request *request,
                             struct fl_error *err)
 {
@@ -32,11 +21,11 @@ static int read_credentials(struct fl_sync *sync, struct fl_source_request *requ
                          err);
     if (r < 0)
         return fl_error_wrap(err, "credentialsSecret %s", spec->credentials_secret.name);
-    request->username = secret_value(sync, secret, "username");
-    request->password = secret_value(sync, secret, "password");
-    request->identity = secret_value(sync, secret, "identity");
-    request->known_hosts = secret_value(sync, secret, "known_hosts");
-    request->ca_pem = secret_value(sync, secret, "ca.crt");
+    request->username = fl_secret_text(sync->rc->arena, secret, "username");
+    request->password = fl_secret_text(sync->rc->arena, secret, "password");
+    request->identity = fl_secret_text(sync->rc->arena, secret, "identity");
+    request->known_hosts = fl_secret_text(sync->rc->arena, secret, "known_hosts");
+    request->ca_pem = fl_secret_text(sync->rc->arena, secret, "ca.crt");
     return 0;
 }
 

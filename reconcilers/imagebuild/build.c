@@ -221,7 +221,6 @@ static int compose(struct building *building, struct fl_error *err)
         .epoch_s = building->epoch_s,
         .url = build->url,
         .revision = building->built.commit,
-        .version = build->version,
         .packages = {.deadline_ms = building->deadline_ms,
                      .apt_sources = build->apt_sources,
                      .extra_env = build->packages_env},

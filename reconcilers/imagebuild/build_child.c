@@ -103,18 +103,10 @@ static json_t *failure_of(const struct fl_error *err, const char *stage)
 static int read_request(int fd, struct fl_arena *arena, struct fl_build *ret_build,
                         struct fl_error *err)
 {
-    const struct fl_json_limits limits = {.max_bytes = FL_BUILD_REQUEST_MAX};
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
     json_t *value = NULL;
-    int r = fl_fd_read(fd, FL_BUILD_REQUEST_MAX, &text, err);
+    int r = fl_json_read_secret(fd, FL_BUILD_REQUEST_MAX, &value, err);
 
-    if (r < 0)
-        return r;
-    r = fl_json_parse(text->data, text->len, &limits, NULL, NULL, &value, err);
-    sodium_memzero(text->data, text->len);
-    if (r < 0)
-        return r;
-    return fl_build_decode(fl_json_in_arena(arena, value), arena, ret_build, err);
+    return r < 0 ? r : fl_build_decode(fl_json_in_arena(arena, value), arena, ret_build, err);
 }
 
 int fl_build_child_main(const struct fl_env *env, int in_fd, int out_fd)

@@ -314,26 +314,21 @@ static int process_start(struct fl_builder *self, const char *key, const struct 
     return 0;
 }
 
-static const char *copy(struct fl_arena *arena, const char *text)
-{
-    return text ? fl_arena_strdup(arena, text) : NULL;
-}
-
 static void copy_known(struct fl_builder_known *known, struct fl_arena *arena)
 {
     struct fl_builder_result *result = &known->result;
 
     for (size_t i = 0; i < known->stage_count; i++) {
-        known->stages[i].name = copy(arena, known->stages[i].name);
-        known->stages[i].message = copy(arena, known->stages[i].message);
+        known->stages[i].name = fl_arena_copy(arena, known->stages[i].name);
+        known->stages[i].message = fl_arena_copy(arena, known->stages[i].message);
     }
-    known->failed_stage = copy(arena, known->failed_stage);
-    result->commit = copy(arena, result->commit);
-    result->backend = copy(arena, result->backend);
-    result->digest = copy(arena, result->digest);
+    known->failed_stage = fl_arena_copy(arena, known->failed_stage);
+    result->commit = fl_arena_copy(arena, result->commit);
+    result->backend = fl_arena_copy(arena, result->backend);
+    result->digest = fl_arena_copy(arena, result->digest);
     for (size_t i = 0; i < result->platform_count; i++) {
-        result->platforms[i].platform = copy(arena, result->platforms[i].platform);
-        result->platforms[i].digest = copy(arena, result->platforms[i].digest);
+        result->platforms[i].platform = fl_arena_copy(arena, result->platforms[i].platform);
+        result->platforms[i].digest = fl_arena_copy(arena, result->platforms[i].digest);
     }
 }
 

@@ -130,17 +130,6 @@ static const char *repository_of(const struct view *view)
 
 /* Secrets. */
 
-static const char *secret_value(const struct view *view, const json_t *secret, const char *key)
-{
-    const char *text = json_string_value(json_object_get(json_object_get(secret, "data"), key));
-    char *value = NULL;
-    size_t len;
-
-    if (!text || !fl_base64_decode(view->rc->arena, text, strlen(text), &value, &len))
-        return NULL;
-    return strlen(value) == len ? value : NULL;
-}
-
 static int read_secret(const struct view *view, const char *name, json_t **ret_secret,
                        struct fl_error *err)
 {
@@ -170,11 +159,11 @@ static int read_source(const struct view *view, struct fl_build *build, struct f
     r = read_secret(view, source->credentials_secret.name, &secret, err);
     if (r < 0)
         return r;
-    build->username = secret_value(view, secret, "username");
-    build->password = secret_value(view, secret, "password");
-    build->identity = secret_value(view, secret, "identity");
-    build->known_hosts = secret_value(view, secret, "known_hosts");
-    build->ca_pem = secret_value(view, secret, "ca.crt");
+    build->username = fl_secret_text(view->rc->arena, secret, "username");
+    build->password = fl_secret_text(view->rc->arena, secret, "password");
+    build->identity = fl_secret_text(view->rc->arena, secret, "identity");
+    build->known_hosts = fl_secret_text(view->rc->arena, secret, "known_hosts");
+    build->ca_pem = fl_secret_text(view->rc->arena, secret, "ca.crt");
     return 0;
 }
 
@@ -198,9 +187,9 @@ static int read_registry(const struct view *view, struct fl_build *build, struct
     r = read_secret(view, registry->credentials_secret.name, &secret, err);
     if (r < 0)
         return r;
-    build->registry_username = secret_value(view, secret, "username");
-    build->registry_password = secret_value(view, secret, "password");
-    build->registry_ca_pem = secret_value(view, secret, "ca.crt");
+    build->registry_username = fl_secret_text(view->rc->arena, secret, "username");
+    build->registry_password = fl_secret_text(view->rc->arena, secret, "password");
+    build->registry_ca_pem = fl_secret_text(view->rc->arena, secret, "ca.crt");
     return 0;
 }
 

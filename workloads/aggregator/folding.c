@@ -376,11 +376,6 @@ static void fold_run(void *user)
     }
 }
 
-static const char *copy(struct fl_arena *arena, const char *text)
-{
-    return text ? fl_arena_strdup(arena, text) : NULL;
-}
-
 void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action *action,
                    const char *path)
 {
@@ -392,19 +387,19 @@ void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action
     job->kind = action->kind;
     job->ticket = action->ticket;
     job->upload = action->upload;
-    job->digest = copy(arena, action->digest);
-    job->path = copy(arena, fl_str_or(path, ""));
+    job->digest = fl_arena_copy(arena, action->digest);
+    job->path = fl_arena_copy(arena, fl_str_or(path, ""));
     job->begin = action->begin;
-    job->begin.base = copy(arena, action->begin.base);
-    job->begin.state = copy(arena, action->begin.state);
+    job->begin.base = fl_arena_copy(arena, action->begin.base);
+    job->begin.state = fl_arena_copy(arena, action->begin.state);
     if (action->kind == FL_AGGREGATOR_BEGIN)
         job->strategy = *action->begin.strategy;
-    job->strategy.name = copy(arena, fl_str_or(job->strategy.name, ""));
+    job->strategy.name = fl_arena_copy(arena, fl_str_or(job->strategy.name, ""));
     job->begin.strategy = NULL;
     job->fold = action->fold;
-    job->fold.learner = copy(arena, action->fold.learner);
-    job->fold.base = copy(arena, action->fold.base);
-    job->fold.digest = copy(arena, action->fold.digest);
+    job->fold.learner = fl_arena_copy(arena, action->fold.learner);
+    job->fold.base = fl_arena_copy(arena, action->fold.base);
+    job->fold.digest = fl_arena_copy(arena, action->fold.digest);
     FL_LOCKED(folding->lock);
     STAILQ_INSERT_TAIL(&folding->jobs, job, link);
     fl_signal_one(folding->wake);

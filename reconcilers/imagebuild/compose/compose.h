@@ -23,7 +23,6 @@
 
 #define FL_IMAGE_CODE_FOLDER "opt/flops/code"
 #define FL_IMAGE_MODEL_FILE  "opt/flops/model/model.safetensors"
-#define FL_IMAGE_TRAINER     "usr/bin/flops-trainer" /* runs the code; the adapter's */
 
 /* This program, built for a platform. */
 struct fl_compose_program {
@@ -55,7 +54,6 @@ struct fl_compose {
     const char *model;              /* of an inference server: the file; NULL: it fetches its own */
     int64_t epoch_s;                /* the time of all there is; since 1970 */
     const char *url, *revision;     /* where the code comes from; for annotations; NULL */
-    const char *version;            /* of this program */
     struct fl_packages_options packages; /* sources, programs, deadline; the rest is filled in */
     struct fl_compose_hooks hooks;
 };

@@ -168,11 +168,6 @@ static int run_script(struct solving *solving, const char *mode, const char *fil
 
 /* Answers. */
 
-static const char *copy(struct fl_arena *arena, const char *text)
-{
-    return text ? fl_arena_strdup(arena, text) : NULL;
-}
-
 /* The last part of an address, without query and fragment. */
 static const char *file_of(struct fl_arena *arena, const char *url)
 {
@@ -197,9 +192,9 @@ static int parse_installed(struct fl_arena *arena, const json_t *value, struct f
         hash = old_hash + strlen("sha256=");
     *package = (struct fl_package){
         .kind = FL_PACKAGE_PYTHON,
-        .name = copy(arena, fl_json_str(value, "metadata.name")),
-        .version = copy(arena, fl_json_str(value, "metadata.version")),
-        .url = copy(arena, url),
+        .name = fl_arena_copy(arena, fl_json_str(value, "metadata.name")),
+        .version = fl_arena_copy(arena, fl_json_str(value, "metadata.version")),
+        .url = fl_arena_copy(arena, url),
         .file = url ? file_of(arena, url) : NULL,
         .digest = hash ? fl_arena_printf(arena, "sha256:%s", hash) : NULL,
     };

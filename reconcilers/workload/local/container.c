@@ -10,11 +10,6 @@
 
 #define FOREIGN_MAX 8
 
-static const char *copy(struct fl_arena *arena, const char *text)
-{
-    return text ? fl_arena_strdup(arena, text) : NULL;
-}
-
 static const struct fl_field *spec_field(void)
 {
     const struct fl_field *field = fl_workload_type.fields;
@@ -29,8 +24,8 @@ static void copy_env(struct pending *pending, const struct fl_run_spec *from)
     struct fl_run_env *env = fl_new_array(pending->arena, struct fl_run_env, from->env_count + 1);
 
     for (size_t i = 0; i < from->env_count; i++)
-        env[i] = (struct fl_run_env){copy(pending->arena, from->env[i].name),
-                                     copy(pending->arena, from->env[i].value)};
+        env[i] = (struct fl_run_env){fl_arena_copy(pending->arena, from->env[i].name),
+                                     fl_arena_copy(pending->arena, from->env[i].value)};
     pending->run.env = env;
 }
 
@@ -41,7 +36,7 @@ static void copy_files(struct pending *pending, const struct fl_run_spec *from)
 
     for (size_t i = 0; i < from->file_count; i++) {
         files[i] = from->files[i];
-        files[i].path = copy(pending->arena, from->files[i].path);
+        files[i].path = fl_arena_copy(pending->arena, from->files[i].path);
         files[i].data =
             fl_arena_strndup(pending->arena, (const char *)from->files[i].data, from->files[i].len);
     }
@@ -56,11 +51,11 @@ static void copy_run(struct pending *pending, const struct fl_run_spec *from)
     fl_fields_clone(spec_field()->fields, sizeof(*spec), from->spec, pending->arena, spec);
     pending->run = *from;
     pending->run.spec = spec;
-    pending->run.id.workload_uid = copy(pending->arena, from->id.workload_uid);
-    pending->run.ns = copy(pending->arena, from->ns);
-    pending->run.name = copy(pending->arena, from->name);
-    pending->run.cluster = copy(pending->arena, from->cluster);
-    pending->run.node = copy(pending->arena, from->node);
+    pending->run.id.workload_uid = fl_arena_copy(pending->arena, from->id.workload_uid);
+    pending->run.ns = fl_arena_copy(pending->arena, from->ns);
+    pending->run.name = fl_arena_copy(pending->arena, from->name);
+    pending->run.cluster = fl_arena_copy(pending->arena, from->cluster);
+    pending->run.node = fl_arena_copy(pending->arena, from->node);
     pending->run.spec_hash = NULL; /* the record has it */
     pending->run.pull_secret = NULL;
     copy_env(pending, from);
@@ -122,11 +117,11 @@ static void remember_image(struct instance *instance, const struct fl_image *ima
 {
     struct record *record = &instance->record;
 
-    record->image_digest = copy(instance->arena, image->digest);
+    record->image_digest = fl_arena_copy(instance->arena, image->digest);
     record->layers.items = fl_new_array(instance->arena, const char *, image->layer_count + 1);
     record->layers.count = image->layer_count;
     for (size_t i = 0; i < image->layer_count; i++)
-        record->layers.items[i] = copy(instance->arena, image->layers[i]);
+        record->layers.items[i] = fl_arena_copy(instance->arena, image->layers[i]);
 }
 
 static int launch(struct pending *pending, struct fl_error *err)
@@ -146,7 +141,7 @@ static int launch(struct pending *pending, struct fl_error *err)
         r = plan_container(&plan, pending->image, err);
     if (r < 0)
         return r;
-    instance->record.note = copy(instance->arena, plan.record.note);
+    instance->record.note = fl_arena_copy(instance->arena, plan.record.note);
     if (instance->record.layers.count > 0)
         instance->holds = fl_images_hold(local->images, instance->record.layers.items,
                                          instance->record.layers.count);
@@ -243,7 +238,7 @@ void container_stop(struct instance *instance, const char *reason, const char *m
     if (!pending->stopped) {
         pending->stopped = true;
         pending->reason = fl_arena_strdup(pending->arena, reason);
-        pending->message = copy(pending->arena, message);
+        pending->message = fl_arena_copy(pending->arena, message);
     }
     fl_image_job_cancel(pending->job);
 }

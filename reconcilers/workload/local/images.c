@@ -84,24 +84,19 @@ void fl_image_job_unref(struct fl_image_job *job)
         unref(job);
 }
 
-static const char *copy(struct fl_arena *arena, const char *text)
-{
-    return text ? fl_arena_strdup(arena, text) : NULL;
-}
-
 static struct fl_image_wish copy_wish(struct fl_arena *arena, const struct fl_image_wish *wish)
 {
     struct fl_image_wish copied = *wish;
     struct fl_platform *platforms = fl_new_array(arena, struct fl_platform, wish->platform_count);
 
     for (size_t i = 0; i < wish->platform_count; i++)
-        platforms[i] = (struct fl_platform){copy(arena, wish->platforms[i].os),
-                                            copy(arena, wish->platforms[i].architecture),
-                                            copy(arena, wish->platforms[i].variant)};
+        platforms[i] = (struct fl_platform){fl_arena_copy(arena, wish->platforms[i].os),
+                                            fl_arena_copy(arena, wish->platforms[i].architecture),
+                                            fl_arena_copy(arena, wish->platforms[i].variant)};
     copied.platforms = platforms;
-    copied.reference = copy(arena, wish->reference);
-    copied.pull_secret = copy(arena, wish->pull_secret);
-    copied.unpack_to = copy(arena, wish->unpack_to);
+    copied.reference = fl_arena_copy(arena, wish->reference);
+    copied.pull_secret = fl_arena_copy(arena, wish->pull_secret);
+    copied.unpack_to = fl_arena_copy(arena, wish->unpack_to);
     return copied;
 }
 

@@ -140,17 +140,12 @@ static int configure(struct fl_orchestrator_driver *self, const struct fl_orches
 
 /* Observing. */
 
-static const char *copy(struct fl_arena *arena, const char *text)
-{
-    return text ? fl_arena_strdup(arena, text) : NULL;
-}
-
 static struct fl_run_exit copy_exit(struct fl_arena *arena, struct fl_run_exit exit)
 {
-    exit.signal = copy(arena, exit.signal);
-    exit.reason = copy(arena, exit.reason);
-    exit.message = copy(arena, exit.message);
-    exit.log_tail = copy(arena, exit.log_tail);
+    exit.signal = fl_arena_copy(arena, exit.signal);
+    exit.reason = fl_arena_copy(arena, exit.reason);
+    exit.message = fl_arena_copy(arena, exit.message);
+    exit.log_tail = fl_arena_copy(arena, exit.log_tail);
     return exit;
 }
 
@@ -171,7 +166,7 @@ static void copy_ports(struct fl_arena *arena, const struct record *record, stru
         const struct run_port *from = &record->ports[run->port_count];
 
         run->ports[run->port_count] =
-            (struct fl_run_port){copy(arena, from->name), from->port, from->port};
+            (struct fl_run_port){fl_arena_copy(arena, from->name), from->port, from->port};
     }
 }
 
@@ -185,7 +180,7 @@ static const char *message_of(struct fl_arena *arena, const struct instance *ins
         return fl_arena_strdup(arena, text);
     }
     if (!instance->alive || !*instance->message)
-        return copy(arena, note);
+        return fl_arena_copy(arena, note);
     return note ? fl_arena_printf(arena, "%s; %s", instance->message, note)
                 : fl_arena_strdup(arena, instance->message);
 }
@@ -201,17 +196,17 @@ static void describe(struct fl_arena *arena, const struct instance *instance, st
         .restarts = record->restarts,
         .failures = record->failures,
         .first_us = record->first_us,
-        .spec_hash = copy(arena, record->spec_hash),
-        .cluster = copy(arena, record->cluster),
-        .node = copy(arena, record->node),
+        .spec_hash = fl_arena_copy(arena, record->spec_hash),
+        .cluster = fl_arena_copy(arena, record->cluster),
+        .node = fl_arena_copy(arena, record->node),
         .state = state_of(instance),
         .ready = local_is_ready(instance),
         .message = message_of(arena, instance),
         .requested_us = record->requested_us,
         .started_us = status->started_us,
         .ready_us = record->ready_us,
-        .address = copy(arena, record->address),
-        .image_digest = copy(arena, record->image_digest),
+        .address = fl_arena_copy(arena, record->address),
+        .image_digest = fl_arena_copy(arena, record->image_digest),
         .last_exit = copy_exit(arena, record->previous),
     };
     if (status->pid > 0)
@@ -264,9 +259,10 @@ static int about(struct fl_orchestrator_driver *self, struct fl_arena *arena,
 
     (void)err;
     *ret_about = (struct fl_orchestrator_about){
-        .version = copy(arena, local->version),
-        .runtime =
-            local->images ? copy(arena, fl_str_or(local->runtime_text, local->runtime.path)) : NULL,
+        .version = fl_arena_copy(arena, local->version),
+        .runtime = local->images
+                       ? fl_arena_copy(arena, fl_str_or(local->runtime_text, local->runtime.path))
+                       : NULL,
     };
     return 0;
 }

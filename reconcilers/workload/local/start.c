@@ -19,11 +19,6 @@ static int signal_of(enum fl_workload_stop_signal signal)
     return (size_t)signal < FL_COUNT_OF(numbers) && numbers[signal] ? numbers[signal] : SIGTERM;
 }
 
-static const char *copy(struct fl_arena *arena, const char *text)
-{
-    return text ? fl_arena_strdup(arena, text) : NULL;
-}
-
 /* The exit of the run before goes into the new run's arena. */
 static struct fl_run_exit keep_exit(struct fl_arena *arena, const struct instance *instance)
 {
@@ -31,10 +26,10 @@ static struct fl_run_exit keep_exit(struct fl_arena *arena, const struct instanc
 
     if (instance->record.number == 0 || !instance->status.ended)
         return (struct fl_run_exit){0};
-    exit.signal = copy(arena, exit.signal);
-    exit.reason = copy(arena, exit.reason);
-    exit.message = copy(arena, exit.message);
-    exit.log_tail = copy(arena, exit.log_tail);
+    exit.signal = fl_arena_copy(arena, exit.signal);
+    exit.reason = fl_arena_copy(arena, exit.reason);
+    exit.message = fl_arena_copy(arena, exit.message);
+    exit.log_tail = fl_arena_copy(arena, exit.log_tail);
     return exit;
 }
 
@@ -68,8 +63,8 @@ static void fill_record(struct plan *plan)
     record->spec_hash = fl_arena_strdup(arena, fl_str_or(run->spec_hash, ""));
     record->ns = fl_arena_strdup(arena, fl_str_or(run->ns, ""));
     record->name = fl_arena_strdup(arena, fl_str_or(run->name, ""));
-    record->cluster = copy(arena, run->cluster);
-    record->node = copy(arena, run->node);
+    record->cluster = fl_arena_copy(arena, run->cluster);
+    record->node = fl_arena_copy(arena, run->node);
     record->stop_signal = signal_of(run->spec->stop_signal);
     if (!run->spec->grace_period || !fl_duration_parse(run->spec->grace_period, &record->grace_ms))
         record->grace_ms = 30000;
@@ -82,9 +77,9 @@ static void fill_record(struct plan *plan)
     fill_files(plan);
     if (!run->spec->image)
         return;
-    record->image = copy(arena, run->spec->image);
+    record->image = fl_arena_copy(arena, run->spec->image);
     record->container = container_id(arena, run);
-    record->runtime = copy(arena, plan->instance->local->runtime.path);
+    record->runtime = fl_arena_copy(arena, plan->instance->local->runtime.path);
 }
 
 static void fill_folders(struct plan *plan)
