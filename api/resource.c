@@ -282,10 +282,12 @@ void fl_resource_to_stored(const struct fl_resource *resource, json_t *object)
     rename_members(object, 1, 0);
 }
 
-/* The table is text in the program, so that it is as easy to read as a CRD. */
+/* The table is text in the program, so that it is as easy to read as a CRD. Its symbols are global:
+ * arm64's linker finds what is local to an object by its section alone. */
 #define EMBED(symbol, path)                                                                        \
-    __asm__(".section .rodata\n" #symbol ":\n.incbin \"" path "\"\n.byte 0\n.previous\n");         \
-    extern const char symbol[]
+    __asm__(".section .rodata\n.global " #symbol "\n.hidden " #symbol "\n" #symbol                 \
+            ":\n.incbin \"" path "\"\n.byte 0\n.previous\n");                                      \
+    extern const char symbol[] __attribute__((visibility("hidden")))
 
 EMBED(fl_builtin_core, "api/builtin/core.yaml");
 EMBED(fl_builtin_groups, "api/builtin/groups.yaml");

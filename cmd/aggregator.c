@@ -75,6 +75,8 @@ static int check(struct command *command)
         return fl_command_usage("aggregator", "--listen %s: must be ADDRESS:PORT", command->listen);
     if (command->port_env && !fl_node_port_from(command->port_env, &command->port))
         return fl_command_usage("aggregator", "--port-env %s: holds no port", command->port_env);
+    if (command->port_env)
+        command->address = fl_node_address_from(command->address);
     if (command->chunk_bytes && (command->chunk_bytes < 1024 || command->chunk_bytes > 1 << 30))
         return fl_command_usage("aggregator", "--chunk-bytes %lld: must be 1024 to 1073741824",
                                 (long long)command->chunk_bytes);

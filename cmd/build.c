@@ -15,13 +15,18 @@
 static const char help[] =
     "Usage: flops build [DIR] [options]\n\n"
     "Makes the image that a project's learners run from the training code in DIR (default: the\n"
-    "current folder), as an ImageBuild would: nothing of the code is run, no root is needed.\n\n"
+    "current folder), as an ImageBuild would: nothing of the code is run, no root is needed,\n"
+    "unless there is a Containerfile, or a package must be compiled.\n\n"
     "What:\n"
     "      --git URL           instead of DIR: a repository, with --commit C and --path P\n"
     "      --target T          Learner (the default), Aggregator or InferenceServer\n"
     "      --platform P        linux/amd64, linux/arm64 …; may be given several times\n"
     "                          (default: this machine's)\n"
     "      --lock-policy P     Require, Prefer (the default) or Solve\n"
+    "      --backend B         Auto (the default), Compose or Buildah, which runs what it is told\n"
+    "      --file NAME         of a Containerfile in DIR, which makes the image (by buildah)\n"
+    "      --build-arg N=V     of a Containerfile; may be given several times\n"
+    "      --base-image NAME   HOST[:PORT]/NAME[:TAG] to start from\n"
     "      --model FILE        of an InferenceServer: the model that is put in\n"
     "Where to:\n"
     "  -t, --tag NAME          HOST[:PORT]/NAME[:TAG]: pushed there; may be given several times\n"
@@ -34,18 +39,22 @@ static const char help[] =
     "      --apt-sources FILE  where Debian's packages come from (default: as on this machine)\n"
     "      --timeout D         default 30m\n"
     "      --data-dir DIR      builds are kept in DIR/builds (default $FLOPS_DATA_DIR, ~/.flops)\n"
+    "      --anew              also where the same was built before: looks for newer packages\n"
     "  -q, --quiet             prints the digest only\n\n"
     "Exit status: 0 done; 1 failed; 2 wrong usage.\n";
+
+#define SHOWN_DIGEST 19 /* "sha256:" and twelve digits */
 
 struct building {
     struct fl_arena *arena;
     struct fl_env env;
     struct fl_build build;
-    struct fl_words platforms, tags;
-    const char *target, *lock_policy, *data_dir;
+    struct fl_words platforms, tags, args;
+    const char *target, *backend, *lock_policy, *data_dir;
     bool quiet, live;
     const char *stage; /* that is shown */
     int64_t stage_ms;
+    const char *platform; /* that it is for; NULL: all */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -66,6 +75,11 @@ static const struct choice targets[] = {
     {"Learner", FL_IMAGEBUILD_TARGET_LEARNER},
     {"Aggregator", FL_IMAGEBUILD_TARGET_AGGREGATOR},
     {"InferenceServer", FL_IMAGEBUILD_TARGET_INFERENCE_SERVER},
+};
+static const struct choice backends[] = {
+    {"Auto", FL_IMAGEBUILD_BACKEND_AUTO},
+    {"Compose", FL_IMAGEBUILD_BACKEND_COMPOSE},
+    {"Buildah", FL_IMAGEBUILD_BACKEND_BUILDAH},
 };
 static const struct choice policies[] = {
     {"Require", FL_IMAGEBUILD_LOCK_POLICY_REQUIRE},
@@ -122,6 +136,22 @@ static int take_platforms(struct building *building)
     return -1;
 }
 
+static int take_backend(struct building *building)
+{
+    struct fl_build *build = &building->build;
+    int backend = choose(building->backend, backends, FL_COUNT_OF(backends));
+    const char **args = fl_new_array(building->arena, const char *, building->args.count + 1);
+
+    if (backend < 0)
+        return fl_command_usage("build", "--backend %s: must be Auto, Compose or Buildah",
+                                building->backend);
+    for (size_t i = 0; i < building->args.count; i++)
+        args[i] = building->args.items[i];
+    build->backend = (enum fl_imagebuild_backend)backend;
+    build->args = args;
+    return -1;
+}
+
 static int take_words(struct building *building, const struct fl_words *words)
 {
     struct fl_build *build = &building->build;
@@ -142,7 +172,6 @@ static int take_words(struct building *building, const struct fl_words *words)
                                 building->lock_policy);
     build->target = (enum fl_imagebuild_target)target;
     build->lock_policy = (enum fl_imagebuild_lock_policy)policy;
-    build->backend = FL_IMAGEBUILD_BACKEND_AUTO;
     if (target == FL_IMAGEBUILD_TARGET_LEARNER && !build->url) {
         FL_CLEANUP(fl_freep) char *absolute = realpath(folder, NULL);
 
@@ -163,6 +192,10 @@ static int parse(struct building *building, int argc, char **argv)
         {"target", 0, FL_OPTION_TEXT, &building->target},
         {"platform", 0, FL_OPTION_LIST, &building->platforms},
         {"lock-policy", 0, FL_OPTION_TEXT, &building->lock_policy},
+        {"backend", 0, FL_OPTION_TEXT, &building->backend},
+        {"file", 0, FL_OPTION_TEXT, &build->containerfile},
+        {"build-arg", 0, FL_OPTION_LIST, &building->args},
+        {"base-image", 0, FL_OPTION_TEXT, &build->base_image},
         {"model", 0, FL_OPTION_TEXT, &build->model},
         {"tag", 't', FL_OPTION_LIST, &building->tags},
         {"username", 0, FL_OPTION_TEXT, &build->registry_username},
@@ -172,6 +205,7 @@ static int parse(struct building *building, int argc, char **argv)
         {"apt-sources", 0, FL_OPTION_TEXT, &build->apt_sources},
         {"timeout", 0, FL_OPTION_DURATION, &build->timeout_ms},
         {"data-dir", 0, FL_OPTION_TEXT, &building->data_dir},
+        {"anew", 0, FL_OPTION_FLAG, &build->anew},
         {"quiet", 'q', FL_OPTION_FLAG, &building->quiet},
     };
     const struct fl_options options = {"build", help, items, FL_COUNT_OF(items)};
@@ -180,6 +214,8 @@ static int parse(struct building *building, int argc, char **argv)
 
     if (status < 0)
         status = take_words(building, &words);
+    if (status < 0)
+        status = take_backend(building);
     if (status < 0)
         status = take_platforms(building);
     return status < 0 ? take_names(building) : status;
@@ -202,14 +238,18 @@ static void on_stage(void *user, const char *name, enum fl_stage_state state, co
     if (!fl_streq(name, building->stage)) {
         building->stage = name;
         building->stage_ms = now_ms;
+        building->platform =
+            message && fl_str_has_prefix(message, "linux/") ? message : NULL; /* the arena's */
     }
     if (state == FL_STAGE_RUNNING) {
         if (building->live)
             (void)fprintf(stderr, "\r\033[K%-13s %.60s", name, fl_str_or(message, ""));
         return;
     }
-    (void)fprintf(stderr, "%s%-13s %-7s %6.2f s\n", building->live ? "\r\033[K" : "", name,
-                  state_text(state), (double)(now_ms - building->stage_ms) / 1000);
+    (void)fprintf(stderr, "%s%-13s %-7s %6.2f s%s%s\n", building->live ? "\r\033[K" : "", name,
+                  state_text(state), (double)(now_ms - building->stage_ms) / 1000,
+                  building->platform ? "  " : "", fl_str_or(building->platform, ""));
+    building->stage = NULL;
 }
 
 static void on_log(void *user, const char *line)
@@ -235,22 +275,25 @@ static void print_result(const struct building *building, const struct fl_built 
     for (size_t i = 0; i < built->composed.platform_count; i++) {
         const struct fl_composed_platform *item = &built->composed.platforms[i];
 
-        (void)printf("%-14s %s  %6.1f MB, %.1f MB unpacked, %zu layers\n",
-                     fl_platform_text(building->arena, &item->platform), item->digest,
+        (void)printf("%-13s %.*s %7.1f MB, %.1f MB unpacked, %zu layers\n",
+                     fl_platform_text(building->arena, &item->platform), SHOWN_DIGEST, item->digest,
                      (double)item->size / 1e6, (double)item->unpacked_size / 1e6, item->layers);
     }
-    (void)printf("image          %s\n", built->composed.root.digest);
-    if (building->build.registry)
-        (void)printf("pushed         %s/%s@%s  (%.1f MB sent, %.1f MB were there)\n",
-                     building->build.registry, building->build.repository,
-                     built->composed.root.digest, (double)built->pushed.bytes_sent / 1e6,
-                     (double)built->pushed.bytes_there / 1e6);
+    (void)printf("image  %s\n", built->composed.root.digest);
+    if (!building->build.registry)
+        return;
+    (void)printf("pushed %s/%s: %.1f MB sent, %.1f MB were there\n", building->build.registry,
+                 building->build.repository, (double)built->pushed.bytes_sent / 1e6,
+                 (double)built->pushed.bytes_there / 1e6);
+    if (built->attestations.signature.digest)
+        (void)printf("signed with the key in %s/signing.pub\n", building->data_dir);
 }
 
 static int run(int argc, char **argv)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct building building = {.arena = arena, .target = "Learner", .lock_policy = "Prefer"};
+    struct building building = {
+        .arena = arena, .target = "Learner", .backend = "Auto", .lock_policy = "Prefer"};
     const struct sigaction action = {.sa_handler = on_interrupt};
     struct fl_built built = {0};
     struct fl_error err = {0};

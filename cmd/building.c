@@ -1,7 +1,8 @@
 #include "cmd/building.h"
 
 #include "cmd/command.h"
-#include "lib/folder.h"
+#include "cmd/parts.h"
+#include "lib/file.h"
 #include "lib/str.h"
 
 #include <errno.h>
@@ -37,38 +38,29 @@ static const char *const *packages_env(struct fl_arena *arena)
     return wanted;
 }
 
-/* Installed, a part is in ../lib/flops beside the folder of the program; in a build tree, where it
- * is made. NULL: nowhere. */
-static const char *part(struct fl_arena *arena, const char *program, const char *installed,
-                        const char *built)
-{
-    const char *slash = strrchr(program, '/');
-    int len = slash ? (int)(slash - program) : 0;
-    const char *paths[] = {
-        fl_arena_printf(arena, "%.*s/../lib/flops/%s", len, program, installed),
-        fl_arena_printf(arena, "%.*s/../../%s", len, program, built),
-    };
-
-    for (size_t i = 0; i < FL_COUNT_OF(paths); i++)
-        if (fl_path_exists(paths[i]))
-            return paths[i];
-    return NULL;
-}
-
 int fl_building_prepare(const struct fl_env *env, const char *data_dir, struct fl_arena *arena,
                         struct fl_build *build, struct fl_error *err)
 {
     FL_CLEANUP(fl_freep) char *program = realpath("/proc/self/exe", NULL);
+    struct fl_signing_key key;
+    int r;
 
     if (!program)
         return fl_error_errno(err, errno, "the program's own path");
+    r = fl_dir_ensure(data_dir, 0700, err);
+    if (r == 0)
+        r = fl_signing_key_ensure(data_dir, &key, err);
+    if (r < 0)
+        return fl_error_wrap(err, "the key that images are signed with");
+    fl_signing_key_wipe(&key);
     build->env = env;
     build->data_dir = data_dir;
     build->folder = fl_arena_printf(arena, "%s/builds", data_dir);
     build->program = fl_arena_strdup(arena, program);
-    build->programs = part(arena, program, "programs", "build/cross");
-    build->adapter = part(arena, program, "python", "workloads/trainer/python/image");
+    build->programs = fl_part_programs(arena);
+    build->adapter = fl_part_adapter(arena);
     build->version = fl_version();
+    build->signing_key = fl_arena_printf(arena, "%s/signing.key", data_dir);
     build->packages_env = packages_env(arena);
     return 0;
 }

@@ -5,8 +5,8 @@
 
 #include "reconcilers/imagebuild/build.h"
 
-/* Fills in env, folder (below `data_dir`), program, programs, adapter, version and packages_env;
- * texts are in the arena. */
+/* Fills in env, folder (below `data_dir`), program, programs, adapter, version, signing_key (which
+ * is made where it is not there) and packages_env; texts are in the arena. */
 int fl_building_prepare(const struct fl_env *env, const char *data_dir, struct fl_arena *arena,
                         struct fl_build *build, struct fl_error *err);
 

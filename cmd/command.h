@@ -31,6 +31,8 @@ struct fl_command {
     X(logs)                                                                                        \
     X(models)                                                                                      \
     X(image)                                                                                       \
+    X(init)                                                                                        \
+    X(try)                                                                                         \
     X(build)                                                                                       \
     X(data)                                                                                        \
     X(aggregator)                                                                                  \
@@ -39,12 +41,14 @@ struct fl_command {
     X(router)                                                                                      \
     X(predict)                                                                                     \
     X(simulate)                                                                                    \
+    X(sla)                                                                                         \
     X(seal)                                                                                        \
     X(version)                                                                                     \
     X(trainer)                                                                                     \
     X(image_build)                                                                                 \
     X(git_fetch)                                                                                   \
-    X(shim)
+    X(shim)                                                                                        \
+    X(unpack)
 
 #define FL_COMMAND_DECLARE_(name) extern const struct fl_command fl_command_##name;
 FL_COMMANDS(FL_COMMAND_DECLARE_)

@@ -4,9 +4,12 @@
 #include "cmd/command.h"
 #include "cmd/federation.h"
 #include "cmd/identity.h"
+#include "cmd/oakestra.h"
+#include "cmd/parts.h"
 #include "controller/apiserver/capability.h"
 #include "controller/content/content.h"
 #include "controller/runtime/manager.h"
+#include "controller/source/access.h"
 #include "controller/source/seal.h"
 #include "controller/source/source.h"
 #include "lib/file.h"
@@ -15,11 +18,15 @@
 #include "reconcilers/flproject/flproject.h"
 #include "reconcilers/flround/flround.h"
 #include "reconcilers/gitsync/gitsync.h"
+#include "reconcilers/imagebuild/build_log.h"
 #include "reconcilers/imagebuild/imagebuild.h"
 #include "reconcilers/inferenceserver/inferenceserver.h"
 #include "reconcilers/modelversion/collect.h"
 #include "reconcilers/modelversion/controller.h"
+#include "reconcilers/modelversion/export.h"
 #include "reconcilers/orchestrator/orchestrator.h"
+#include "reconcilers/tracking/mlflow.h"
+#include "reconcilers/tracking/tracking.h"
 #include "reconcilers/workload/local/image_registry.h"
 #include "reconcilers/workload/local/local.h"
 #include "reconcilers/workload/workload.h"
@@ -27,9 +34,10 @@
 
 #include <errno.h>
 
-#define SYSTEM_NAMESPACE FL_GITSYNC_SYSTEM_NAMESPACE
+#define SYSTEM_NAMESPACE FL_SYSTEM_NAMESPACE
 #define LEASE_NAME       "flops-controller-manager"
 #define FIELD_MANAGER    "flops-up"
+#define CODE_FOLDER      "code"
 #define TRIES            10 /* of what must be there before the loops begin */
 #define PAUSE_MS         500
 #define CA_MAX_BYTES     ((size_t)256 * 1024)
@@ -42,15 +50,17 @@ struct fl_controllers {
     struct fl_metric_registry *metrics;
     struct fl_apiclient *client;
     struct fl_orchestrators *orchestrators;
+    struct fl_oakestras *oakestras;
     struct fl_workload_logs *logs;
     struct fl_seal_keys *keys;
     struct fl_gitsyncs *syncs;
-    struct fl_source *source;
+    struct fl_source *source, *code; /* of manifests, of projects */
     struct fl_manager *manager;
     struct fl_workload_controller *workloads;
     struct fl_orchestrator_controller *orchestrator;
     struct fl_federation_driver *federation;
     struct fl_flproject_controller *projects;
+    struct fl_tracking *tracking;
     struct fl_flround_controller *rounds;
     struct fl_modelversion_controller *versions;
     struct fl_router_driver *routers;
@@ -58,6 +68,7 @@ struct fl_controllers {
     struct fl_build common_build;
     struct fl_imagebuild_controller *builds;
     struct fl_builder *builder;
+    struct fl_build_logs *build_logs;
     struct fl_collector *collector;
     struct fl_thread *beginner, *stopper;
     struct fl_lock *lock; /* the rest */
@@ -164,7 +175,14 @@ static int make_parts(struct fl_controllers *controllers, struct fl_error *err)
     controllers->metrics = fl_metrics_registry_create();
     controllers->orchestrators = fl_orchestrators_create();
     fl_orchestrators_register(controllers->orchestrators, "Local", make_local, controllers);
+    controllers->oakestras =
+        fl_oakestras_create(options->env, options->data_dir, controllers->identity);
+    fl_orchestrators_register(controllers->orchestrators, "Oakestra", fl_oakestras_make,
+                              controllers->oakestras);
     controllers->logs = fl_workload_logs_create(options->loop, controllers->orchestrators);
+    controllers->build_logs =
+        fl_build_logs_create(options->env, options->loop,
+                             fl_arena_printf(controllers->arena, "%s/builds", options->data_dir));
     return 0;
 }
 
@@ -207,6 +225,59 @@ static void federation_changed(void *user, const char *ns, const char *project)
         fl_flproject_changed(controllers->projects, ns, project);
 }
 
+static void code_changed(void *user, const char *key)
+{
+    struct fl_controllers *controllers = user;
+
+    if (controllers->projects)
+        fl_flproject_source_changed(controllers->projects, key);
+}
+
+/* Which commits projects mean. What an earlier process asked is of no use any more. */
+static int make_code(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    const struct fl_source_options source = {
+        .env = options->env,
+        .data_dir = options->data_dir,
+        .folder = CODE_FOLDER,
+        .changed = code_changed,
+        .user = controllers,
+    };
+    int r = fl_dir_remove(
+        fl_arena_printf(controllers->arena, "%s/%s", options->data_dir, CODE_FOLDER), err);
+
+    return r < 0 ? r : fl_source_git_create(&source, &controllers->code, err);
+}
+
+static void tracking_changed(void *user, const char *ns, const char *project)
+{
+    struct fl_controllers *controllers = user;
+
+    if (controllers->projects)
+        fl_flproject_changed(controllers->projects, ns, project);
+}
+
+static int make_tracking(struct fl_controllers *controllers, struct fl_error *err)
+{
+    const struct fl_controllers_options *options = controllers->options;
+    const struct fl_tracking_options tracking = {
+        .env = options->env,
+        .manager = controllers->manager,
+        .client = controllers->client,
+        .blobs = fl_contents_blobs(options->contents),
+        .folder = fl_arena_printf(controllers->arena, "%s/tracking", options->data_dir),
+        .adapter = fl_part_modules(controllers->arena),
+        .open = fl_tracker_mlflow_open,
+        .changed = tracking_changed,
+        .user = controllers};
+    int r = fl_tracking_create(&tracking, &controllers->tracking, err);
+
+    if (r == 0)
+        fl_flproject_track(controllers->projects, controllers->tracking);
+    return r;
+}
+
 static int make_projects(struct fl_controllers *controllers, struct fl_error *err)
 {
     int r = fl_federation_open(controllers->options->env,
@@ -214,11 +285,14 @@ static int make_projects(struct fl_controllers *controllers, struct fl_error *er
                                federation_changed, controllers, &controllers->federation, err);
 
     if (r == 0)
+        r = make_code(controllers, err);
+    if (r == 0)
         r = fl_flround_controller_create(controllers->manager, controllers->federation,
                                          &controllers->rounds, err);
-    return r < 0 ? r
-                 : fl_flproject_controller_create(controllers->manager, controllers->federation,
-                                                  &controllers->projects, err);
+    if (r == 0)
+        r = fl_flproject_controller_create(controllers->manager, controllers->federation,
+                                           controllers->code, &controllers->projects, err);
+    return r < 0 ? r : make_tracking(controllers, err);
 }
 
 static int grant_content(void *user, const char *digest, struct fl_arena *arena,
@@ -240,6 +314,17 @@ static int grant_content(void *user, const char *digest, struct fl_arena *arena,
     return 0;
 }
 
+static bool needs_code(void *user, const char *digest)
+{
+    const struct fl_controllers *controllers = user;
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    const char *path;
+
+    return fl_blobs_path(fl_contents_blobs(controllers->options->contents), digest, arena, &path,
+                         NULL) == 0 &&
+           fl_model_needs_code(path);
+}
+
 static void router_changed(void *user, const char *ns, const char *name)
 {
     struct fl_controllers *controllers = user;
@@ -250,7 +335,8 @@ static void router_changed(void *user, const char *ns, const char *name)
 
 static int make_servers(struct fl_controllers *controllers, struct fl_error *err)
 {
-    struct fl_inferenceserver_options options = {.grant = grant_content, .user = controllers};
+    struct fl_inferenceserver_options options = {
+        .grant = grant_content, .needs_code = needs_code, .user = controllers};
     int r = fl_router_http_create(controllers->options->env, router_changed, controllers,
                                   &controllers->routers, err);
 
@@ -281,11 +367,22 @@ static int own_registry(void *user, const char *repository, struct fl_arena *are
     return 0;
 }
 
+static int model_file(void *user, const char *digest, struct fl_arena *arena, const char **ret_path,
+                      struct fl_error *err)
+{
+    const struct fl_controllers_options *options = ((struct fl_controllers *)user)->options;
+    int r = fl_blobs_path(fl_contents_blobs(options->contents), digest, arena, ret_path, err);
+
+    return r < 0 ? fl_error_wrap(err, "model") : 0;
+}
+
 static int make_builds(struct fl_controllers *controllers, struct fl_error *err)
 {
     const struct fl_controllers_options *options = controllers->options;
-    const struct fl_imagebuild_options builds = {
-        .common = &controllers->common_build, .own_registry = own_registry, .user = controllers};
+    const struct fl_imagebuild_options builds = {.common = &controllers->common_build,
+                                                 .own_registry = own_registry,
+                                                 .model = model_file,
+                                                 .user = controllers};
     struct fl_builder_options builder = {.env = options->env, .changed = fl_imagebuild_changed};
     int r = fl_building_prepare(options->env, options->data_dir, controllers->arena,
                                 &controllers->common_build, err);
@@ -295,6 +392,7 @@ static int make_builds(struct fl_controllers *controllers, struct fl_error *err)
     controllers->builds = fl_imagebuild_controller_create(&builds);
     builder.user = controllers->builds;
     r = fl_builder_process_create(&builder, &controllers->builder, err);
+    fl_build_logs_attach(controllers->build_logs, controllers->builder);
     return r < 0 ? r
                  : fl_imagebuild_controller_attach(controllers->builds, controllers->manager,
                                                    controllers->builder, err);
@@ -318,6 +416,7 @@ static int make_manager(struct fl_controllers *controllers, struct fl_apiserver 
 
     controllers->client =
         fl_apiclient_create_local(options->env, options->loop, options->store, server);
+    fl_oakestras_attach(controllers->oakestras, controllers->client);
     manager.client = controllers->client;
     r = fl_manager_create(&manager, &controllers->manager, err);
     if (r == 0)
@@ -362,9 +461,11 @@ int fl_controllers_create(const struct fl_controllers_options *options,
     return 0;
 }
 
-struct fl_apiserver_subresource fl_controllers_logs(struct fl_controllers *controllers)
+void fl_controllers_logs(struct fl_controllers *controllers,
+                         struct fl_apiserver_subresource ret_logs[FL_CONTROLLERS_LOGS])
 {
-    return fl_workload_logs_subresource(controllers->logs);
+    ret_logs[0] = fl_workload_logs_subresource(controllers->logs);
+    ret_logs[1] = fl_build_logs_subresource(controllers->build_logs);
 }
 
 void fl_controllers_metrics(void *controllers, struct fl_buf *text)
@@ -395,6 +496,24 @@ static int ensure_sealing_key(struct fl_controllers *controllers, struct fl_erro
 {
     FL_JSON object = fl_seal_config_map(controllers->keys);
 
+    return apply(controllers, &fl_gvr_configmaps, object, err);
+}
+
+/* By which everybody checks what was built here. */
+static int ensure_signing_key(struct fl_controllers *controllers, struct fl_error *err)
+{
+    struct fl_signing_key key;
+    char text[FL_PUBLIC_KEY_TEXT_SIZE];
+    FL_JSON object = NULL;
+    int r = fl_signing_key_load(controllers->common_build.signing_key, &key, err);
+
+    if (r < 0)
+        return r;
+    fl_public_key_text(&key.public_key, text);
+    fl_signing_key_wipe(&key);
+    object = json_pack("{s:s, s:s, s:{s:s, s:s}, s:{s:s}}", "apiVersion", "v1", "kind", "ConfigMap",
+                       "metadata", "name", FL_SIGNING_CONFIG_MAP, "namespace", SYSTEM_NAMESPACE,
+                       "data", FL_SIGNING_CONFIG_KEY, text);
     return apply(controllers, &fl_gvr_configmaps, object, err);
 }
 
@@ -452,6 +571,8 @@ static int ensure_objects(struct fl_controllers *controllers, struct fl_error *e
     if (r == 0)
         r = ensure_sealing_key(controllers, err);
     if (r == 0)
+        r = ensure_signing_key(controllers, err);
+    if (r == 0)
         r = fl_orchestrator_ensure_local(controllers->client, err);
     return r < 0 ? r : ensure_syncs(controllers, err);
 }
@@ -489,6 +610,8 @@ static void begin(void *user)
         return;
     if (r == 0)
         r = fl_manager_start(controllers->manager, &err);
+    if (r == 0)
+        r = fl_tracking_start(controllers->tracking, &err);
     if (r < 0) {
         (void)fl_error_wrap(&err, "the control loops cannot begin");
         fail(controllers, &err);
@@ -526,6 +649,9 @@ static void stop(void *user)
     fl_collector_stop(FL_TAKE(controllers->collector));
     if (controllers->manager)
         fl_manager_stop(controllers->manager);
+    if (controllers->tracking)
+        fl_tracking_stop(controllers->tracking);
+    fl_oakestras_stop(controllers->oakestras);
     fl_loop_post(controllers->options->loop, report_stopped, controllers);
 }
 
@@ -550,6 +676,8 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     if (!controllers)
         return;
     fl_collector_stop(controllers->collector);
+    if (controllers->code)
+        controllers->code->ops->destroy(controllers->code);
     if (controllers->source) /* which tells the manager */
         controllers->source->ops->destroy(controllers->source);
     fl_federation_close(controllers->federation); /* which tells the manager, too */
@@ -558,6 +686,7 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     if (controllers->builder)
         controllers->builder->ops->destroy(controllers->builder);
     fl_manager_destroy(controllers->manager);
+    fl_tracking_destroy(controllers->tracking);
     fl_imagebuild_controller_destroy(controllers->builds);
     fl_workload_controller_destroy(controllers->workloads);
     fl_orchestrator_controller_destroy(controllers->orchestrator);
@@ -566,9 +695,11 @@ void fl_controllers_destroy(struct fl_controllers *controllers)
     fl_modelversion_controller_destroy(controllers->versions);
     fl_inferenceserver_controller_destroy(controllers->servers);
     fl_gitsyncs_destroy(controllers->syncs);
-    fl_apiclient_destroy(controllers->client);
     fl_workload_logs_destroy(controllers->logs);
+    fl_build_logs_destroy(controllers->build_logs);
     fl_orchestrators_destroy(controllers->orchestrators);
+    fl_oakestras_destroy(controllers->oakestras);
+    fl_apiclient_destroy(controllers->client);
     fl_seal_keys_destroy(controllers->keys);
     fl_metrics_registry_destroy(controllers->metrics);
     free(controllers->registry_pem);

@@ -36,7 +36,9 @@ struct fl_controllers_options {
 int fl_controllers_create(const struct fl_controllers_options *options,
                           struct fl_controllers **ret_controllers, struct fl_error *err);
 /* What the API server needs of it. */
-struct fl_apiserver_subresource fl_controllers_logs(struct fl_controllers *controllers);
+#define FL_CONTROLLERS_LOGS 2 /* of workloads, of builds */
+void fl_controllers_logs(struct fl_controllers *controllers,
+                         struct fl_apiserver_subresource ret_logs[FL_CONTROLLERS_LOGS]);
 void fl_controllers_metrics(void *controllers, struct fl_buf *text);
 
 int fl_controllers_start(struct fl_controllers *controllers, struct fl_apiserver *server,

@@ -23,6 +23,7 @@ static const char help[] =
     "  save IMAGE DIR          into a folder (an OCI image layout)\n"
     "  load DIR IMAGE          from such a folder\n"
     "  tag IMAGE IMAGE         another name for it\n"
+    "  verify IMAGE            whether it is signed, and what it is made of\n"
     "  rm IMAGE...             takes the name away, or with a digest the image\n\n"
     "`flops image COMMAND --help` says more.\n";
 
@@ -245,21 +246,18 @@ static int run(int argc, char **argv)
         const char *name, *title;
         int (*run)(struct fl_image_command *image, int argc, char **argv);
     } commands[] = {
-        {"ls", "image ls", fl_image_list},
-        {"inspect", "image inspect", fl_image_inspect},
-        {"pull", "image pull", fl_image_pull},
-        {"push", "image push", fl_image_push},
-        {"copy", "image copy", fl_image_copy},
-        {"tag", "image tag", fl_image_copy},
-        {"save", "image save", fl_image_save},
-        {"load", "image load", fl_image_load},
-        {"rm", "image rm", rm},
+        {"ls", "image ls", fl_image_list},           {"inspect", "image inspect", fl_image_inspect},
+        {"pull", "image pull", fl_image_pull},       {"push", "image push", fl_image_push},
+        {"copy", "image copy", fl_image_copy},       {"tag", "image tag", fl_image_copy},
+        {"save", "image save", fl_image_save},       {"load", "image load", fl_image_load},
+        {"verify", "image verify", fl_image_verify}, {"rm", "image rm", rm},
     };
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     struct fl_image_command image = {.arena = arena, .env = fl_env_real(NULL)};
 
     if (argc < 2)
-        return fl_command_usage("image", "ls, inspect, pull, push, copy, save, load, tag or rm");
+        return fl_command_usage("image",
+                                "ls, inspect, pull, push, copy, save, load, tag, verify or rm");
     for (size_t i = 0; i < FL_COUNT_OF(commands); i++) {
         image.command = commands[i].title;
         if (strcmp(argv[1], commands[i].name) == 0)

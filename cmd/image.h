@@ -50,6 +50,7 @@ int fl_image_copy(struct fl_image_command *image, int argc, char **argv);
 int fl_image_save(struct fl_image_command *image, int argc, char **argv);
 int fl_image_load(struct fl_image_command *image, int argc, char **argv);
 int fl_image_inspect(struct fl_image_command *image, int argc, char **argv);
+int fl_image_verify(struct fl_image_command *image, int argc, char **argv);
 int fl_image_list(struct fl_image_command *image, int argc, char **argv);
 
 #endif

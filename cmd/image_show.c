@@ -228,12 +228,13 @@ static const char list_help[] =
     "Usage: flops image ls [NAME] [options]\n\n"
     "What there is in the control plane's registry, or all tags of one name, HOST/NAME in another\n"
     "registry.\n\n"
+    "  -a, --all               also tags of what is attached to images\n"
     "  -q, --quiet             names only\n" FL_IMAGE_HELP FL_CLIENT_HELP;
 
 struct listing {
     struct fl_image_command *image;
     struct fl_registry *registry;
-    bool quiet;
+    bool quiet, all;
     const char *host; /* shown before names; NULL: none */
     size_t rows;
 };
@@ -290,7 +291,8 @@ static int list_repository(struct listing *listing, const char *repository, stru
     int r = fl_registry_tags(listing->registry, repository, listing->image->arena, &tags, err);
 
     for (size_t i = 0; r == 0 && i < tags.count && listing->rows < ROWS_MAX; i++)
-        r = list_tag(listing, repository, tags.items[i], err);
+        if (listing->all || !fl_str_has_prefix(tags.items[i], "sha256-"))
+            r = list_tag(listing, repository, tags.items[i], err);
     return r;
 }
 
@@ -310,7 +312,8 @@ static int list_all(struct listing *listing, struct fl_error *err)
 int fl_image_list(struct fl_image_command *image, int argc, char **argv)
 {
     struct listing listing = {.image = image};
-    const struct fl_option more[] = {{"quiet", 'q', FL_OPTION_FLAG, &listing.quiet}};
+    const struct fl_option more[] = {{"quiet", 'q', FL_OPTION_FLAG, &listing.quiet},
+                                     {"all", 'a', FL_OPTION_FLAG, &listing.all}};
     struct fl_image_reference reference = {0};
     struct fl_error err = {0};
     int status = fl_image_parse(image, list_help, more, FL_COUNT_OF(more), argc, argv), r = 0;

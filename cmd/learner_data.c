@@ -92,6 +92,58 @@ int fl_learner_open_data(const struct fl_data_store *store, struct fl_arena *are
     return r;
 }
 
+static json_t *place_to_json(const char *name, const struct fl_data_place *place)
+{
+    json_t *entry = json_object();
+
+    fl_json_set_str(entry, "name", name);
+    if (!place->file)
+        return entry;
+    fl_json_set_str(entry, "file", place->file);
+    (void)json_object_set_new(entry, "examples", json_integer(place->examples));
+    if (place->rows)
+        (void)json_object_set_new(
+            entry, "rows",
+            json_pack("{s:s, s:I}", "file", place->rows, "part", (json_int_t)place->part));
+    return entry;
+}
+
+static int find_one(const struct fl_data_store *store, struct fl_arena *arena, const char *name,
+                    json_t *data, struct fl_error *err)
+{
+    struct fl_data_place place = {0};
+    struct fl_error why = {0};
+    int r = fl_data_store_find(store, arena, name, &place, &why);
+
+    if (r < 0 && r != FL_E_NOT_FOUND && r != FL_E_BAD_REQUEST)
+        return fl_error_set(err, r, "data set %s: %s", name, why.msg);
+    (void)json_array_append_new(data, place_to_json(name, &place));
+    return 0;
+}
+
+int fl_learner_find_data(const struct fl_data_store *store, struct fl_arena *arena,
+                         const struct fl_words *tags, int64_t number, struct fl_words *ret_opened,
+                         json_t **ret_data, struct fl_error *err)
+{
+    struct fl_words named = *tags, opened;
+    FL_JSON data = json_array();
+    int r = tags->count == 0 ? find_all(store, arena, &named, err) : 0;
+
+    if (r < 0 && r != FL_E_NOT_FOUND)
+        return r;
+    opened = (struct fl_words){fl_new_array(arena, const char *, named.count + 1), named.count};
+    r = 0;
+    for (size_t i = 0; i < named.count && r == 0; i++) {
+        opened.items[i] = part_of(store, arena, named.items[i], number);
+        r = find_one(store, arena, opened.items[i], data, err);
+    }
+    if (r < 0)
+        return r;
+    *ret_opened = opened;
+    *ret_data = FL_TAKE(data);
+    return 0;
+}
+
 struct fl_words fl_learner_tags(struct fl_arena *arena, const struct fl_words *opened)
 {
     struct fl_words tags = {fl_new_array(arena, const char *, 2 * opened->count + 1), 0};

@@ -135,6 +135,47 @@ static void test_lacks(void **state)
     assert_string_equal(open_data(node, "one", 7), "one 6");
 }
 
+static const char *find_data(struct node *node, const char **tags, size_t count, int64_t number)
+{
+    const struct fl_words words = {tags, count};
+    struct fl_words opened = {0};
+    FL_JSON data = NULL;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+    struct fl_error err = {0};
+
+    if (fl_learner_find_data(&node->store, node->arena, &words, number, &opened, &data, &err) < 0)
+        return fl_arena_strdup(node->arena, err.msg);
+    assert_int_equal(opened.count, json_array_size(data));
+    for (size_t i = 0; i < opened.count; i++)
+        assert_string_equal(opened.items[i], fl_json_str(json_array_get(data, i), "name"));
+    text = fl_json_to_bytes(data);
+    return fl_arena_strndup(node->arena, (const char *)text->data, text->len);
+}
+
+static void test_for_programs(void **state)
+{
+    struct node *node = *state;
+    const char *expected;
+
+    assert_string_equal(find_data(node, NULL, 0, 0), "[]"); /* it may have data of its own */
+    push(node, "one", 0);
+    push(node, "two", 3);
+    expected = fl_arena_printf(node->arena,
+                               "[{\"examples\":2,\"file\":\"%s/two.parts/data.safetensors\","
+                               "\"name\":\"two.1\",\"rows\":{\"file\":\"%s/two.parts/"
+                               "rows.safetensors\",\"part\":1}},{\"name\":\"my data\"},"
+                               "{\"examples\":6,\"file\":\"%s/one/data.safetensors\","
+                               "\"name\":\"one\"}]",
+                               node->folder, node->folder, node->folder);
+    assert_string_equal(find_data(node, (const char *[]){"two", "my data", "one"}, 3, 4), expected);
+    assert_non_null(strstr(find_data(node, NULL, 0, 0), "two.0"));
+    assert_int_equal(
+        fl_file_write(fl_arena_printf(node->arena, "%s/one/data.safetensors", node->folder), "x", 1,
+                      0600, NULL),
+        0);
+    assert_non_null(strstr(find_data(node, (const char *[]){"one"}, 1, 0), "data set one: "));
+}
+
 static void test_number(void **state)
 {
     (void)state;
@@ -172,6 +213,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_several, setup, teardown),
         cmocka_unit_test_setup_teardown(test_known_as, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lacks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_for_programs, setup, teardown),
         cmocka_unit_test(test_number),
         cmocka_unit_test(test_share),
     };

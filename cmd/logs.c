@@ -7,17 +7,19 @@
 
 #define QUIET_MS ((int64_t)24 * 3600 * 1000) /* a program may be silent for long */
 
-static const char help[] = "Usage: flops logs [TYPE/]NAME [options]\n\n"
-                           "Prints the output of a Workload's instance.\n\n"
-                           "  -f, --follow           go on as it comes, until the instance ends\n"
-                           "      --tail N           the last N lines only\n"
-                           "  -p, --previous         of the run before the last\n"
-                           "      --instance N       which instance (default 0)\n"
-                           "      --timestamps       begin each line with its time\n" //
+static const char help[] =
+    "Usage: flops logs [TYPE/]NAME [options]\n\n"
+    "Prints the output of a Workload's instance, or the log of an ImageBuild.\n\n"
+    "  -f, --follow           go on as it comes, until the instance ends\n"
+    "      --tail N           the last N lines only\n"
+    "  -p, --previous         of the run before the last\n"
+    "      --instance N       which instance (default 0)\n"
+    "      --timestamps       begin each line with its time\n" //
     FL_CLIENT_HELP "\nExamples:\n"
-                           "  flops logs trainer\n"
-                           "  flops logs -f --tail 20 workload/trainer --instance 2\n"
-                           "\nExit status: 0; 1 there is none, or refused; 2 wrong usage.\n";
+    "  flops logs trainer\n"
+    "  flops logs -f --tail 20 workload/trainer --instance 2\n"
+    "  flops logs -f imagebuild/mnist\n"
+    "\nExit status: 0; 1 there is none, or refused; 2 wrong usage.\n";
 
 struct logs {
     struct fl_client_flags flags;
@@ -140,4 +142,5 @@ static int run(int argc, char **argv)
     return 0;
 }
 
-const struct fl_command fl_command_logs = {"logs", "print what a workload has printed", run};
+const struct fl_command fl_command_logs = {"logs", "print what a workload or a build has printed",
+                                           run};

@@ -1,20 +1,20 @@
 /* `flops models export`: a model brought here, in the form that is asked for. */
 #include "cmd/command.h"
 #include "cmd/models.h"
+#include "cmd/parts.h"
 #include "lib/file.h"
 #include "lib/folder.h"
 #include "lib/process.h"
 #include "lib/str.h"
+#include "reconcilers/modelversion/export.h"
 #include "workloads/model/mlflow.h"
 #include "workloads/model/onnx.h"
+#include "workloads/tensor/safetensors.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#define LINEAGE_MAX 32
 
 static const char help[] =
     "Usage: flops models export MODEL [options]\n\n"
@@ -22,6 +22,9 @@ static const char help[] =
     "                          onnx: with its graph, for any runtime\n"
     "                          mlflow: a directory that MLflow loads and serves\n"
     "  -o, --output PATH       default NAME.safetensors, NAME.onnx or NAME\n"
+    "      --code DIR          with mlflow: of a model of your own code, that code, which MLflow\n"
+    "                          then runs (a class with a method predict; see flops init)\n"
+    "      --entry MODULE:NAME where in it, if it is not found by its usual name\n"
     "      --overwrite         a file that is there already; never a directory\n" //
     FL_CLIENT_HELP FL_MODELS_REFERENCE_HELP "\nExamples:\n"
     "  flops models export mnist:best --format onnx -o mnist.onnx\n"
@@ -31,12 +34,10 @@ struct export
 {
     struct fl_models *models;
     json_t *version;
-    const char *format, *path;
+    const char *format, *path, *code, *entry;
     bool overwrite;
     char *fetched; /* a file of ours beside the output, or NULL */
     struct fl_model *model;
-    struct fl_model_note lineage[LINEAGE_MAX];
-    size_t lineage_count;
 };
 
 static void export_finish(struct export *export)
@@ -44,65 +45,6 @@ static void export_finish(struct export *export)
     fl_model_unref(export->model);
     if (export->fetched)
         fl_path_remove(export->fetched);
-}
-
-/* Lineage, as the exports tell it. */
-
-static void add_text(struct export *export, const char *name, const char *value)
-{
-    struct fl_arena *arena = export->models->arena;
-
-    if (!value || !*value || export->lineage_count == LINEAGE_MAX)
-        return;
-    export->lineage[export->lineage_count++] = (struct fl_model_note){
-        fl_arena_printf(arena, FL_ONNX_LINEAGE "%s", name), fl_arena_strdup(arena, value)};
-}
-
-static void add_path(struct export *export, const char *name, const char *path)
-{
-    const json_t *value = fl_json_path(export->version, path);
-
-    if (json_is_integer(value))
-        add_text(
-            export, name,
-            fl_arena_printf(export->models->arena, "%" PRId64, (int64_t)json_integer_value(value)));
-    else if (json_is_string(value))
-        add_text(export, name, json_string_value(value));
-    else if (json_array_size(value) > 0)
-        add_text(export, name, fl_json_to_string(export->models->arena, value));
-}
-
-static void gather_lineage(struct export *export)
-{
-    static const char *const paths[][2] = {
-        {"namespace", "metadata.namespace"},
-        {"modelVersion", "metadata.name"},
-        {"project", "spec.project.name"},
-        {"round", "spec.round"},
-        {"digest", "spec.digest"},
-        {"baseModel", "spec.lineage.baseModel"},
-        {"builtin", "spec.lineage.source.builtin"},
-        {"url", "spec.lineage.source.url"},
-        {"commit", "spec.lineage.source.commit"},
-        {"path", "spec.lineage.source.path"},
-        {"imageDigest", "spec.lineage.imageDigest"},
-        {"dataTags", "spec.lineage.dataTags"},
-        {"contributors", "spec.lineage.contributors"},
-        {"examples", "spec.lineage.examples"},
-        {"strategy", "spec.lineage.strategy"},
-        {"mode", "spec.lineage.mode"},
-        {"seed", "spec.lineage.seed"},
-        {"epsilon", "spec.lineage.epsilon"},
-        {"time", "spec.lineage.time"},
-    };
-    const char *name;
-    json_t *value;
-
-    for (size_t i = 0; i < FL_COUNT_OF(paths); i++)
-        add_path(export, paths[i][0], paths[i][1]);
-    json_object_foreach(fl_json_path(export->version, "spec.metrics"), name, value)
-        add_text(export, fl_arena_printf(export->models->arena, "metrics.%s", name),
-                 json_string_value(value));
 }
 
 /* Fetching. */
@@ -123,23 +65,9 @@ static int fetch(struct export *export, struct fl_error *err)
     return r;
 }
 
-static int read_onnx(const char *path, struct fl_model **ret_model, struct fl_error *err)
-{
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *file = NULL;
-    int r = fl_file_read(path, FL_ONNX_BYTES_MAX, &file, err);
-
-    return r < 0 ? r : fl_onnx_read(file->data, file->len, NULL, ret_model, err);
-}
-
 static int read_model(struct export *export, struct fl_error *err)
 {
-    const char *format = fl_str_or(fl_json_str(export->version, "spec.format"), "Safetensors");
-
-    if (strcmp(format, "ONNX") == 0)
-        return read_onnx(export->fetched, &export->model, err);
-    if (strcmp(format, "Safetensors") == 0)
-        return fl_safetensors_open(export->fetched, NULL, &export->model, err);
-    return fl_error_set(err, FL_E_INVALID, "content of format %s cannot be read here", format);
+    return fl_model_version_read(export->version, export->fetched, &export->model, err);
 }
 
 /* Writing. */
@@ -166,32 +94,41 @@ static int write_safetensors(struct export *export, struct fl_error *err)
 static int write_onnx(struct export *export, struct fl_error *err)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *file = NULL;
+    const struct fl_model_note *notes = NULL;
+    size_t count = 0;
     int r = read_model(export, err);
 
+    fl_model_version_lineage(export->version, export->models->arena, &notes, &count);
     if (r == 0)
-        r = fl_onnx_encode(export->model, export->lineage, export->lineage_count, &file, err);
+        r = fl_onnx_encode(export->model, notes, count, &file, err);
     if (r < 0)
         return r;
     assert(file); /* clang's analyser does not follow it there */
     return fl_file_write(export->path, file->data, file->len, 0644, err);
 }
 
-/* The same model gives the same directory: its time and id are the model's. */
+static int write_mlflow_of_code(struct export *export, struct fl_error *err)
+{
+    const struct fl_mlflow_python python = {.content = export->fetched,
+                                            .code = export->code,
+                                            .entry = export->entry,
+                                            .adapter = fl_part_modules(export->models->arena)};
+
+    if (!python.adapter)
+        return fl_error_set(err, FL_E_NOT_FOUND,
+                            "the adapter for Python is not part of this installation");
+    return fl_model_version_write_python(export->version, &python, export->path, err);
+}
+
 static int write_mlflow(struct export *export, struct fl_error *err)
 {
-    const char *time = fl_str_or(fl_json_str(export->version, "spec.lineage.time"),
-                                 fl_json_str(export->version, "metadata.creationTimestamp"));
-    const char *digest = fl_json_str(export->version, "spec.digest");
-    struct fl_mlflow_options options = {
-        .path = export->path,
-        .model_uuid = fl_arena_strndup(export->models->arena, digest + strlen("sha256:"), 32),
-        .lineage = export->lineage,
-        .lineage_count = export->lineage_count};
-    int r = read_model(export, err);
+    int r;
 
-    if (time)
-        (void)fl_time_parse(time, &options.made_us);
-    return r < 0 ? r : fl_mlflow_write(export->model, &options, err);
+    if (export->code)
+        return write_mlflow_of_code(export, err);
+    r = fl_model_version_write_mlflow(export->version, export->fetched, export->path, err);
+    return r == FL_E_NOT_FOUND ? fl_error_wrap(err, "a model of your own code goes with --code DIR")
+                               : r;
 }
 
 static const struct form {
@@ -224,7 +161,6 @@ static int export_model(struct export *export, const struct form *form, struct f
     if (fl_path_exists(export->path) && (form->is_folder || !export->overwrite))
         return fl_error_set(err, FL_E_ALREADY_EXISTS, "%s is there already%s", export->path,
                             form->is_folder ? "" : " (--overwrite)");
-    gather_lineage(export);
     r = fetch(export, err);
     return r < 0 ? r : form->write(export, err);
 }
@@ -234,6 +170,8 @@ int fl_models_export(struct fl_models *models, int argc, char **argv)
     FL_CLEANUP(export_finish) struct export export = {.models = models, .format = "safetensors"};
     const struct fl_option more[] = {{"format", 0, FL_OPTION_TEXT, &export.format},
                                      {"output", 'o', FL_OPTION_TEXT, &export.path},
+                                     {"code", 0, FL_OPTION_TEXT, &export.code},
+                                     {"entry", 0, FL_OPTION_TEXT, &export.entry},
                                      {"overwrite", 0, FL_OPTION_FLAG, &export.overwrite}};
     int status = fl_models_open(models, help, more, FL_COUNT_OF(more), argc, argv);
     const struct form *form;
@@ -245,6 +183,8 @@ int fl_models_export(struct fl_models *models, int argc, char **argv)
     if (!form)
         return fl_command_usage(models->command, "--format %s: safetensors, onnx or mlflow",
                                 export.format);
+    if (export.code && strcmp(form->name, "mlflow") != 0)
+        return fl_command_usage(models->command, "--code goes with --format mlflow");
     if (models->words.count != 1)
         return fl_command_usage(models->command, "say which: NAME, PROJECT:ALIAS or PROJECT:ROUND");
     if (export_model(&export, form, &err) < 0)

@@ -46,6 +46,13 @@ bool fl_node_port_from(const char *variable, uint16_t *ret_port)
     return true;
 }
 
+const char *fl_node_address_from(const char *address)
+{
+    const char *chosen = getenv("FLOPS_LISTEN");
+
+    return chosen && *chosen ? chosen : address;
+}
+
 void fl_node_raise_file_limit(void)
 {
     struct rlimit limit;

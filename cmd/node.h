@@ -17,6 +17,9 @@ bool fl_node_parse_listen(struct fl_arena *arena, const char *text, const char *
 bool fl_node_is_loopback(const char *address);
 /* The port that an orchestrator chose, in this environment variable; false: it holds none. */
 bool fl_node_port_from(const char *variable, uint16_t *ret_port);
+/* Where an orchestrator whose containers have a network of their own wants programs to listen:
+ * $FLOPS_LISTEN, else `address`. */
+const char *fl_node_address_from(const char *address);
 /* Each peer is a connection: take what the system allows. */
 void fl_node_raise_file_limit(void);
 /* A secret from a file, without the line's end; NULL path: none. In the arena. */

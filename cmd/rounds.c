@@ -3,7 +3,9 @@
 #include "cmd/command.h"
 #include "cmd/discovery.h"
 #include "cmd/options.h"
+#include "cmd/rounds_compare.h"
 #include "cmd/rounds_follow.h"
+#include "cmd/rounds_history.h"
 #include "cmd/rounds_show.h"
 #include "lib/terminal.h"
 
@@ -14,9 +16,10 @@
 #define CHART_WIDTH 114 /* where the output has no width */
 
 static const char help[] =
-    "Usage: flops rounds PROJECT [options]\n\n"
-    "The rounds of a project that are kept, with their metrics, and a curve of one of them.\n\n"
-    "      --metric NAME       of the curve (default accuracy)\n"
+    "Usage: flops rounds PROJECT [PROJECT…] [options]\n\n"
+    "The rounds of a project with their metrics, and a curve of one of them; also of rounds whose\n"
+    "FLRounds are gone. Of several projects: one metric, beside each other.\n\n"
+    "      --metric NAME       of the curve, or compared (default accuracy)\n"
     "  -o, --output FORMAT     table (the default), csv or json\n"
     "      --no-chart          the table only; as where the output is no terminal\n"
     "      --chart             the curve, wherever the output goes\n"
@@ -30,6 +33,8 @@ static const char help[] =
 struct command {
     struct fl_client_flags flags;
     const char *project, *output;
+    const char *projects[FL_ROUNDS_COMPARED_MAX];
+    size_t project_count;
     bool no_chart, chart, watch;
     int64_t timeout_ms;
     struct fl_arena *arena;
@@ -45,6 +50,14 @@ static const struct fl_api_resource resource = {.group = "flops.dev",
                                                 .type_name = "flround.flops.dev",
                                                 .namespaced = true,
                                                 .can_list = true};
+static const struct fl_api_resource history_resource = {.group = "flops.dev",
+                                                        .version = "v1alpha1",
+                                                        .plural = "flhistories",
+                                                        .singular = "flhistory",
+                                                        .kind = "FLHistory",
+                                                        .type_name = "flhistory.flops.dev",
+                                                        .namespaced = true,
+                                                        .can_list = true};
 
 static int parse(struct command *command, int argc, char **argv)
 {
@@ -63,8 +76,11 @@ static int parse(struct command *command, int argc, char **argv)
 
     if (status >= 0)
         return status;
-    if (words.count != 1)
-        return fl_command_usage("rounds", "the name of one project is needed");
+    if (words.count < 1 || words.count > FL_ROUNDS_COMPARED_MAX)
+        return fl_command_usage("rounds", "the names of one to %d projects are needed",
+                                FL_ROUNDS_COMPARED_MAX);
+    if (words.count > 1 && (command->watch || command->chart))
+        return fl_command_usage("rounds", "--watch and --chart are for one project");
     if (strcmp(command->output, "table") != 0 && strcmp(command->output, "csv") != 0 &&
         strcmp(command->output, "json") != 0)
         return fl_command_usage("rounds", "-o %s: must be table, csv or json", command->output);
@@ -73,33 +89,57 @@ static int parse(struct command *command, int argc, char **argv)
                                 command->output);
     if (command->timeout_ms > 0 && !command->watch)
         return fl_command_usage("rounds", "--timeout is for --watch");
-    command->project = words.items[0];
+    command->project_count = words.count;
+    for (size_t i = 0; i < words.count; i++)
+        command->projects[i] = words.items[i];
+    command->project = command->projects[0];
     return -1;
 }
 
 /* Reading */
 
-static int read_rounds(struct command *command, struct fl_error *err)
+static int list_named(struct command *command, const struct fl_api_resource *kind,
+                      const char *project, const json_t **ret_items, struct fl_error *err)
 {
     const struct fl_list_query query = {
         .ns = command->client->ns,
-        .field_selector = fl_arena_printf(command->arena, "spec.project.name=%s", command->project),
+        .field_selector = fl_arena_printf(command->arena, "spec.project.name=%s", project),
         .chunk_size = 500};
-    json_t *list = NULL, *item;
-    size_t i;
-    int r = fl_client_list(command->client, &resource, &query, &list, err);
+    json_t *list = NULL;
+    int r = fl_client_list(command->client, kind, &query, &list, err);
 
     if (r < 0)
         return r;
-    (void)fl_json_in_arena(command->arena, list);
-    command->rounds.items = fl_new_array(command->arena, const json_t *,
-                                         json_array_size(json_object_get(list, "items")));
-    json_array_foreach(json_object_get(list, "items"), i, item)
-        command->rounds.items[command->rounds.count++] = item;
-    if (command->rounds.count == 0)
-        return fl_error_set(err, FL_E_NOT_FOUND, "project %s has no rounds", command->project);
-    fl_rounds_sort(&command->rounds);
+    *ret_items = json_object_get(fl_json_in_arena(command->arena, list), "items");
     return 0;
+}
+
+static int read_project(struct command *command, const char *project, struct fl_rounds *rounds,
+                        struct fl_error *err)
+{
+    const json_t *items = NULL, *histories = NULL;
+    json_t *item;
+    size_t i;
+    int r = list_named(command, &resource, project, &items, err);
+
+    if (r < 0)
+        return r;
+    rounds->items = fl_new_array(command->arena, const json_t *, json_array_size(items) + 1);
+    rounds->count = 0;
+    json_array_foreach((json_t *)items, i, item)
+        rounds->items[rounds->count++] = item;
+    r = list_named(command, &history_resource, project, &histories, err);
+    if (r < 0 && r != FL_E_NOT_FOUND) /* a server that keeps none */
+        return r;
+    fl_rounds_add_history(rounds, histories);
+    if (rounds->count == 0)
+        return fl_error_set(err, FL_E_NOT_FOUND, "project %s has no rounds", project);
+    return 0;
+}
+
+static int read_rounds(struct command *command, struct fl_error *err)
+{
+    return read_project(command, command->project, &command->rounds, err);
 }
 
 /* Showing */
@@ -140,6 +180,32 @@ static void show(struct command *command)
     (void)fwrite(fl_buf_text(&out), 1, out.len, stdout);
 }
 
+static int compare(struct command *command, struct fl_error *err)
+{
+    FL_CLEANUP(fl_buf_finish) struct fl_buf out = {0};
+    struct fl_rounds_compared items[FL_ROUNDS_COMPARED_MAX];
+    FL_JSON json = NULL;
+
+    for (size_t i = 0; i < command->project_count; i++) {
+        int r;
+
+        items[i] = (struct fl_rounds_compared){command->projects[i], command->rounds};
+        r = read_project(command, command->projects[i], &items[i].rounds, err);
+        if (r < 0)
+            return r;
+    }
+    if (strcmp(command->output, "csv") == 0) {
+        fl_rounds_compare_csv(items, command->project_count, &out);
+    } else if (strcmp(command->output, "json") == 0) {
+        json = fl_rounds_compare_json(items, command->project_count);
+        fl_json_write_pretty(&out, json);
+    } else {
+        fl_rounds_compare_table(items, command->project_count, &out);
+    }
+    (void)fwrite(fl_buf_text(&out), 1, out.len, stdout);
+    return 0;
+}
+
 /* To its end; then what a look without following shows, where the view of it is gone. */
 static int follow(struct command *command)
 {
@@ -175,6 +241,8 @@ static int run(int argc, char **argv)
         return fl_command_fail("rounds", &err);
     if (command.watch)
         return follow(&command);
+    if (command.project_count > 1)
+        return compare(&command, &err) < 0 ? fl_client_report(command.client, NULL, &err) : 0;
     if (read_rounds(&command, &err) < 0)
         return fl_client_report(command.client, NULL, &err);
     show(&command);

@@ -69,10 +69,14 @@ static int check(struct command *command)
         return fl_command_usage("router", "--admin %s: must be ADDRESS:PORT", command->admin);
     if (command->port_env && !fl_node_port_from(command->port_env, &command->port))
         return fl_command_usage("router", "--port-env %s: holds no port", command->port_env);
+    if (command->port_env)
+        command->address = fl_node_address_from(command->address);
     if (command->admin_port_env &&
         !fl_node_port_from(command->admin_port_env, &command->admin_port))
         return fl_command_usage("router", "--admin-port-env %s: holds no port",
                                 command->admin_port_env);
+    if (command->admin_port_env)
+        command->admin_address = fl_node_address_from(command->admin_address);
     if (!command->tls_cert != !command->tls_key)
         return fl_command_usage("router", "--tls-cert and --tls-key belong together");
     if (!command->admin_token_file && !fl_node_is_loopback(command->admin_address))

@@ -3,6 +3,7 @@
 #include "cmd/command.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
+#include "cmd/training.h"
 #include "lib/digest.h"
 #include "lib/log.h"
 #include "lib/machine.h"
@@ -12,19 +13,23 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define DRAIN_MS    30000
+#define TIMEOUT_MS  30000
 #define THREADS_MAX 64
 
 static const char help[] =
-    "Usage: flops serve --model FILE [options]\n"
-    "       flops serve --model-url URL --digest sha256:… [options]\n\n"
+    "Usage: flops serve --model FILE [options] [-- PROGRAM [ARG...]]\n"
+    "       flops serve --model-url URL --digest sha256:… [options] [-- PROGRAM [ARG...]]\n\n"
     "Serves a model: Open Inference Protocol v2 (/v2/models/NAME/infer, also with binary "
     "tensors),\n"
     "MLflow's scoring protocol (/invocations, JSON and CSV), KServe v1 (/v1/models/NAME:predict),\n"
     "and /metrics.\n\n"
-    "      --model FILE, --model-url URL   the model: safetensors of a builtin trainer\n"
+    "      --model FILE, --model-url URL   the model: safetensors of a builtin trainer, or\n"
+    "                           any that the PROGRAM knows\n"
     "      --digest sha256:…    what it must be\n"
     "      --token-file FILE    a bearer token to fetch the model with\n"
     "      --ca FILE, --cert FILE, --key FILE   whom to trust, and as whom to fetch\n"
@@ -46,12 +51,21 @@ static const char help[] =
     "      --max-concurrency N  more requests at a time are refused: 429 (default 1024)\n"
     "      --max-waiting N      more rows may not wait: 503 (default 65536)\n"
     "      --timeout D          of one request (default 30s)\n"
-    "      --threads N          for models whose runs are not quick (default: a processor each)\n"
+    "      --threads N          for models whose runs are not quick (default: a processor each, "
+    "at\n"
+    "                           most 8; with a PROGRAM 2)\n"
     "      --batch-size N       most rows in one run of the model (default 32)\n"
     "      --batch-delay D      how long to wait for others, where there are others\n"
     "      --drain D            how long to answer what is under way when told to stop\n"
     "                           (default 30s)\n"
     "      --log-level LEVEL    debug, info (the default), warn or error\n"
+    "\nA PROGRAM predicts with a model that no builtin trainer made: as many processes of it as\n"
+    "--threads says. It is started with a socket as descriptor 3 and speaks the protocol of\n"
+    "workloads/trainer/protocol.h; flops-trainer does so for Python code (flops-trainer --code "
+    "DIR).\n"
+    "One that ends or hangs costs what it was asked, and is started again.\n\n"
+    "      --program-start D    until it has loaded the model (default 2m)\n"
+    "      --program-memory N   MiB that each may have in use (default: any)\n"
     "\nSIGTERM: it is not ready any more, answers what is under way and what still comes on open\n"
     "connections, and ends.\n"
     "\nExit status: 0 it was told to stop, and all was answered; 1 failed; 2 wrong usage.\n";
@@ -62,7 +76,10 @@ struct command {
         *admin_token_file, *level, *address, *admin_address, *token, *client_token, *admin_token;
     struct fl_node_flags flags;
     int64_t max_body, max_rows, max_concurrency, max_waiting, timeout_ms, threads, batch_size,
-        batch_delay_ms, drain_ms;
+        batch_delay_ms, drain_ms, program_start_ms, program_memory;
+    struct fl_words program_words;
+    const char **program_argv;
+    struct fl_trainer_program program;
     unsigned protocols;
     uint16_t port, admin_port;
 
@@ -114,6 +131,8 @@ static int check_admin(struct command *command)
         !fl_node_port_from(command->admin_port_env, &command->admin_port))
         return fl_command_usage("serve", "--admin-port-env %s: holds no port",
                                 command->admin_port_env);
+    if (command->admin_port_env)
+        command->admin_address = fl_node_address_from(command->admin_address);
     if (!command->admin_token_file && !fl_node_is_loopback(command->admin_address))
         return fl_command_usage(
             "serve", "--admin %s: beyond loopback an --admin-token-file is needed", command->admin);
@@ -130,6 +149,8 @@ static int check(struct command *command)
         return fl_command_usage("serve", "--listen %s: must be ADDRESS:PORT", command->listen);
     if (command->port_env && !fl_node_port_from(command->port_env, &command->port))
         return fl_command_usage("serve", "--port-env %s: holds no port", command->port_env);
+    if (command->port_env)
+        command->address = fl_node_address_from(command->address);
     if (!read_protocols(command))
         return fl_command_usage("serve", "--protocols %s: there is no such protocol",
                                 command->protocol_list);
@@ -169,6 +190,8 @@ static int parse(struct command *command, int argc, char **argv)
         {"timeout", 0, FL_OPTION_DURATION, &command->timeout_ms},
         {"batch-size", 0, FL_OPTION_INT, &command->batch_size},
         {"batch-delay", 0, FL_OPTION_DURATION, &command->batch_delay_ms},
+        {"program-start", 0, FL_OPTION_DURATION, &command->program_start_ms},
+        {"program-memory", 0, FL_OPTION_INT, &command->program_memory},
         {"log-level", 0, FL_OPTION_TEXT, &command->level},
     };
     const struct fl_options options = {"serve", help, items, FL_COUNT_OF(items)};
@@ -177,8 +200,7 @@ static int parse(struct command *command, int argc, char **argv)
 
     if (status >= 0)
         return status;
-    if (words.count > 0)
-        return fl_command_usage("serve", "unexpected argument \"%s\"", words.items[0]);
+    command->program_words = words;
     return check(command);
 }
 
@@ -241,11 +263,47 @@ static int open_serve(struct command *command, struct fl_error *err)
                                        .timeout_ms = command->timeout_ms,
                                        .max_batch = (size_t)command->batch_size,
                                        .batch_delay_ms = command->batch_delay_ms,
+                                       .program = command->program_argv ? &command->program : NULL,
                                        .failed = failed,
                                        .user = command};
 
     options.fetch.bearer_token = command->token;
     return fl_serve_create(&options, &command->serve, err);
+}
+
+static void log_line(void *user, const char *line)
+{
+    const struct command *command = user;
+
+    fl_log_info(command->env.log, "the program says", FL_STR("line", line));
+}
+
+/* Each has a processor of its own, as far as there are any: it needs no threads for its sums, but
+ * where somebody says so. */
+static int find_program(struct command *command, struct fl_error *err)
+{
+    const struct fl_words *words = &command->program_words;
+    const char *path;
+
+    if (words->count == 0)
+        return 0;
+    path = fl_find_trainer(command->arena, words->items[0]);
+    if (!path)
+        return fl_error_set(err, FL_E_NOT_FOUND, "there is no program \"%s\"", words->items[0]);
+    if (command->threads > 1)
+        (void)setenv("OMP_NUM_THREADS", "1", 0);
+    command->program_argv = fl_new_array(command->arena, const char *, words->count + 1);
+    memcpy(command->program_argv, words->items, words->count * sizeof(*words->items));
+    command->program_argv[0] = path;
+    command->program =
+        (struct fl_trainer_program){.argv = command->program_argv,
+                                    .environ = (const char *const *)environ,
+                                    .start_timeout_ms = command->program_start_ms,
+                                    .silence_timeout_ms = command->timeout_ms,
+                                    .max_memory_bytes = (uint64_t)command->program_memory << 20,
+                                    .output = log_line,
+                                    .user = command};
+    return 0;
 }
 
 static int read_secrets(struct command *command, struct fl_error *err)
@@ -262,11 +320,12 @@ static int read_secrets(struct command *command, struct fl_error *err)
     return r;
 }
 
-static int64_t default_threads(void)
+/* Each process of a program has a framework in memory of its own. */
+static int64_t default_threads(bool programs)
 {
-    const int64_t cpus = fl_machine_get("/").cpus;
+    const int64_t cpus = fl_machine_get("/").cpus, most = programs ? 2 : 8;
 
-    return cpus < 1 ? 1 : cpus > 8 ? 8 : cpus;
+    return cpus < 1 ? 1 : cpus > most ? most : cpus;
 }
 
 static int start(struct command *command, struct fl_error *err)
@@ -275,10 +334,12 @@ static int start(struct command *command, struct fl_error *err)
     int r = read_secrets(command, err);
 
     fl_node_raise_file_limit();
-    if (r == 0)
-        r = fl_kernels_init(err);
+    if (r == 0 && fl_kernels_init(err) < 0 && command->program_words.count == 0)
+        r = err->code; /* images of code need not have what the program's own models want */
     if (command->threads == 0)
-        command->threads = default_threads();
+        command->threads = default_threads(command->program_words.count > 0);
+    if (r == 0)
+        r = find_program(command, err);
     if (r == 0 && command->tls_cert)
         r = fl_tls_server_create(&files, &command->tls, err);
     if (r == 0)
@@ -294,6 +355,7 @@ static int run(int argc, char **argv)
 {
     FL_CLEANUP(command_finish)
     struct command command = {.listen = "127.0.0.1:8080",
+                              .timeout_ms = TIMEOUT_MS,
                               .address = "127.0.0.1",
                               .level = "info",
                               .drain_ms = DRAIN_MS,

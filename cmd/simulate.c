@@ -2,8 +2,11 @@
 #include "workloads/simulate/simulate.h"
 #include "cmd/command.h"
 #include "cmd/options.h"
+#include "cmd/simulate_code.h"
 #include "cmd/simulate_manifest.h"
 #include "cmd/simulate_report.h"
+#include "cmd/try_sample.h"
+#include "lib/interrupt.h"
 #include "lib/machine.h"
 #include "lib/str.h"
 #include "workloads/data/store.h"
@@ -16,24 +19,43 @@
 #include <strings.h>
 #include <unistd.h>
 
+/* Code may say that it had more examples than its learner was given: data of its own. */
+#define CODE_MAX_WEIGHT ((int64_t)1 << 24)
+
 static const char help[] =
-    "Usage: flops simulate (--data TAG | --idx DIR) [options]\n\n"
+    "Usage: flops simulate (--data TAG | --idx DIR) [options]\n"
+    "       flops simulate CODE [options]\n\n"
     "Trains with many virtual learners in this process and evaluates the models. The same options\n"
-    "give the same models, whatever the number of threads, with and without --protocol.\n\n"
+    "give the same models, whatever the number of threads, with and without --protocol. With "
+    "CODE,\n"
+    "a folder, its training code does it, in a few programs that the learners share; what fails\n"
+    "costs that learner a dropout.\n\n"
     "Data:\n"
     "      --data TAG            of `flops data`; --test TAG is its test set\n"
     "      --test-share S        without one: the share of the data kept for it (default 0.1)\n"
     "      --idx DIR             train-images-idx3-ubyte … t10k-labels-idx1-ubyte in DIR\n"
     "      --learners N          how many there are (default 10)\n"
+    "      --shape SHAPE, --classes N, --examples N\n"
+    "                            CODE without data trains on a sample (default 28x28, 10 and "
+    "6000)\n"
     "      --partition KIND      IID (the default), Shards, Dirichlet, Labels or Quantity\n"
     "      --per-learner N       shards or labels of each (default 2)\n"
     "      --alpha X             of Dirichlet (default 0.5) and Quantity (default 1)\n"
     "      --partition-seed N    default: the seed\n"
+    "CODE (default: what `flops try` finds in it):\n"
+    "      --entrypoint M:O      class or object in it, by module and name\n"
+    "      --python PROGRAM      (default python3)\n"
+    "      --stateful            what the code of a learner keeps is there when it trains again;\n"
+    "                            otherwise each training begins with code that is made anew\n"
+    "      --timeout D           without a sign of work, before it is taken for hung (default 1m;\n"
+    "                            nothing may work for longer than the round's deadline)\n"
     "Training:\n"
     "  -f, --filename FILE       an FLProject: its trainer, training and number of learners;\n"
     "                            other options change what it says\n"
     "      --trainer NAME        SoftmaxRegression, MLP (the default) or CNN\n"
-    "      --options JSON        of the trainer, such as '{\"hiddenUnits\":[200,200]}'\n"
+    "      --options JSON        of the trainer, such as '{\"hiddenUnits\":[200,200]}', or CODE's "
+    "own\n"
+    "      --initial FILE        the model to begin with, as safetensors (default: the trainer's)\n"
     "      --rounds N            default 10\n"
     "      --epochs E, --batch B what a learner does in a round (default 1 and 32; batch 0: all)\n"
     "      --learning-rate X     default 0.01; --decay D: times D each round\n"
@@ -62,25 +84,31 @@ static const char help[] =
     "      --every N             evaluates every so many rounds (default 1; 0: at the end)\n"
     "      --target A            ends at this accuracy\n"
     "      --protocol            aggregator and learners exchange their messages, in virtual time\n"
-    "      --jobs N              threads (default: the processors)\n"
+    "      --jobs N              threads, or programs of CODE (default: the processors)\n"
     "  -o, --output FORM         table, json or csv\n"
     "      --save FILE           the last model, as safetensors\n"
     "  -q, --quiet               does not tell how far it is\n"
     "      --data-dir DIR        data sets are in DIR/data (default $FLOPS_DATA_DIR, ~/.flops)\n"
+    "\nData of CODE's learners lies in files below $TMPDIR (default /tmp) while it runs.\n"
     "\nExit status: 0 done; 1 failed, or --target was not reached; 2 wrong usage.\n";
 
 struct command {
     const char *data, *test, *idx, *data_dir, *file, *trainer, *options, *partition, *strategy,
-        *mode, *selection, *attack, *attackers, *output, *save;
+        *mode, *selection, *attack, *attackers, *output, *save, *shape, *initial;
     double test_share;
     int64_t learners, per_learner, min_examples, partition_seed, jobs;
     bool quiet, protocol;
     struct fl_words parameters;
+    struct fl_sample sample;
+    struct fl_code_options code_options;
 
     struct fl_arena *arena;
     struct fl_env env;
     struct fl_simulation simulation;
     struct fl_dataset *train_set, *test_set;
+    struct fl_model *initial_model;
+    struct fl_code code;
+    struct fl_interrupt *interrupt;
     struct fl_report report;
 };
 
@@ -88,6 +116,9 @@ static void command_finish(struct command *command)
 {
     fl_dataset_unref(command->train_set);
     fl_dataset_unref(command->test_set);
+    fl_model_unref(command->initial_model);
+    fl_code_finish(&command->code);
+    fl_interrupt_destroy(command->interrupt);
     fl_arena_destroy(command->arena);
 }
 
@@ -103,6 +134,13 @@ static int read_options(struct command *command, int argc, char **argv)
         {"test-share", 0, FL_OPTION_REAL, &command->test_share},
         {"idx", 0, FL_OPTION_TEXT, &command->idx},
         {"data-dir", 0, FL_OPTION_TEXT, &command->data_dir},
+        {"shape", 0, FL_OPTION_TEXT, &command->shape},
+        {"classes", 0, FL_OPTION_INT, &command->sample.classes},
+        {"examples", 0, FL_OPTION_INT, &command->sample.examples},
+        {"entrypoint", 0, FL_OPTION_TEXT, &command->code_options.entrypoint},
+        {"python", 0, FL_OPTION_TEXT, &command->code_options.python},
+        {"stateful", 0, FL_OPTION_FLAG, &command->code_options.stateful},
+        {"timeout", 0, FL_OPTION_DURATION, &command->code_options.timeout_ms},
         {"learners", 0, FL_OPTION_INT, &command->learners},
         {"partition", 0, FL_OPTION_TEXT, &command->partition},
         {"per-learner", 0, FL_OPTION_INT, &command->per_learner},
@@ -112,6 +150,7 @@ static int read_options(struct command *command, int argc, char **argv)
         {"filename", 'f', FL_OPTION_TEXT, &command->file},
         {"trainer", 0, FL_OPTION_TEXT, &command->trainer},
         {"options", 0, FL_OPTION_TEXT, &command->options},
+        {"initial", 0, FL_OPTION_TEXT, &command->initial},
         {"rounds", 0, FL_OPTION_INT, &simulation->rounds},
         {"epochs", 0, FL_OPTION_INT, &spec->local.epochs},
         {"batch", 0, FL_OPTION_INT, &spec->local.batch_size},
@@ -151,8 +190,10 @@ static int read_options(struct command *command, int argc, char **argv)
 
     command->parameters = (struct fl_words){0};
     status = fl_options_parse(&options, command->arena, argc, argv, &words);
-    if (status < 0 && words.count > 0)
-        return fl_command_usage("simulate", "unexpected argument \"%s\"", words.items[0]);
+    if (status < 0 && words.count > 1)
+        return fl_command_usage("simulate", "unexpected argument \"%s\"", words.items[1]);
+    if (words.count > 0)
+        command->code_options.folder = words.items[0];
     return status;
 }
 
@@ -229,11 +270,30 @@ static int read_parameters(struct command *command, struct fl_error *err)
     return 0;
 }
 
-static int read_trainer(struct command *command, struct fl_error *err)
+static int read_code(struct command *command, struct fl_error *err)
 {
     struct fl_simulation *simulation = &command->simulation;
-    json_t *options = NULL;
-    int r = 0;
+    int r;
+
+    if (command->trainer)
+        return fl_error_set(err, FL_E_INVALID, "one of --trainer and code of one's own");
+    if (!fl_sample_read_shape(command->shape, &command->sample))
+        return fl_error_set(err, FL_E_INVALID, "--shape %s: must be like 28x28 or 32x32x3",
+                            command->shape);
+    command->code_options.quiet = command->quiet;
+    r = fl_code_prepare(&command->code_options, &command->env, command->arena, &command->code, err);
+    if (r < 0)
+        return r;
+    simulation->trainer = NULL;
+    simulation->code = &command->code.code;
+    if (simulation->spec.max_weight == 0)
+        simulation->spec.max_weight = CODE_MAX_WEIGHT;
+    return 0;
+}
+
+static int read_native(struct command *command, struct fl_error *err)
+{
+    struct fl_simulation *simulation = &command->simulation;
 
     if (command->file && !command->trainer && !simulation->trainer)
         return fl_error_set(err, FL_E_INVALID,
@@ -245,12 +305,24 @@ static int read_trainer(struct command *command, struct fl_error *err)
     if (!simulation->trainer)
         return fl_error_set(err, FL_E_INVALID, "there is no builtin trainer \"%s\"",
                             command->trainer);
-    if (!command->options)
-        return 0;
+    return 0;
+}
+
+static int read_trainer(struct command *command, struct fl_error *err)
+{
+    struct fl_simulation *simulation = &command->simulation;
+    json_t *options = NULL;
+    int r = command->code_options.folder ? read_code(command, err) : read_native(command, err);
+
+    if (r < 0 || !command->options)
+        return r;
     r = fl_json_parse(command->options, strlen(command->options), NULL, NULL, NULL, &options, err);
     if (r < 0)
         return fl_error_wrap(err, "--options");
-    simulation->trainer_options = fl_json_in_arena(command->arena, options);
+    if (simulation->code)
+        simulation->spec.local.config = fl_json_in_arena(command->arena, options);
+    else
+        simulation->trainer_options = fl_json_in_arena(command->arena, options);
     return 0;
 }
 
@@ -300,7 +372,9 @@ static int parse(struct command *command, int argc, char **argv)
         status = read_file(command, argc, argv);
     if (status >= 0)
         return status;
-    if (status < 0 && !command->data == !command->idx)
+    if (status < 0 && command->data && command->idx)
+        status = fl_command_usage("simulate", "one of --data and --idx is enough");
+    if (status < 0 && !command->data && !command->idx && !command->code_options.folder)
         status = fl_command_usage("simulate", "one of --data and --idx is needed");
     if (status < 0)
         status = read_names(command);
@@ -355,6 +429,24 @@ static int open_tags(struct command *command, struct fl_error *err)
     return r;
 }
 
+static int make_sample(struct command *command, struct fl_error *err)
+{
+    FL_CLEANUP(fl_dataset_unrefp) struct fl_dataset *whole = NULL;
+    int r = fl_sample_make(&command->sample, &whole, err);
+
+    return r < 0 ? r
+                 : fl_dataset_split(whole, command->test_share,
+                                    (uint64_t)command->simulation.spec.seed, &command->test_set,
+                                    &command->train_set, err);
+}
+
+static int open_data(struct command *command, struct fl_error *err)
+{
+    if (command->idx)
+        return open_idx(command, err);
+    return command->data ? open_tags(command, err) : make_sample(command, err);
+}
+
 /* Better now than after a night of training. */
 static int check_save(const struct command *command, struct fl_error *err)
 {
@@ -376,11 +468,20 @@ static int start(struct command *command, struct fl_error *err)
     int r = check_save(command, err);
 
     if (r == 0)
+        r = fl_interrupt_create(&command->interrupt, err);
+    if (r == 0)
         r = fl_kernels_init(err);
     if (r == 0)
-        r = command->idx ? open_idx(command, err) : open_tags(command, err);
+        r = open_data(command, err);
+    if (r == 0 && command->initial)
+        r = fl_safetensors_open(command->initial, NULL, &command->initial_model, err);
+    if (r == 0 && command->simulation.code)
+        r = fl_code_begin(&command->code, command->arena, command->simulation.jobs,
+                          command->simulation.spec.participation.deadline_ms, command->interrupt,
+                          err);
     command->simulation.train = command->train_set;
     command->simulation.test = command->test_set;
+    command->simulation.initial = command->initial_model;
     return r;
 }
 
@@ -394,7 +495,9 @@ static int simulate(struct command *command, struct fl_error *err)
 
     simulation->update_done = fl_report_update;
     simulation->round_done = fl_report_round;
+    simulation->interrupted = fl_report_interrupted;
     simulation->user = &command->report;
+    command->report.interrupt = command->interrupt;
     command->report.simulation = simulation;
     command->report.env = &command->env;
     command->report.quiet = command->quiet;
@@ -413,7 +516,10 @@ static int run(int argc, char **argv)
                               .env = fl_env_real(NULL),
                               .learners = 10,
                               .partition_seed = -1,
-                              .test_share = 0.1};
+                              .test_share = 0.1,
+                              .shape = "28x28",
+                              .sample = {.classes = 10, .examples = 6000},
+                              .code_options = {.python = "python3", .timeout_ms = 60000}};
     struct fl_error err = {0};
     int status;
 

@@ -9,9 +9,10 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define BAR_WIDTH   30
-#define REDRAW_MS   100
-#define MODEL_SHOWN 12 /* digits of a digest, in the table */
+#define BAR_WIDTH      30
+#define REDRAW_MS      100
+#define MODEL_SHOWN    12 /* digits of a digest, in the table */
+#define FAILURES_SHOWN 5  /* of a round, in the table */
 
 bool fl_report_form_find(const char *text, enum fl_report_form *ret_form)
 {
@@ -55,6 +56,13 @@ static void draw_bar(struct fl_report *report, double done)
     (void)fflush(stderr);
 }
 
+bool fl_report_interrupted(void *user)
+{
+    const struct fl_report *report = user;
+
+    return fl_interrupt_has_come(report->interrupt);
+}
+
 void fl_report_update(void *user, int64_t round, int64_t done, int64_t all)
 {
     struct fl_report *report = user;
@@ -78,7 +86,7 @@ static void tell_progress(struct fl_report *report, const struct fl_simulated_ro
 /* --- rows ----------------------------------------------------------------------------------- */
 
 static const char csv_header[] = "round,selected,reported,late,dropped,rejected,examples,"
-                                 "train_loss,loss,accuracy,virtual_ms,model";
+                                 "train_loss,loss,accuracy,virtual_ms,model,failures";
 
 static void print_csv_number(double value)
 {
@@ -87,6 +95,19 @@ static void print_csv_number(double value)
     if (isfinite(value))
         fl_str_from_double(value, text);
     (void)printf("%s,", text);
+}
+
+/* All in one field: whoever reads tables by program takes JSON for more. */
+static void print_csv_failures(const struct fl_simulated_round *round)
+{
+    if (round->failure_count > 0)
+        (void)putchar('"');
+    for (size_t i = 0; i < round->failure_count; i++) {
+        (void)printf("%s%s: ", i > 0 ? "; " : "", round->failures[i].learner);
+        for (const char *at = round->failures[i].error; *at; at++)
+            (void)printf(*at == '"' ? "\"\"" : "%c", *at == '\n' ? ' ' : *at);
+    }
+    (void)puts(round->failure_count > 0 ? "\"" : "");
 }
 
 static void print_csv(const struct fl_simulated_round *round)
@@ -98,30 +119,64 @@ static void print_csv(const struct fl_simulated_round *round)
     print_csv_number(round->train_loss);
     print_csv_number(round->loss);
     print_csv_number(round->accuracy);
-    (void)printf("%" PRId64 ",%s\n", round->virtual_ms, round->model);
+    (void)printf("%" PRId64 ",%s,", round->virtual_ms, round->model);
+    print_csv_failures(round);
 }
 
 static const char table_header[] =
     "ROUND   UPDATES  LATE  DROPPED  REJECTED  TRAIN-LOSS  LOSS      ACCURACY  TIME          MODEL";
 
+static const char *shown(double value, char out[32])
+{
+    (void)snprintf(out, 32, isfinite(value) ? "%.4f" : "-", value);
+    return out;
+}
+
 static void print_row(const struct fl_simulated_round *round)
 {
-    char updates[32], time[32];
+    char updates[32], time[32], train_loss[32], loss[32], accuracy[32];
 
     (void)snprintf(updates, sizeof(updates), "%" PRId64 "/%" PRId64, round->reported,
                    round->selected);
     (void)snprintf(time, sizeof(time), "%.3fs", (double)round->virtual_ms / 1000);
     (void)printf("%-6" PRId64 "  %-7s  %-4" PRId64 "  %-7" PRId64 "  %-8" PRId64
-                 "  %-10.4f  %-8.4f  %-8.4f  %-12s  %.*s\n",
+                 "  %-10s  %-8s  %-8s  %-12s  %.*s\n",
                  round->round, updates, round->late, round->dropped, round->rejected,
-                 round->train_loss, round->loss, round->accuracy, time, MODEL_SHOWN,
+                 shown(round->train_loss, train_loss), shown(round->loss, loss),
+                 shown(round->accuracy, accuracy), time, MODEL_SHOWN,
                  round->model + strlen("sha256:"));
+}
+
+static void print_failures(const struct fl_simulated_round *round)
+{
+    size_t count = round->failure_count;
+
+    for (size_t i = 0; i < count && i < FAILURES_SHOWN; i++)
+        (void)printf("        round %" PRId64 ", %s: %s\n", round->round,
+                     round->failures[i].learner, round->failures[i].error);
+    if (count > FAILURES_SHOWN)
+        (void)printf("        round %" PRId64 ": %zu more (all of them: -o json)\n", round->round,
+                     count - FAILURES_SHOWN);
 }
 
 static void set_number(json_t *object, const char *key, double value)
 {
     if (isfinite(value))
         json_object_set_new(object, key, json_real(value));
+}
+
+static json_t *failures_array(const struct fl_simulated_round *round)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < round->failure_count; i++) {
+        json_t *failure = json_object();
+
+        fl_json_set_str(failure, "learner", round->failures[i].learner);
+        fl_json_set_str(failure, "error", round->failures[i].error);
+        json_array_append_new(array, failure);
+    }
+    return array;
 }
 
 static json_t *row_object(const struct fl_simulated_round *round)
@@ -142,6 +197,8 @@ static json_t *row_object(const struct fl_simulated_round *round)
     set_number(row, "loss", round->loss);
     set_number(row, "accuracy", round->accuracy);
     json_object_set_new(row, "model", json_string(round->model));
+    if (round->failure_count > 0)
+        json_object_set_new(row, "failures", failures_array(round));
     return row;
 }
 
@@ -161,14 +218,14 @@ void fl_report_round(void *user, const struct fl_simulated_round *round)
     }
     if (report->form == FL_REPORT_JSON)
         json_array_append_new(report->rounds, row_object(round));
-    if (report->form == FL_REPORT_CSV || (report->form == FL_REPORT_TABLE && round->evaluated)) {
-        clear_bar(report);
-        if (report->form == FL_REPORT_CSV)
-            print_csv(round);
-        else
-            print_row(round);
-        (void)fflush(stdout);
-    }
+    clear_bar(report);
+    if (report->form == FL_REPORT_CSV)
+        print_csv(round);
+    if (report->form == FL_REPORT_TABLE && round->evaluated)
+        print_row(round);
+    if (report->form == FL_REPORT_TABLE)
+        print_failures(round);
+    (void)fflush(stdout);
     tell_progress(report, round);
 }
 
@@ -199,7 +256,9 @@ static json_t *options_object(const struct fl_simulation *simulation)
                      "learners", (json_int_t)partition.learners, "perLearner",
                      (json_int_t)partition.per_learner, "alpha", partition.alpha, "seed",
                      (json_int_t)partition.seed);
-    json_object_set_new(object, "trainer", json_string(simulation->trainer->name));
+    json_object_set_new(
+        object, simulation->code ? "code" : "trainer",
+        json_string(simulation->code ? simulation->code->name : simulation->trainer->name));
     json_object_set_new(object, "partition", part);
     json_object_set_new(object, "rounds", json_integer(simulation->rounds));
     if (simulation->trainer_options)

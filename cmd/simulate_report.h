@@ -7,6 +7,7 @@
 
 #include "lib/env.h"
 #include "lib/error.h"
+#include "lib/interrupt.h"
 #include "workloads/simulate/simulate.h"
 
 enum fl_report_form { FL_REPORT_TABLE, FL_REPORT_JSON, FL_REPORT_CSV };
@@ -15,6 +16,7 @@ bool fl_report_form_find(const char *text, enum fl_report_form *ret_form); /* NU
 struct fl_report {
     enum fl_report_form form;
     bool quiet;
+    struct fl_interrupt *interrupt;         /* lent */
     const struct fl_simulation *simulation; /* lent */
     const struct fl_env *env;
 
@@ -27,6 +29,7 @@ struct fl_report {
 };
 void fl_report_begin(struct fl_report *report);
 /* The callbacks of a simulation whose user is the report. */
+bool fl_report_interrupted(void *user);
 void fl_report_update(void *user, int64_t round, int64_t done, int64_t all);
 void fl_report_round(void *user, const struct fl_simulated_round *round);
 /* What it came to; `err` NULL: to the end. Frees. */

@@ -1,6 +1,7 @@
 #include "cmd/training.h"
 
 #include "cmd/learner_data.h"
+#include "cmd/parts.h"
 #include "lib/log.h"
 #include "lib/str.h"
 #include "workloads/data/store.h"
@@ -93,8 +94,7 @@ static void log_line(void *user, const char *line)
     fl_log_info(training->env->log, "the trainer says", FL_STR("line", line));
 }
 
-/* A name without a folder is looked for where a shell would. */
-static const char *find_program(struct fl_arena *arena, const char *name)
+const char *fl_find_program(struct fl_arena *arena, const char *name)
 {
     const char *path = getenv("PATH");
 
@@ -111,12 +111,16 @@ static const char *find_program(struct fl_arena *arena, const char *name)
     return NULL;
 }
 
-/* It sees the environment of who started the learner. */
+/* It sees the environment of who started the learner, and the data as it is now. */
 static int start_program(struct fl_training *training, struct fl_trainer **ret_trainer,
                          struct fl_error *err)
 {
     const struct fl_training_flags *limits = &training->limits;
+    FL_JSON data = NULL;
+    int r = fl_learner_find_data(&training->store, training->arena, &limits->tags, limits->number,
+                                 &training->opened, &data, err);
     const struct fl_trainer_program program = {
+        .data = data,
         .argv = training->argv,
         .environ = (const char *const *)environ,
         .start_timeout_ms = limits->start_ms,
@@ -127,14 +131,25 @@ static int start_program(struct fl_training *training, struct fl_trainer **ret_t
         .user = training,
     };
 
-    return fl_trainer_start(&program, training->env, ret_trainer, err);
+    return r < 0 ? r : fl_trainer_start(&program, training->env, ret_trainer, err);
+}
+
+const char *fl_find_trainer(struct fl_arena *arena, const char *name)
+{
+    const char *path = fl_find_program(arena, name), *adapter;
+
+    if (path || strcmp(name, "flops-trainer") != 0)
+        return path;
+    adapter = fl_part_adapter(arena);
+    return adapter ? fl_arena_printf(arena, "%s/usr/bin/flops-trainer", adapter) : NULL;
 }
 
 static int open_program(const struct fl_training_flags *flags, struct fl_arena *arena,
                         struct fl_training *training, struct fl_error *err)
 {
     const struct fl_words *words = &flags->program;
-    const char *path = find_program(arena, words->items[0]);
+    const char *path = fl_find_trainer(arena, words->items[0]);
+    FL_CLEANUP(fl_freep) char *folder = realpath(flags->data_dir, NULL);
 
     if (!path)
         return fl_error_set(err, FL_E_NOT_FOUND, "there is no program \"%s\"", words->items[0]);
@@ -142,7 +157,10 @@ static int open_program(const struct fl_training_flags *flags, struct fl_arena *
     memcpy(training->argv, words->items, words->count * sizeof(*words->items));
     training->argv[0] = path;
     training->limits = *flags;
-    training->opened = flags->tags;
+    training->arena = arena;
+    /* The program may work in another folder. */
+    training->store = (struct fl_data_store){
+        fl_arena_printf(arena, "%s/data", fl_str_or(folder, flags->data_dir)), training->env};
     return start_program(training, &training->trainer, err);
 }
 

@@ -8,6 +8,7 @@
 
 #include "cmd/options.h"
 #include "lib/env.h"
+#include "workloads/data/store.h"
 #include "workloads/trainer/host.h"
 
 struct fl_training_flags {
@@ -26,6 +27,8 @@ struct fl_training {
     size_t examples;        /* it trains on */
     struct fl_trainer *trainer;
     const char **argv; /* NULL: builtin */
+    struct fl_data_store store;
+    struct fl_arena *arena; /* lent */
     struct fl_training_flags limits;
 };
 
@@ -39,5 +42,10 @@ int64_t fl_training_examples(const struct fl_training *training);
  * the training. */
 const char *fl_training_why(const struct fl_trainer *trainer);
 int fl_training_renew(void *user, struct fl_trainer **trainer, struct fl_error *err);
+
+/* A name without a folder is looked for where a shell would; NULL: nowhere. */
+const char *fl_find_program(struct fl_arena *arena, const char *name);
+/* The same, and flops-trainer, which belongs to this installation, needs no place in PATH. */
+const char *fl_find_trainer(struct fl_arena *arena, const char *name);
 
 #endif

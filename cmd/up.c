@@ -68,7 +68,7 @@ struct up {
     struct fl_credentials credentials;
     struct fl_controllers_options controllers_options;
     struct fl_controllers *controllers;
-    struct fl_apiserver_subresource logs;
+    struct fl_apiserver_subresource logs[FL_CONTROLLERS_LOGS];
     bool stopping, failed;
 };
 
@@ -385,9 +385,9 @@ static int start_server(struct up *up, struct fl_error *err)
     };
 
     if (up->controllers) {
-        up->logs = fl_controllers_logs(up->controllers);
-        options.subresources = &up->logs;
-        options.subresource_count = 1;
+        fl_controllers_logs(up->controllers, up->logs);
+        options.subresources = up->logs;
+        options.subresource_count = FL_CONTROLLERS_LOGS;
         options.metrics = fl_controllers_metrics;
         options.metrics_user = up->controllers;
     }

@@ -1,23 +1,26 @@
 #!/bin/bash
-# deps.sh [--check]
+# deps.sh [--check | --libraries]
 # Installs every Debian package that the build and the tests need (as root, or with sudo), and a Go
 # toolchain into build/tools where the system's is missing or too old for the judges in e2e/interop.
-# --check only says what is missing, and fails if anything is.
+# --check only says what is missing, and fails if anything is. --libraries names those packages that
+# programs are compiled and linked with, for another platform's (hack/cross-sysroot).
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-build=(build-essential pkg-config git libevent-dev libjansson-dev libyaml-dev libcurl4-openssl-dev
-  libsodium-dev libsqlite3-dev libssl-dev libpcre2-dev zlib1g-dev libbsd-dev uthash-dev
-  libgit2-dev libarchive-dev libzstd-dev liblzma-dev libbz2-dev nettle-dev)
-tests=(libcmocka-dev clang-14 llvm-14 libclang-rt-14-dev python3-pip python3-venv npm curl wrk
-  ca-certificates apt-utils openssh-client openssh-server runc crun busybox-static skopeo buildah
-  umoci docker-registry zstd openssl qemu-user-static)
+build=(build-essential pkg-config git)
+libraries=(libevent-dev libjansson-dev libyaml-dev libcurl4-openssl-dev libsodium-dev libsqlite3-dev
+  libssl-dev libpcre2-dev zlib1g-dev libbsd-dev uthash-dev libgit2-dev libarchive-dev libzstd-dev
+  liblzma-dev libbz2-dev nettle-dev libxxhash-dev libcmocka-dev libopenblas0-pthread)
+tests=(clang-14 llvm-14 libclang-rt-14-dev mold python3-pip python3-venv npm curl wrk
+  ca-certificates apt-utils openssh-client openssh-server runc crun podman busybox-static skopeo buildah
+  umoci docker-registry zstd openssl qemu-user-static gcc-aarch64-linux-gnu python3-numpy
+  python3-sklearn)
 lint=(clang-tidy-14 clang-format-14 cppcheck shellcheck codespell pmccabe)
 wanted_go=1.25
 
 missing() {
   local package
-  for package in "${build[@]}" "${tests[@]}" "${lint[@]}"; do
+  for package in "${build[@]}" "${libraries[@]}" "${tests[@]}" "${lint[@]}"; do
     # npm of another source than Debian's will do as well.
     [ "$package" = npm ] && command -v npm >/dev/null && continue
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
@@ -48,6 +51,7 @@ release_services() {
   for package in "$@"; do
     case $package in
     openssh-server) as_root systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true ;;
+    podman) as_root systemctl disable --now podman.service podman.socket podman-restart.service >/dev/null 2>&1 || true ;;
     docker-registry) as_root systemctl disable --now docker-registry.service >/dev/null 2>&1 || true ;;
     esac
   done
@@ -83,6 +87,10 @@ install_go() {
   go_is_enough "$root/build/tools/bin/go"
 }
 
+if [ "${1:-}" = --libraries ]; then
+  echo "${libraries[@]}"
+  exit 0
+fi
 if [ "${1:-}" = --check ]; then
   list=$(missing)
   [ -z "$list" ] || { echo "missing: $list"; exit 1; }

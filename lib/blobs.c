@@ -25,6 +25,8 @@ struct blob {
     int64_t used_us; /* since 1970, so that it can be kept as the file's own time */
     unsigned pins;
     bool found; /* when the folder was opened */
+    bool has_check;
+    unsigned char check[FL_XXH128_SIZE];
 };
 
 struct fl_blobs {
@@ -32,7 +34,7 @@ struct fl_blobs {
     char *path;
     int64_t max_bytes;
     size_t max_count;
-    bool keeps, fleeting;
+    bool keeps, fleeting, checks;
     int folder, temporary; /* descriptors; `folder` is locked */
 
     struct fl_lock *lock; /* what follows */
@@ -45,20 +47,15 @@ struct fl_blob_writer {
     struct fl_blobs *blobs;
     int fd;
     char name[32];
-    struct fl_sha256 *hash;
+    struct fl_hash *hash;
+    struct fl_hash *check; /* NULL: none is made beside the hash */
     int64_t size;
     bool overhangs; /* the file may have more than that */
 };
 
-/* Files have the digest's hexadecimal digits as their name. */
-static const char *name_of(const char *digest)
-{
-    return digest + 7;
-}
-
 static int no_such(const char *digest, struct fl_error *err)
 {
-    if (!fl_digest_is_valid(digest))
+    if (fl_digest_kind(digest) == FL_DIGEST_NONE)
         return fl_error_set(err, FL_E_BAD_REQUEST, "\"%.80s\" is no digest", digest);
     return fl_error_set(err, FL_E_NOT_FOUND, "%s is not here", digest);
 }
@@ -97,15 +94,16 @@ static void index_blob(struct fl_blobs *blobs, const char *digest, int64_t size,
     blobs->bytes += size;
 }
 
+/* Files have the digest's digits as their name, of which the two kinds have different numbers. */
 static int load_name(struct fl_blobs *blobs, const char *name, struct fl_error *err)
 {
-    char digest[FL_DIGEST_SIZE + 8] = "sha256:";
+    char digest[FL_DIGEST_SIZE];
     struct stat st;
 
-    if (strlen(name) != FL_DIGEST_SIZE - 8)
-        return 0;
-    memcpy(digest + 7, name, FL_DIGEST_SIZE - 7);
-    if (!fl_digest_is_valid(digest))
+    (void)snprintf(digest, sizeof(digest), "%s%.*s",
+                   strlen(name) == (size_t)2 * FL_XXH128_SIZE ? "xxh128:" : "sha256:",
+                   2 * FL_SHA256_SIZE, name);
+    if (fl_digest_kind(digest) == FL_DIGEST_NONE || !fl_streq(fl_digest_hex(digest), name))
         return 0;
     if (fstatat(blobs->folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
         return 0;
@@ -142,6 +140,7 @@ int fl_blobs_open(const struct fl_blobs_options *options, struct fl_blobs **ret_
     blobs->max_count = options->max_count ? options->max_count : COUNT_MAX;
     blobs->keeps = options->keeps;
     blobs->fleeting = options->fleeting;
+    blobs->checks = options->checks;
     blobs->folder = blobs->temporary = -1;
     blobs->lock = fl_lock_create();
     blobs->index = fl_map_create(free);
@@ -192,7 +191,7 @@ static int forget(struct fl_blobs *blobs, const char *digest, struct fl_error *e
 {
     const struct blob *blob = fl_map_get(blobs->index, digest);
 
-    if (unlinkat(blobs->folder, name_of(digest), 0) != 0 && errno != ENOENT)
+    if (unlinkat(blobs->folder, fl_digest_hex(digest), 0) != 0 && errno != ENOENT)
         return fl_error_errno(err, errno, "remove %s", digest);
     blobs->bytes -= blob->size;
     (void)fl_map_remove(blobs->index, digest);
@@ -211,7 +210,7 @@ static int make_room(struct fl_blobs *blobs, int64_t size, struct fl_error *err)
             return fl_error_set(err, FL_E_TOO_LARGE,
                                 "%lld bytes do not fit: %lld of %lld are in use", (long long)size,
                                 (long long)blobs->bytes, (long long)blobs->max_bytes);
-        memcpy(digest, oldest, sizeof(digest)); /* the index's own copy goes */
+        (void)snprintf(digest, sizeof(digest), "%s", oldest); /* the index's own copy goes */
         r = forget(blobs, digest, err);
         if (r < 0)
             return r;
@@ -253,7 +252,7 @@ int fl_blob_writer_open(struct fl_blobs *blobs, struct fl_blob_writer **ret_writ
 
     writer->blobs = blobs;
     writer->fd = -1;
-    writer->hash = fl_sha256_create();
+    fl_blob_writer_hash_by(writer, FL_DIGEST_SHA256);
     r = open_temporary(writer, err);
     if (r < 0)
         return r;
@@ -269,8 +268,20 @@ void fl_blob_writer_close(struct fl_blob_writer *writer)
         (void)unlinkat(writer->blobs->temporary, writer->name, 0);
         (void)close(writer->fd);
     }
-    fl_sha256_destroy(writer->hash);
+    fl_hash_destroy(writer->check);
+    fl_hash_destroy(writer->hash);
     free(writer);
+}
+
+void fl_blob_writer_hash_by(struct fl_blob_writer *writer, enum fl_digest_kind kind)
+{
+    assert(writer->size == 0);
+
+    fl_hash_destroy(writer->hash);
+    fl_hash_destroy(writer->check);
+    writer->hash = fl_hash_create(kind);
+    writer->check =
+        writer->blobs->checks && kind != FL_DIGEST_XXH128 ? fl_hash_create(FL_DIGEST_XXH128) : NULL;
 }
 
 static int write_all(int fd, const char *data, size_t len)
@@ -307,7 +318,9 @@ int fl_blob_writer_add(struct fl_blob_writer *writer, const void *data, size_t l
     /* The disk may begin while the digest is made; who waits for it is sync_file. */
     if (!writer->blobs->fleeting && len >= EARLY_BYTES)
         (void)sync_file_range(writer->fd, writer->size, (off_t)len, SYNC_FILE_RANGE_WRITE);
-    fl_sha256_add(writer->hash, data, len);
+    fl_hash_add(writer->hash, data, len);
+    if (writer->check)
+        fl_hash_add(writer->check, data, len);
     writer->size += (int64_t)len;
     return 0;
 }
@@ -319,9 +332,11 @@ int64_t fl_blob_writer_size(const struct fl_blob_writer *writer)
 
 int fl_blob_writer_restart(struct fl_blob_writer *writer, struct fl_error *err)
 {
-    unsigned char unused[FL_SHA256_SIZE];
+    char unused[FL_DIGEST_SIZE];
 
-    fl_sha256_end(writer->hash, unused);
+    fl_hash_end(writer->hash, unused);
+    if (writer->check)
+        fl_hash_end(writer->check, unused);
     writer->size = 0;
     if (lseek(writer->fd, 0, SEEK_SET) != 0 || ftruncate(writer->fd, 0) != 0)
         return fl_error_errno(err, errno, "begin anew");
@@ -329,7 +344,8 @@ int fl_blob_writer_restart(struct fl_blob_writer *writer, struct fl_error *err)
 }
 
 /* With the lock: so that two who put the same agree, and the bound holds. */
-static int place(struct fl_blob_writer *writer, const char *digest, bool pin, struct fl_error *err)
+static int place(struct fl_blob_writer *writer, const char *digest, const char *check, bool pin,
+                 struct fl_error *err)
 {
     struct fl_blobs *blobs = writer->blobs;
     struct blob *blob;
@@ -340,11 +356,12 @@ static int place(struct fl_blob_writer *writer, const char *digest, bool pin, st
         r = make_room(blobs, writer->size, err);
         if (r < 0)
             return r;
-        if (renameat(blobs->temporary, writer->name, blobs->folder, name_of(digest)) != 0)
+        if (renameat(blobs->temporary, writer->name, blobs->folder, fl_digest_hex(digest)) != 0)
             return fl_error_errno(err, errno, "place %s", digest);
         index_blob(blobs, digest, writer->size, fl_realtime_us(blobs->env));
     }
     blob = fl_map_get(blobs->index, digest);
+    blob->has_check |= check && fl_xxh128_bytes(check, blob->check);
     blob->pins += pin;
     return 0;
 }
@@ -365,22 +382,32 @@ static int sync_folder(const struct fl_blobs *blobs, struct fl_error *err)
     return 0;
 }
 
-int fl_blob_writer_finish(struct fl_blob_writer *writer, const char *expected, bool pin,
-                          char digest[FL_DIGEST_SIZE], struct fl_error *err)
+/* What it is; INVALID where it is not `expected`. `check` receives the xxh128, or "". */
+static int end_hashes(struct fl_blob_writer *writer, const char *expected,
+                      char found[FL_DIGEST_SIZE], char check[FL_DIGEST_SIZE], struct fl_error *err)
 {
-    char found[FL_DIGEST_SIZE];
     int r;
 
-    fl_sha256_end_text(writer->hash, found);
-    if (expected && strcmp(expected, found) != 0) {
-        r = fl_blob_writer_restart(writer, err);
-        return r < 0
-                   ? r
-                   : fl_error_set(err, FL_E_INVALID, "the content is %s, not %s", found, expected);
-    }
-    r = sync_file(writer, err);
+    fl_hash_end(writer->hash, found);
+    check[0] = '\0';
+    if (writer->check)
+        fl_hash_end(writer->check, check);
+    else if (fl_digest_kind(found) == FL_DIGEST_XXH128)
+        memcpy(check, found, FL_DIGEST_SIZE);
+    if (!expected || strcmp(expected, found) == 0)
+        return 0;
+    r = fl_blob_writer_restart(writer, err);
+    return r < 0 ? r
+                 : fl_error_set(err, FL_E_INVALID, "the content is %s, not %s", found, expected);
+}
+
+static int put_away(struct fl_blob_writer *writer, const char *name, const char *check, bool pin,
+                    struct fl_error *err)
+{
+    int r = sync_file(writer, err);
+
     if (r == 0)
-        r = place(writer, found, pin, err);
+        r = place(writer, name, check, pin, err);
     if (r == 0)
         r = sync_folder(writer->blobs, err);
     if (r < 0)
@@ -388,8 +415,32 @@ int fl_blob_writer_finish(struct fl_blob_writer *writer, const char *expected, b
     (void)unlinkat(writer->blobs->temporary, writer->name, 0); /* where it was there already */
     (void)close(writer->fd);
     writer->fd = -1;
-    memcpy(digest, found, FL_DIGEST_SIZE);
     return 0;
+}
+
+int fl_blob_writer_finish(struct fl_blob_writer *writer, const char *expected, bool pin,
+                          char digest[FL_DIGEST_SIZE], struct fl_error *err)
+{
+    char found[FL_DIGEST_SIZE], check[FL_DIGEST_SIZE];
+    int r = end_hashes(writer, expected, found, check, err);
+
+    if (r == 0)
+        r = put_away(writer, found, check, pin, err);
+    if (r == 0)
+        memcpy(digest, found, FL_DIGEST_SIZE);
+    return r;
+}
+
+int fl_blob_writer_finish_as(struct fl_blob_writer *writer, const char *expected, const char *name,
+                             bool pin, struct fl_error *err)
+{
+    char found[FL_DIGEST_SIZE], check[FL_DIGEST_SIZE];
+    int r;
+
+    assert(fl_digest_kind(name) != FL_DIGEST_NONE);
+
+    r = end_hashes(writer, expected, found, check, err);
+    return r < 0 ? r : put_away(writer, name, check, pin, err);
 }
 
 int fl_blobs_put(struct fl_blobs *blobs, const void *data, size_t len, bool pin,
@@ -420,7 +471,7 @@ static int adopt_into(struct fl_blob_writer *writer, const char *path, const cha
     writer->size = st.st_size;
     r = sync_file(writer, err);
     if (r == 0)
-        r = place(writer, digest, pin, err);
+        r = place(writer, digest, NULL, pin, err);
     return r < 0 ? r : sync_folder(blobs, err);
 }
 
@@ -489,7 +540,7 @@ static int open_blob(struct fl_blobs *blobs, const char *digest, int *ret_fd, st
     FL_LOCKED(blobs->lock);
     if (!use(blobs, digest))
         return no_such(digest, err);
-    *ret_fd = openat(blobs->folder, name_of(digest), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    *ret_fd = openat(blobs->folder, fl_digest_hex(digest), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (*ret_fd >= 0) {
         (void)futimens(*ret_fd, NULL); /* the order of use, for the next life */
         return 0;
@@ -523,7 +574,7 @@ int fl_blobs_path(struct fl_blobs *blobs, const char *digest, struct fl_arena *a
     FL_LOCKED(blobs->lock);
     if (!use(blobs, digest))
         return no_such(digest, err);
-    *ret_path = fl_arena_printf(arena, "%s/%s", blobs->path, name_of(digest));
+    *ret_path = fl_arena_printf(arena, "%s/%s", blobs->path, fl_digest_hex(digest));
     return 0;
 }
 
@@ -576,25 +627,38 @@ void fl_blobs_unpin(struct fl_blobs *blobs, const char *digest)
     blob->pins--;
 }
 
+bool fl_blobs_check(struct fl_blobs *blobs, const char *digest, char out[FL_DIGEST_SIZE])
+{
+    const struct blob *blob;
+
+    FL_LOCKED(blobs->lock);
+    blob = fl_map_get(blobs->index, digest);
+    if (blob && blob->has_check)
+        fl_xxh128_text(blob->check, out);
+    return blob && blob->has_check;
+}
+
 static int hash_piece(void *user, const void *data, size_t len, struct fl_error *err)
 {
     (void)err;
-    fl_sha256_add(user, data, len);
+    fl_hash_add(user, data, len);
     return 0;
 }
 
 int fl_blobs_verify(struct fl_blobs *blobs, const char *digest, struct fl_error *err)
 {
-    FL_CLEANUP(fl_sha256_destroyp) struct fl_sha256 *hash = fl_sha256_create();
+    FL_CLEANUP(fl_hash_destroyp) struct fl_hash *hash = NULL;
     FL_CLEANUP(fl_fd_closep) int fd = -1;
     char found[FL_DIGEST_SIZE];
     int r = open_blob(blobs, digest, &fd, err);
 
-    if (r == 0)
-        r = read_through(fd, hash_piece, hash, err);
     if (r < 0)
         return r;
-    fl_sha256_end_text(hash, found);
+    hash = fl_hash_create(fl_digest_kind(digest));
+    r = read_through(fd, hash_piece, hash, err);
+    if (r < 0)
+        return r;
+    fl_hash_end(hash, found);
     if (strcmp(found, digest) == 0)
         return 0;
     FL_LOCKED(blobs->lock);

@@ -1,4 +1,5 @@
-/* A folder of content by digest: models, and whatever else is named by its SHA-256.
+/* A folder of content by digest: models, and whatever else is named by its SHA-256, or its XXH3-128
+ * where nobody else is to go by the name.
  *
  * What is there under a name is whole: content is written under a temporary name, synced, and moved
  * to its own; temporary files of an earlier life are removed when the folder is opened. Content is
@@ -27,6 +28,7 @@ struct fl_blobs_options {
     size_t max_count;  /* 0: 65,536 */
     bool keeps;        /* nothing goes by itself: what does not fit is refused */
     bool fleeting;     /* a cache: nothing is synced, and the folder is emptied when it is opened */
+    bool checks;       /* the xxh128 of what is written is made as well, see fl_blobs_check */
 };
 int fl_blobs_open(const struct fl_blobs_options *options, struct fl_blobs **ret_blobs,
                   struct fl_error *err);
@@ -57,10 +59,16 @@ int fl_blob_writer_add(struct fl_blob_writer *writer, const void *data, size_t l
                        struct fl_error *err);
 int64_t fl_blob_writer_size(const struct fl_blob_writer *writer);
 int fl_blob_writer_restart(struct fl_blob_writer *writer, struct fl_error *err); /* from 0 */
+/* How what is added is hashed, before the first byte of it; SHA-256 unless this was called. */
+void fl_blob_writer_hash_by(struct fl_blob_writer *writer, enum fl_digest_kind kind);
 /* INVALID, and nothing is put, where `expected` (may be NULL) is another digest. The writer begins
  * anew after that, and has ended after success. */
 int fl_blob_writer_finish(struct fl_blob_writer *writer, const char *expected, bool pin,
                           char digest[FL_DIGEST_SIZE], struct fl_error *err);
+/* The same under a name that somebody is believed: what was added must be `expected`, where that is
+ * not NULL. */
+int fl_blob_writer_finish_as(struct fl_blob_writer *writer, const char *expected, const char *name,
+                             bool pin, struct fl_error *err);
 
 /* Using. Each counts as a use. NOT_FOUND; BAD_REQUEST where it is no digest. */
 bool fl_blobs_has(struct fl_blobs *blobs, const char *digest);
@@ -79,6 +87,10 @@ void fl_blob_unmap(struct fl_blob_map *map);
 
 int fl_blobs_pin(struct fl_blobs *blobs, const char *digest, struct fl_error *err);
 void fl_blobs_unpin(struct fl_blobs *blobs, const char *digest);
+
+/* The xxh128 of what has another name. False: not known, as it was not written in this life, or
+ * nobody makes it here. */
+bool fl_blobs_check(struct fl_blobs *blobs, const char *digest, char out[FL_DIGEST_SIZE]);
 
 /* Reads it all: INVALID where it is not what its name says, and then it is removed. */
 int fl_blobs_verify(struct fl_blobs *blobs, const char *digest, struct fl_error *err);

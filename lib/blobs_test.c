@@ -377,10 +377,108 @@ static void test_threads_share(void **state)
     assert_int_equal(fl_blobs_stats(rig->blobs).pinned, 0);
 }
 
+#define ABC_SHA256 "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+#define ABC_XXH128 "xxh128:06b05ab6733a618578af5f94892f3950"
+
+static struct fl_blob_writer *write_abc(struct rig *rig, enum fl_digest_kind kind)
+{
+    struct fl_blob_writer *writer = NULL;
+
+    assert_int_equal(fl_blob_writer_open(rig->blobs, &writer, NULL), 0);
+    fl_blob_writer_hash_by(writer, kind);
+    assert_int_equal(fl_blob_writer_add(writer, "ab", 2, NULL), 0);
+    assert_int_equal(fl_blob_writer_add(writer, "c", 1, NULL), 0);
+    return writer;
+}
+
+static void test_named_by_xxh128(void **state)
+{
+    struct rig *rig = *state;
+    FL_CLEANUP(fl_blob_writer_closep)
+    struct fl_blob_writer *writer = write_abc(rig, FL_DIGEST_XXH128);
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    char digest[FL_DIGEST_SIZE];
+    struct fl_error err = {0};
+    const char *path;
+
+    assert_int_equal(fl_blob_writer_finish(writer, ABC_XXH128, false, digest, NULL), 0);
+    assert_string_equal(digest, ABC_XXH128);
+    open_again(rig);
+    assert_true(fl_blobs_has(rig->blobs, ABC_XXH128));
+    assert_false(fl_blobs_has(rig->blobs, ABC_SHA256));
+    assert_int_equal(fl_blobs_verify(rig->blobs, ABC_XXH128, NULL), 0);
+    assert_int_equal(fl_blobs_path(rig->blobs, ABC_XXH128, arena, &path, NULL), 0);
+    assert_int_equal(fl_file_write(path, "abd", 3, 0600, NULL), 0);
+    assert_int_equal(fl_blobs_verify(rig->blobs, ABC_XXH128, &err), FL_E_INVALID);
+    assert_false(fl_blobs_has(rig->blobs, ABC_XXH128));
+}
+
+static void test_short_names_make_room(void **state)
+{
+    struct rig *rig = *state;
+    FL_CLEANUP(fl_blob_writer_closep)
+    struct fl_blob_writer *writer = write_abc(rig, FL_DIGEST_XXH128);
+    char digest[FL_DIGEST_SIZE];
+
+    assert_int_equal(fl_blob_writer_finish(writer, NULL, false, digest, NULL), 0);
+    rig->options.max_bytes = 4;
+    open_again(rig);
+    assert_int_equal(fl_blobs_put(rig->blobs, "defg", 4, false, digest, NULL), 0);
+    assert_false(fl_blobs_has(rig->blobs, ABC_XXH128));
+    assert_true(fl_blobs_has(rig->blobs, digest));
+}
+
+static void test_named_on_somebodys_word(void **state)
+{
+    struct rig *rig = *state;
+    FL_CLEANUP(fl_blob_writer_closep)
+    struct fl_blob_writer *writer = write_abc(rig, FL_DIGEST_XXH128);
+    char check[FL_DIGEST_SIZE];
+
+    assert_int_equal(fl_blob_writer_finish_as(writer, "xxh128:06b05ab6733a618578af5f94892f3951",
+                                              ABC_SHA256, false, NULL),
+                     FL_E_INVALID);
+    assert_false(fl_blobs_has(rig->blobs, ABC_SHA256));
+    assert_int_equal(fl_blob_writer_size(writer), 0); /* it begins anew, and hashes as before */
+    assert_int_equal(fl_blob_writer_add(writer, "abc", 3, NULL), 0);
+    assert_int_equal(fl_blob_writer_finish_as(writer, ABC_XXH128, ABC_SHA256, true, NULL), 0);
+    assert_int_equal(fl_blobs_verify(rig->blobs, ABC_SHA256, NULL), 0);
+    assert_true(fl_blobs_check(rig->blobs, ABC_SHA256, check));
+    assert_string_equal(check, ABC_XXH128);
+    assert_int_equal(fl_blobs_remove(rig->blobs, ABC_SHA256, NULL), FL_E_CONFLICT);
+}
+
+static void test_checks_of_what_was_written(void **state)
+{
+    struct rig *rig = *state;
+    FL_CLEANUP(fl_blob_writer_closep) struct fl_blob_writer *writer = NULL;
+    char digest[FL_DIGEST_SIZE], check[FL_DIGEST_SIZE];
+
+    assert_int_equal(fl_blobs_put(rig->blobs, "abc", 3, false, digest, NULL), 0);
+    assert_false(fl_blobs_check(rig->blobs, digest, check)); /* nobody asked for it */
+    assert_int_equal(fl_blobs_remove(rig->blobs, digest, NULL), 0);
+    rig->options.checks = true;
+    open_again(rig);
+    writer = write_abc(rig, FL_DIGEST_SHA256);
+    assert_int_equal(fl_blob_writer_restart(writer, NULL), 0);
+    assert_int_equal(fl_blob_writer_add(writer, "abc", 3, NULL), 0);
+    assert_int_equal(fl_blob_writer_finish(writer, NULL, false, digest, NULL), 0);
+    assert_string_equal(digest, ABC_SHA256);
+    assert_true(fl_blobs_check(rig->blobs, digest, check));
+    assert_string_equal(check, ABC_XXH128);
+    open_again(rig);
+    assert_false(fl_blobs_check(rig->blobs, digest, check));
+    assert_false(fl_blobs_check(rig->blobs, ABC_XXH128, check));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(test_named_by_xxh128),
+        TEST(test_short_names_make_room),
+        TEST(test_named_on_somebodys_word),
+        TEST(test_checks_of_what_was_written),
         TEST(test_what_is_put_is_there),
         TEST(test_what_is_not_there),
         TEST(test_pieces_and_files),

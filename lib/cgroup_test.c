@@ -147,6 +147,46 @@ static void version_2_hands_controllers_down(void **state)
     assert_false(relative);
 }
 
+/* systemd's hybrid mode: limits by version 1, and version 2 beside it, with no controllers. */
+static void hybrid_has_both_side_by_side(void **state)
+{
+    struct tree *tree = *state;
+    FL_CLEANUP(fl_cgroups_destroyp) struct fl_cgroups *cgroups = NULL;
+    struct fl_cgroup group = {0};
+    unsigned missing = 0;
+    bool relative = true;
+
+    put(tree, "/proc/self/mountinfo",
+        "30 23 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755\n"
+        "31 30 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n"
+        "32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n"
+        "33 30 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+        "34 30 0:30 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
+        "35 30 0:31 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n");
+    put(tree, "/proc/self/cgroup",
+        "5:freezer:/own\n4:memory:/own\n3:pids:/own\n1:name=systemd:/own\n0::/own\n");
+    put(tree, "/sys/fs/cgroup/unified/own/cgroup.controllers", "\n");
+    put(tree, "/sys/fs/cgroup/systemd/own/tasks", "");
+    put_files(tree, "/sys/fs/cgroup/unified/own/flops/a", v2_files);
+    put_files(tree, "/sys/fs/cgroup/memory/own/flops/a", v1_files);
+    put_files(tree, "/sys/fs/cgroup/pids/own/flops/a", v1_files);
+    put_files(tree, "/sys/fs/cgroup/freezer/own/flops/a", v1_files);
+    cgroups = fl_cgroups_detect(tree->root, "flops");
+    assert_true(fl_cgroups_hybrid(cgroups));
+    assert_string_equal(fl_cgroups_describe(cgroups),
+                        "kill (v2), memory (v1), pids (v1), freezer (v1)");
+    assert_int_equal(fl_cgroups_make(cgroups, "a", &limits, tree->arena, &group, &missing, NULL),
+                     0);
+    assert_int_equal(group.count, 4);
+    assert_int_equal(missing, FL_LIMIT_CPU);
+    assert_string_equal(get(tree, "/sys/fs/cgroup/memory/own/flops/a/memory.limit_in_bytes"),
+                        "67108864");
+    assert_string_equal(get(tree, "/sys/fs/cgroup/pids/own/flops/a/pids.max"), "100");
+    assert_string_equal(get(tree, "/sys/fs/cgroup/unified/own/flops/a/memory.max"), "");
+    assert_string_equal(fl_cgroups_path(cgroups, "a", tree->arena, &relative), "/own/flops/a");
+    assert_false(relative);
+}
+
 static void a_container_sees_its_part_only(void **state)
 {
     struct tree *tree = *state;
@@ -253,8 +293,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(version_1_has_a_hierarchy_for_each), TEST(version_2_hands_controllers_down),
-        TEST(a_container_sees_its_part_only),     TEST(what_is_not_there_is_said),
-        TEST(counts_what_the_kernel_killed),      TEST(kills_and_removes_a_real_group),
+        TEST(hybrid_has_both_side_by_side),       TEST(a_container_sees_its_part_only),
+        TEST(what_is_not_there_is_said),          TEST(counts_what_the_kernel_killed),
+        TEST(kills_and_removes_a_real_group),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 #include "lib/http_client_internal.h"
 
 #include "lib/buf.h"
+#include "lib/net.h"
 #include "lib/str.h"
 
 #include <assert.h>
@@ -288,6 +289,13 @@ static void set_up_certificates(const struct fl_http_client *client, CURL *easy)
         SET(easy, CURLOPT_SSLKEY, client->key_file);
 }
 
+static int set_socket(void *user, curl_socket_t fd, curlsocktype purpose)
+{
+    (void)user, (void)purpose;
+    fl_net_set_loopback(fd);
+    return CURL_SOCKOPT_OK;
+}
+
 void fl_http_client_set_up(const struct fl_http_client *client, CURL *easy)
 {
     SET(easy, CURLOPT_NOSIGNAL, 1L);
@@ -297,8 +305,10 @@ void fl_http_client_set_up(const struct fl_http_client *client, CURL *easy)
     SET(easy, CURLOPT_TCP_NODELAY, 1L);
     SET(easy, CURLOPT_SHARE, client->shared);
     SET(easy, CURLOPT_USERAGENT, client->user_agent);
-    if (client->loopback) /* whatever proxy the environment names */
-        SET(easy, CURLOPT_PROXY, "");
+    if (client->loopback) {
+        SET(easy, CURLOPT_PROXY, ""); /* whatever proxy the environment names */
+        SET(easy, CURLOPT_SOCKOPTFUNCTION, set_socket);
+    }
     set_up_certificates(client, easy);
     if (client->insecure) {
         SET(easy, CURLOPT_SSL_VERIFYPEER, 0L);

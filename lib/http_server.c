@@ -1,6 +1,7 @@
 #define FL_ALLOW_BANNED
 #include "lib/http_server_internal.h"
 
+#include "lib/net.h"
 #include "lib/str.h"
 
 #include <arpa/inet.h>
@@ -347,7 +348,7 @@ static int parse_address(const char *text, uint16_t port, struct sockaddr_storag
 
 /* Accepted sockets inherit these. Without TCP_NODELAY each TLS answer waits for a delayed ACK;
  * without probes a peer that vanished would be watched for ever. */
-static void set_options(int fd)
+static void set_options(int fd, bool loopback)
 {
     static const struct {
         int level, name, value;
@@ -360,6 +361,15 @@ static void set_options(int fd)
     for (size_t i = 0; i < FL_COUNT_OF(options); i++)
         (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
                          sizeof(options[i].value));
+    if (loopback)
+        fl_net_set_loopback(fd);
+}
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+    return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
 static int open_socket(struct fl_http_server *server, const struct sockaddr_storage *address,
@@ -371,7 +381,7 @@ static int open_socket(struct fl_http_server *server, const struct sockaddr_stor
     server->fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (server->fd < 0)
         return fl_error_errno(err, errno, "make a socket");
-    set_options(server->fd);
+    set_options(server->fd, is_loopback(address));
     if (bind(server->fd, (const struct sockaddr *)address, len) != 0 ||
         listen(server->fd, BACKLOG) != 0 ||
         getsockname(server->fd, (struct sockaddr *)&bound, &bound_len) != 0)

@@ -328,7 +328,7 @@ static void tell_duplicate(const struct parser *parser, const struct frame *fram
 static int read_member(struct parser *parser, struct frame *frame, unsigned depth, json_t *object)
 {
     FL_CLEANUP(fl_freep) char *copy = NULL;
-    struct slice key;
+    struct slice key = {0};
     json_t *value;
 
     skip_space(parser);

@@ -12,6 +12,7 @@
 #include <event2/event.h>
 #include <event2/util.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,13 @@ static bool parse_address(const char *text, int64_t port, struct address *ret_ad
 }
 
 /* Connections of earlier owners that still fade away do not count; one who listens does. */
+void fl_net_set_loopback(int fd)
+{
+    static const char name[] = "reno";
+
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name) - 1);
+}
+
 bool fl_net_port_is_free(const char *address, int64_t port, bool udp, int *ret_errnum)
 {
     FL_CLEANUP(fl_fd_closep) int fd = -1;

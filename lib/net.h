@@ -1,4 +1,4 @@
-/* Asking the network whether something is there. */
+/* Asking the network whether something is there, and what is to be said to sockets. */
 #ifndef FL_LIB_NET_H
 #define FL_LIB_NET_H
 
@@ -13,6 +13,10 @@ struct fl_loop;
 /* Whether the port can be bound on this address of the machine (IPv4 or IPv6) just now. Any thread.
  * False with *ret_errnum (may be NULL): EADDRINUSE, EACCES, EADDRNOTAVAIL … */
 bool fl_net_port_is_free(const char *address, int64_t port, bool udp, int *ret_errnum);
+
+/* A socket of loopback: nothing is congested there, and BBR, where a machine has it for all, paces
+ * what could go at once. Any thread; where it cannot be had, it stays as it is. */
+void fl_net_set_loopback(int fd);
 
 /* A question on the loop; the loop's thread. */
 struct fl_net_question {

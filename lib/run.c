@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define ASK_EVERY_MS 1000
+
 struct fl_run_cancel {
     int fd;
 };
@@ -61,7 +63,7 @@ struct run {
     size_t written;
     struct fl_buf output, complaints;
     size_t heard; /* bytes of output that were given on */
-    int64_t deadline_us;
+    int64_t deadline_us, asked_us;
 };
 
 static void close_fd(int *fd)
@@ -127,7 +129,8 @@ static int spawn(struct run *run)
     (void)posix_spawnattr_setsigdefault(&attributes, &all);
     (void)posix_spawn_file_actions_init(&actions);
     for (int i = 0; i < 3; i++)
-        (void)posix_spawn_file_actions_adddup2(&actions, run->theirs[i], i);
+        (void)posix_spawn_file_actions_adddup2(&actions,
+                                               run->theirs[i == 2 && options->together ? 1 : i], i);
     (void)posix_spawn_file_actions_addclosefrom_np(&actions, 3);
     r = posix_spawn(&run->pid, options->program, &actions, &attributes,
                     (char *const *)options->argv, env);
@@ -250,10 +253,22 @@ static void drain_errors(struct run *run)
 static int timeout_of(const struct run *run)
 {
     int64_t left_ms = (run->deadline_us - fl_machine_monotonic_us() + 999) / 1000;
+    int most_ms = run->options->keep_going ? ASK_EVERY_MS : 60000;
 
     if (left_ms <= 0)
         return 0;
-    return left_ms < 60000 ? (int)left_ms : 60000;
+    return left_ms < most_ms ? (int)left_ms : most_ms;
+}
+
+static bool is_wanted(struct run *run)
+{
+    const struct fl_run_options *options = run->options;
+    int64_t now_us = fl_machine_monotonic_us();
+
+    if (!options->keep_going || now_us - run->asked_us < (int64_t)ASK_EVERY_MS * 1000)
+        return true;
+    run->asked_us = now_us;
+    return options->keep_going(options->user);
 }
 
 /* > 0: it has ended. */
@@ -278,7 +293,7 @@ static int step(struct run *run, struct fl_error *err)
         return too_much(run, err);
     if (fds[0].revents)
         return 1;
-    if (fds[4].revents)
+    if (fds[4].revents || !is_wanted(run))
         return fl_error_set(err, FL_E_CONFLICT, "it was cancelled");
     if (fl_machine_monotonic_us() >= run->deadline_us)
         return fl_error_set(err, FL_E_TIMEOUT, "it did not end within %lld ms",

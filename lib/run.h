@@ -30,6 +30,8 @@ struct fl_run_options {
     /* Gets the output as it comes, which is then not in the result; the bound is on all of it. May
      * be NULL. */
     void (*heard)(void *user, const char *data, size_t len);
+    bool together; /* errors come with the output, in the order in which they were written */
+    bool (*keep_going)(void *user); /* asked every second; false cancels. May be NULL. */
     void *user;
     int64_t timeout_ms;
     struct fl_run_cancel *cancel; /* may be NULL */

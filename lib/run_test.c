@@ -83,6 +83,39 @@ static void output_is_heard_as_it_comes(void **state)
     fl_buf_finish(&heard);
 }
 
+static void errors_come_with_the_output(void **state)
+{
+    struct fl_run_options options = shell_options(SHELL("echo a; echo b >&2; echo c"));
+    struct fl_run_result result;
+
+    (void)state;
+    options.together = true;
+    assert_int_equal(fl_run(&options, &result, NULL), 0);
+    assert_string_equal(result.output->data, "a\nb\nc\n");
+    assert_string_equal(result.errors->data, "");
+    fl_run_result_finish(&result);
+}
+
+static bool ask_twice(void *user)
+{
+    return ++*(int *)user < 2;
+}
+
+static void who_waits_is_asked(void **state)
+{
+    struct fl_run_options options = shell_options(SHELL("sleep 1000"));
+    struct fl_run_result result;
+    int asked = 0;
+
+    (void)state;
+    options.keep_going = ask_twice;
+    options.user = &asked;
+    assert_int_equal(fl_run(&options, &result, NULL), FL_E_CONFLICT);
+    assert_int_equal(asked, 2);
+    assert_int_equal(result.signum, SIGKILL);
+    fl_run_result_finish(&result);
+}
+
 static void input_that_nobody_reads_is_no_failure(void **state)
 {
     static char input[300000];
@@ -290,6 +323,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_in_comes_out),
         cmocka_unit_test(output_is_heard_as_it_comes),
+        cmocka_unit_test(errors_come_with_the_output),
+        cmocka_unit_test(who_waits_is_asked),
         cmocka_unit_test(input_that_nobody_reads_is_no_failure),
         cmocka_unit_test(a_signal_is_told),
         cmocka_unit_test(it_has_nothing_of_ours),

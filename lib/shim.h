@@ -48,6 +48,8 @@ struct fl_shim_list {
  * working folder, as the shim's own user) and ends soon, leaving the id of the container's first
  * process in `pid_file`; that process is the program, and checks are commands that enter it. Mounts
  * are the shim's own and end with it and the container, whoever is killed. */
+#define FL_SHIM_LENT "lent-"
+
 struct fl_shim_container {
     const char *pid_file;       /* absolute; NULL: it is no container */
     const char *error_log;      /* where `command` says in JSON what went wrong */
@@ -62,6 +64,9 @@ struct fl_shim_container {
     const char *layers_folder;
     struct fl_shim_list layers; /* folders in it, the highest first */
     const char *changes;        /* a folder for what is written; NULL: in memory, for a little */
+    /* With `mounts`: folders that are shown read-only below the working folder as FL_SHIM_LENT N,
+     * and their owner's files as those of `user`, where the kernel can do that. */
+    struct fl_shim_list lent;
 };
 
 /* What to run. */

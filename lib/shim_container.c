@@ -28,6 +28,12 @@ static int leave_mounts(struct fl_error *err)
     return 0;
 }
 
+/* Whatever the umask: the upper one is the container's root, which all its users enter. */
+static bool make_folder(int fd, const char *name, mode_t mode)
+{
+    return (mkdirat(fd, name, mode) == 0 || errno == EEXIST) && fchmodat(fd, name, mode, 0) == 0;
+}
+
 static int open_changes(const struct fl_shim_spec *spec, struct fl_error *err)
 {
     const char *folder = spec->container.changes ? spec->container.changes : spec->working_folder;
@@ -35,13 +41,12 @@ static int open_changes(const struct fl_shim_spec *spec, struct fl_error *err)
 
     if (fd < 0)
         return fl_error_errno(err, errno, "open %s", folder);
-    if ((mkdirat(fd, "upper", 0755) != 0 || mkdirat(fd, "work", 0700) != 0) && errno != EEXIST) {
+    if (!make_folder(fd, "upper", 0755) || !make_folder(fd, "work", 0700)) {
         int errnum = errno;
 
         (void)close(fd);
         return fl_error_errno(err, errnum, "make folders in %s", folder);
     }
-    (void)fchmodat(fd, "upper", 0755, 0); /* the container's root, which all its users enter */
     return fd;
 }
 
@@ -94,7 +99,8 @@ int fl_shim_container_mount(const struct fl_shim_spec *spec, struct fl_error *er
         return r;
     if (mount("flops", spec->working_folder, "tmpfs", MS_NOSUID | MS_NODEV, MEMORY_OPTIONS) != 0)
         return fl_error_errno(err, errno, "put the working folder into memory");
-    return mount_root(spec, err);
+    r = fl_shim_lend(spec, err);
+    return r < 0 ? r : mount_root(spec, err);
 }
 
 static bool read_text(const char *path, char *out, size_t size)

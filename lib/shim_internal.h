@@ -39,6 +39,8 @@ int fl_shim_run(const struct fl_shim_spec *spec, const struct fl_shim_list *comm
 
 /* Of a container: its mounts, in a mount namespace that this process moves to. */
 int fl_shim_container_mount(const struct fl_shim_spec *spec, struct fl_error *err);
+/* Mounts what is lent below the working folder, which is in memory by then. */
+int fl_shim_lend(const struct fl_shim_spec *spec, struct fl_error *err);
 /* The program, when what starts it has ended well; 0: it does not say. */
 pid_t fl_shim_container_pid(const struct fl_shim_spec *spec);
 /* Why it has not: always an error. */

@@ -110,7 +110,8 @@ static struct report become_program(const struct fl_shim_spec *spec,
         return fail(STEP_PRIVILEGES);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != shim)
         return fail(STEP_PARENT);
-    (void)umask(077);
+    /* What a runtime makes in an image on the way to a file is for the image's user. */
+    (void)umask(spec->container.pid_file ? 022 : 077);
     reset_signals();
     (void)execve(command->items[0], (char *const *)command->items, (char *const *)spec->env.items);
     return fail(STEP_EXEC);

@@ -36,6 +36,7 @@ enum tag {
     TAG_LAYERS_FOLDER,
     TAG_LAYER,
     TAG_CHANGES,
+    TAG_LENT,
     TAG_CHECK /* and the following FL_SHIM_CHECKS - 1 */
 };
 
@@ -92,6 +93,7 @@ static void put_container(struct fl_buf *out, const struct fl_shim_container *co
     put_if(out, TAG_LAYERS_FOLDER, container->layers_folder);
     put_list(out, TAG_LAYER, &container->layers);
     put_if(out, TAG_CHANGES, container->changes);
+    put_list(out, TAG_LENT, &container->lent);
 }
 
 struct fl_bytes *fl_shim_spec_encode(const struct fl_shim_spec *spec)
@@ -246,6 +248,8 @@ static bool take_container(struct fl_arena *arena, struct fl_shim_container *con
         return take_listed(arena, &container->layers, field);
     case TAG_CHANGES:
         return take_text(field, &container->changes);
+    case TAG_LENT:
+        return take_listed(arena, &container->lent, field);
     default:
         return false;
     }

@@ -132,7 +132,7 @@ int fl_thread_start(const char *name, void (*run)(void *user), void *user,
 
     thread->run = run;
     thread->user = user;
-    for (size_t i = 0; name[i] && i < sizeof(thread->name) - 1; i++)
+    for (size_t i = 0; i < sizeof(thread->name) - 1 && name[i]; i++)
         thread->name[i] = name[i];
     (void)sigfillset(&all);
     must(pthread_sigmask(SIG_SETMASK, &all, &before));

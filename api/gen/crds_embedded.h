@@ -12,7 +12,7 @@ struct fl_embedded_crd {
     size_t len;
 };
 
-#define FL_EMBEDDED_CRD_COUNT 10
+#define FL_EMBEDDED_CRD_COUNT 11
 extern const struct fl_embedded_crd fl_embedded_crds[FL_EMBEDDED_CRD_COUNT];
 
 #endif

@@ -112,6 +112,30 @@ static const struct fl_field edgenode_fields[] = {
     {.name = NULL},
 };
 
+static const struct fl_field history_project_fields[] = {
+    {"name", FL_F_STRING, AT(fl_history_project, name), .required = true, .min = 1, .max = 63},
+    {.name = NULL},
+};
+
+static const struct fl_field history_round_fields[] = {
+    {"round", FL_F_INT, AT(fl_history_round, round), .required = true, .min = 1, .max = 2147483647},
+    {"name", FL_F_STRING, AT(fl_history_round, name), .required = true, .min = 1, .max = 253},
+    {"status", FL_F_JSON, AT(fl_history_round, status), .required = true},
+    {.name = NULL},
+};
+
+static const struct fl_field history_spec_fields[] = {
+    {"project", FL_F_OBJECT, AT(fl_history_spec, project), .required = true, OF(history_project)},
+    {"first", FL_F_INT, AT(fl_history_spec, first), .required = true, .min = 1, .max = 2147483647},
+    {"rounds", FL_F_LIST, AT(fl_history_spec, rounds), .max = 50, .element = FL_F_OBJECT, OF(history_round)},
+    {.name = NULL},
+};
+
+static const struct fl_field history_fields[] = {
+    {"spec", FL_F_OBJECT, AT(fl_history, spec), .required = true, OF(history_spec)},
+    {.name = NULL},
+};
+
 static const struct fl_field git_ref_fields[] = {
     {"branch", FL_F_STRING, AT(fl_git_ref, branch), .min = 1, .max = 255},
     {"tag", FL_F_STRING, AT(fl_git_ref, tag), .min = 1, .max = 255},
@@ -1403,6 +1427,14 @@ static const struct fl_field orchestrator_local_fields[] = {
     {.name = NULL},
 };
 
+static const struct fl_field orchestrator_oakestra_cluster_fields[] = {
+    {"name", FL_F_STRING, AT(fl_orchestrator_oakestra_cluster, name), .required = true, .min = 1, .max = 253},
+    {"labels", FL_F_MAP, AT(fl_orchestrator_oakestra_cluster, labels), .max = 64},
+    {"platforms", FL_F_LIST, AT(fl_orchestrator_oakestra_cluster, platforms), .max = 16, .element = FL_F_STRING},
+    {"dataTags", FL_F_LIST, AT(fl_orchestrator_oakestra_cluster, data_tags), .max = 64, .element = FL_F_STRING},
+    {.name = NULL},
+};
+
 static const char *const orchestrator_oakestra_constraints_values[] = {
     "Auto",
     "Direct",
@@ -1413,6 +1445,8 @@ static const char *const orchestrator_oakestra_constraints_values[] = {
 static const struct fl_field orchestrator_oakestra_fields[] = {
     {"constraints", FL_F_ENUM, AT(fl_orchestrator_oakestra, constraints), .def = "Auto", .values = orchestrator_oakestra_constraints_values},
     {"applicationNamespace", FL_F_STRING, AT(fl_orchestrator_oakestra, application_namespace), .min = 1, .max = 30, .def = "flops"},
+    {"programImage", FL_F_STRING, AT(fl_orchestrator_oakestra, program_image), .min = 1, .max = 512},
+    {"clusters", FL_F_LIST, AT(fl_orchestrator_oakestra, clusters), .max = 100, .element = FL_F_OBJECT, OF(orchestrator_oakestra_cluster)},
     {"networkEndpoint", FL_F_STRING, AT(fl_orchestrator_oakestra, network_endpoint), .max = 2048},
     {"scheduleDeadline", FL_F_DURATION, AT(fl_orchestrator_oakestra, schedule_deadline), .max = 44, .def = "1m"},
     {.name = NULL},
@@ -1786,6 +1820,21 @@ const struct fl_kind_type fl_edgenode_type = {
     .size = sizeof(struct fl_edgenode),
 };
 
+static const char *const history_short_names[] = {"flh", NULL};
+
+const struct fl_kind_type fl_history_type = {
+    .group = "flops.dev",
+    .version = "v1alpha1",
+    .kind = "FLHistory",
+    .list_kind = "FLHistoryList",
+    .plural = "flhistories",
+    .singular = "flhistory",
+    .short_names = history_short_names,
+    .namespaced = true,
+    .fields = history_fields,
+    .size = sizeof(struct fl_history),
+};
+
 static const char *const project_short_names[] = {"flp", NULL};
 
 const struct fl_kind_type fl_project_type = {
@@ -1909,6 +1958,7 @@ const struct fl_kind_type fl_workload_type = {
 const struct fl_kind_type *const fl_kind_types[] = {
     &fl_edgecluster_type,
     &fl_edgenode_type,
+    &fl_history_type,
     &fl_project_type,
     &fl_round_type,
     &fl_gitsync_type,

@@ -199,6 +199,45 @@ struct fl_edgenode {
     struct fl_edgenode_status status;
 };
 
+/* FLHistory.spec.project: The project whose rounds these are; in the same namespace. */
+struct fl_history_project {
+    /* Name of the FLProject. */
+    const char *name;
+};
+
+/* FLHistory.spec.rounds: One round. */
+struct fl_history_round {
+    /* Its number within the project. */
+    int64_t round;
+    /* Name that its FLRound had. */
+    const char *name;
+    /* Status of its FLRound at the end, without conditions and without names of learners. */
+    const json_t *status;
+};
+
+struct fl_history_round_list {
+    struct fl_history_round *items;
+    size_t count;
+};
+
+/* FLHistory.spec: What happened. The project adds rounds to it and changes none. */
+struct fl_history_spec {
+    /* The project whose rounds these are; in the same namespace. */
+    struct fl_history_project project;
+    /* Number of the first round that it has room for. */
+    int64_t first;
+    /* The rounds that were committed, by number. */
+    struct fl_history_round_list rounds;
+};
+
+/* FLHistory: What rounds of a project told whose FLRounds are gone: fifty numbers to an object. It
+ * goes with the project. */
+struct fl_history {
+    struct fl_object_meta meta;
+    /* What happened. The project adds rounds to it and changes none. */
+    struct fl_history_spec spec;
+};
+
 /* FLProject.spec.source.git.ref and others: Which commit is meant. Unset: the newest commit of the
  * remote's default branch. The commit found is frozen in status.source.commit. */
 struct fl_git_ref {
@@ -1047,7 +1086,8 @@ struct fl_project_spec {
      * model. */
     struct fl_project_serve serve;
     bool has_serve;
-    /* How many finished FLRounds are kept. The newest always is: it tells what was before it. */
+    /* How many finished FLRounds are kept. The newest always is: it tells what was before it. What
+     * the others told stays in FLHistories. */
     int64_t round_history_limit;
     /* How many ModelVersions are kept besides those with an alias. */
     int64_t model_history_limit;
@@ -1200,9 +1240,10 @@ struct fl_project_status {
     bool has_observed_generation;
     /* SourceReady, ImageReady, TiersReady and LearnersReady: what training needs. Training: rounds
      * run. Complete: all rounds are done. ModelServed: the InferenceServer serves. Tracked:
-     * spec.tracking is kept; training does not wait for it. Ready: the summary, whose reason stands
-     * in the Status column: Suspended, SourceNotReady, SourceInvalid, BuildingImage, BuildFailed,
-     * NotSupported, OrchestratorNotReady, StartingAggregators, WaitingForLearners,
+     * spec.tracking is kept, and training does not wait for it; its reason is Recorded, Pending,
+     * Unreachable, Unauthorized, Refused or CredentialsMissing. Ready: the summary, whose reason
+     * stands in the Status column: Suspended, SourceNotReady, SourceInvalid, BuildingImage,
+     * BuildFailed, NotSupported, OrchestratorNotReady, StartingAggregators, WaitingForLearners,
      * BaseModelNotFound, Training, Evaluating, QuorumNotReached, BudgetSpent, DeadlineExceeded,
      * WaitingForServer or Complete. Reconciling and Stalled as in kstatus. Each follows the usual
      * Kubernetes form. */
@@ -1779,7 +1820,8 @@ struct fl_imagebuild_source {
     const char *timeout;
 };
 
-/* ImageBuild.spec.model: The model inside the image. For target InferenceServer. */
+/* ImageBuild.spec.model: The model inside the image. For target InferenceServer. Unset: whoever
+ * runs the image says what is served. */
 struct fl_imagebuild_model {
     /* SHA-256 of the model in the content store. */
     const char *digest;
@@ -1811,12 +1853,13 @@ struct fl_imagebuild_spec {
     /* Start no build, and stop one that runs. */
     bool suspend;
     /* What the image is for. Learner: the user's code with the program. Aggregator: the program
-     * alone. InferenceServer: the program with a model. */
+     * alone. InferenceServer: the program with what serving needs, and a model. */
     enum fl_imagebuild_target target;
     /* The user's code, frozen. Needed for target Learner. */
     struct fl_imagebuild_source source;
     bool has_source;
-    /* The model inside the image. For target InferenceServer. */
+    /* The model inside the image. For target InferenceServer. Unset: whoever runs the image says
+     * what is served. */
     struct fl_imagebuild_model model;
     bool has_model;
     /* Which builder, as in an FLProject's build. */
@@ -1834,8 +1877,8 @@ struct fl_imagebuild_spec {
     /* Registry that the image is pushed to. Unset: the image store within the control plane. */
     struct fl_registry_ref registry;
     bool has_registry;
-    /* Name of the image within the registry, without tag. Unset: made from the repository's
-     * name. */
+    /* Name of the image within the registry, without tag. Unset: made from the repository's name.
+     * In the control plane's own registry it begins with the name of the namespace and "/". */
     const char *image;
     /* Tags for the image besides the commit. */
     struct fl_string_list tags;
@@ -2494,6 +2537,23 @@ struct fl_orchestrator_local {
     struct fl_orchestrator_local_cluster_list clusters;
 };
 
+/* Orchestrator.spec.oakestra.clusters: One cluster. */
+struct fl_orchestrator_oakestra_cluster {
+    /* Its name at the root. */
+    const char *name;
+    /* Labels of the cluster. */
+    struct fl_string_map labels;
+    /* Platforms that its nodes run, such as `linux/arm64`. */
+    struct fl_string_list platforms;
+    /* Data sets that its nodes have. */
+    struct fl_string_list data_tags;
+};
+
+struct fl_orchestrator_oakestra_cluster_list {
+    struct fl_orchestrator_oakestra_cluster *items;
+    size_t count;
+};
+
 enum fl_orchestrator_oakestra_constraints {
     FL_ORCHESTRATOR_OAKESTRA_CONSTRAINTS_UNSET = 0,
     FL_ORCHESTRATOR_OAKESTRA_CONSTRAINTS_AUTO,
@@ -2508,6 +2568,11 @@ struct fl_orchestrator_oakestra {
     enum fl_orchestrator_oakestra_constraints constraints;
     /* Namespace of the applications made, letters and digits. */
     const char *application_namespace;
+    /* Image that has the program `flops` in its PATH, for Workloads whose process.program is
+     * `flops`: aggregators, built-in learners, inference servers. Unset: they cannot run here. */
+    const char *program_image;
+    /* What the root does not tell of its clusters, for placement. */
+    struct fl_orchestrator_oakestra_cluster_list clusters;
     /* Address of the network component, for free service addresses. Unset: port 10099 beside
      * endpoint. */
     const char *network_endpoint;
@@ -3147,6 +3212,29 @@ static inline struct fl_edgenode *fl_edgenode_new(struct fl_arena *arena)
 static inline json_t *fl_edgenode_encode(const struct fl_edgenode *object)
 {
     return fl_object_encode(&fl_edgenode_type, object);
+}
+
+extern const struct fl_kind_type fl_history_type;
+
+static inline int fl_history_decode(const json_t *object, struct fl_arena *arena,
+    struct fl_history **ret_object, struct fl_error *err)
+{
+    void *decoded = NULL;
+    int r = fl_object_decode(&fl_history_type, object, arena, &decoded, err);
+
+    if (r >= 0)
+        *ret_object = (struct fl_history *)decoded;
+    return r;
+}
+
+static inline struct fl_history *fl_history_new(struct fl_arena *arena)
+{
+    return (struct fl_history *)fl_object_new(&fl_history_type, arena);
+}
+
+static inline json_t *fl_history_encode(const struct fl_history *object)
+{
+    return fl_object_encode(&fl_history_type, object);
 }
 
 extern const struct fl_kind_type fl_project_type;

@@ -120,6 +120,30 @@ static void children_and_referrers_stay_with_theirs(void **state)
     assert_int_equal(fl_blobs_stats(fl_contents_blobs(f->contents)).count, 0);
 }
 
+/* Clients that know no list of referrers look for "sha256-HEX.sig": such a tag keeps nothing. */
+static void tags_of_referrers_go_with_their_subject(void **state)
+{
+    struct fixture *f = *state;
+    const char *image = push_image(f, "a", "v", "image", "");
+    const char *tag = format(f->rig, "sha256-%s.sig", digest_of(f, image) + strlen("sha256:"));
+    const char *signature =
+        push_image(f, "a", tag, "signature",
+                   format(f->rig, ",\"subject\":%s", descriptor(f, FL_OCI_MANIFEST, image)));
+    const char *odd = push_image(f, "a", "sha256-x.y", "odd", ""); /* refers to nothing */
+
+    for (int i = 0; i < 4; i++)
+        (void)collect_after_grace(f, NULL);
+    assert_true(has(f, "a", signature));
+    assert_answer(send_as_admin(f, "DELETE", "/v2/a/manifests/v", NULL), 202);
+    for (int i = 0; i < 4; i++)
+        (void)collect_after_grace(f, NULL);
+    assert_false(has(f, "a", image));
+    assert_false(has(f, "a", signature));
+    assert_true(has(f, "a", odd));
+    assert_answer(send_as_admin(f, "GET", format(f->rig, "/v2/a/manifests/%s", tag), NULL), 404);
+    assert_null(strstr(send_as_admin(f, "GET", "/v2/a/tags/list", NULL).text, ".sig"));
+}
+
 /* An index that is used keeps its children, though nobody asks for them. */
 static void what_is_used_stays_and_keeps_its_own(void **state)
 {
@@ -188,6 +212,7 @@ int main(void)
         TEST(what_a_tag_leads_to_stays),
         TEST(what_an_object_names_stays),
         TEST(children_and_referrers_stay_with_theirs),
+        TEST(tags_of_referrers_go_with_their_subject),
         TEST(what_is_used_stays_and_keeps_its_own),
         TEST(a_blob_that_is_asked_for_waits_for_its_manifest),
         TEST(content_is_shared),

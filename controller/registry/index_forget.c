@@ -3,11 +3,16 @@
 
 #include "lib/str.h"
 
-/* What stays: from the tags and the roots down to the children of indexes, and up to what has what
- * stays as its subject. */
+/* A tag that only says what the manifest under it refers to: "sha256-<hex>.sig". */
+#define OF_REFERRER                                                                                \
+    "(t.name GLOB 'sha256-*.*' AND EXISTS (SELECT 1 FROM manifest m WHERE m.subject IS NOT NULL"   \
+    " AND m.repository = t.repository AND m.digest = t.digest))"
+
+/* What stays: from the tags (but those of referrers, which stay with their subject) and the roots
+ * down to the children of indexes, and up to what has what stays as its subject. */
 #define KEPT                                                                                       \
     "WITH RECURSIVE kept(repository, digest) AS ("                                                 \
-    " SELECT repository, digest FROM tag"                                                          \
+    " SELECT t.repository, t.digest FROM tag t WHERE NOT " OF_REFERRER                             \
     " UNION SELECT repository, digest FROM temp.root"                                              \
     " UNION SELECT l.repository, l.child FROM kept k JOIN link l"                                  \
     "  ON l.repository = k.repository AND l.parent = k.digest AND l.is_manifest = 1"               \
@@ -101,9 +106,13 @@ static int forget_manifests(const struct pass *pass, size_t *ret_count)
     if (r < 0)
         return r;
     *ret_count = (size_t)r;
-    return r == 0 ? 0
-                  : run(pass, "DELETE FROM link WHERE NOT EXISTS (SELECT 1 FROM manifest m WHERE"
-                              " m.repository = link.repository AND m.digest = link.parent)");
+    if (r > 0)
+        r = run(pass, "DELETE FROM tag WHERE NOT EXISTS (SELECT 1 FROM manifest m WHERE"
+                      " m.repository = tag.repository AND m.digest = tag.digest)");
+    return *ret_count == 0 || r < 0
+               ? r
+               : run(pass, "DELETE FROM link WHERE NOT EXISTS (SELECT 1 FROM manifest m WHERE"
+                           " m.repository = link.repository AND m.digest = link.parent)");
 }
 
 static int forget_blobs(const struct pass *pass, size_t *ret_count)

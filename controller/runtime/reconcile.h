@@ -66,7 +66,7 @@ struct fl_wake {
 };
 
 #define FL_STEPS_MAX 16
-#define FL_WAKES_MAX 8
+#define FL_WAKES_MAX 10
 
 struct fl_kind_ops {
     const char *controller; /* "workload": names queue, metrics, logs, field manager */

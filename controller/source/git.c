@@ -533,7 +533,8 @@ int fl_source_git_create(const struct fl_source_options *options, struct fl_sour
                          struct fl_error *err)
 {
     struct git_source *source;
-    FL_CLEANUP(fl_freep) char *dir = fl_asprintf("%s/git", options->data_dir);
+    FL_CLEANUP(fl_freep)
+    char *dir = fl_asprintf("%s/%s", options->data_dir, fl_str_or(options->folder, "git"));
     int r = fl_dir_ensure(dir, 0700, err);
 
     if (r == 0 && sodium_init() < 0)

@@ -112,7 +112,8 @@ void fl_fetch_result_finish(struct fl_fetch_result *result); /* gives the snapsh
 /* Folders of the machine that `dir://` may name; none: it may not be used. */
 struct fl_source_options {
     const struct fl_env *env;
-    const char *data_dir; /* bare repositories are kept below it */
+    const char *data_dir; /* bare repositories are kept below it … */
+    const char *folder;   /* … in this folder; NULL: "git". Two sources have two */
     const char *const *directories;
     size_t directory_count;
     fl_source_changed_fn *changed;

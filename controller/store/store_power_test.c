@@ -296,7 +296,7 @@ static void *write_on(void *user)
 static void assert_same(struct fl_store *live, struct fl_store *left)
 {
     struct fl_list_query query = {.resource = PROJECTS};
-    struct fl_list expected, found;
+    FL_CLEANUP(fl_list_finish) struct fl_list expected = {0}, found = {0};
 
     assert_int_equal(fl_store_list(left, &query, &found, NULL), 0);
     query.revision = found.revision;
@@ -308,8 +308,6 @@ static void assert_same(struct fl_store *live, struct fl_store *left)
         assert_int_equal(found.objects[i]->revision, expected.objects[i]->revision);
         assert_string_equal(found.objects[i]->json->data, expected.objects[i]->json->data);
     }
-    fl_list_finish(&expected);
-    fl_list_finish(&found);
 }
 
 /* Every change since the compacted revision is there, without a gap. */

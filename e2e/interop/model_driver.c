@@ -1,6 +1,7 @@
 /* Models of every form for other people's runtimes to judge: model_driver FOLDER makes, in a folder
  * for each, model.safetensors, model.onnx, mlflow/, and random examples with our probabilities for
- * them: examples.f32 and probabilities.f32, whose shapes a line on standard output tells. */
+ * them: examples.f32 and probabilities.f32, whose shapes a line on standard output tells.
+ * With four words: one MLflow directory, of a safetensors file and the code that it is for. */
 #include "lib/file.h"
 #include "workloads/model/mlflow.h"
 #include "workloads/model/model_testing.h"
@@ -74,12 +75,30 @@ static int write_model(const char *folder, struct fl_model *model, struct fl_err
     return r < 0 ? r : write_answers(folder, model, err);
 }
 
+/* A model of somebody's own code. */
+static int write_python(char **words)
+{
+    const struct fl_mlflow_python python = {
+        .content = words[0], .code = words[1], .adapter = words[2]};
+    const struct fl_mlflow_options options = {.path = words[3],
+                                              .model_uuid = "0123456789abcdef0123456789abcdef"};
+    struct fl_error err = {0};
+
+    if (fl_mlflow_write_python(&python, &options, &err) == 0)
+        return 0;
+    (void)fprintf(stderr, "%s\n", err.msg);
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     struct fl_error err = {0};
 
+    if (argc == 5)
+        return write_python(argv + 1);
     if (argc != 2 || fl_kernels_init(&err) < 0) {
-        (void)fprintf(stderr, "usage: model_driver FOLDER\n%s\n", err.msg);
+        (void)fprintf(stderr, "usage: model_driver FOLDER | CONTENT CODE ADAPTER PATH\n%s\n",
+                      err.msg);
         return 2;
     }
     for (size_t i = 0; i < FL_COUNT_OF(testing_forms); i++) {

@@ -73,6 +73,39 @@ def judge_mlflow(folder, examples, ours):
         check(f"{folder}: MLflow refuses another shape", True)
 
 
+# In a process that has nothing of ours in its path.
+LOADING = """
+import sys, numpy, mlflow
+model = mlflow.pyfunc.load_model(sys.argv[1])
+rows = numpy.load(sys.argv[2])
+numpy.save(sys.argv[3], model.predict(rows))
+print(model.metadata.flavors["python_function"]["loader_module"])
+"""
+
+
+def judge_python(top):
+    """A model of somebody's own code: `flops init`'s."""
+    from safetensors.numpy import save_file
+
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    chance = numpy.random.default_rng(7)
+    weight, bias = chance.normal(size=(6, 4)).astype("f"), chance.normal(size=4).astype("f")
+    rows = chance.normal(size=(5, 2, 3)).astype("f")
+    content, given, taken, path = (os.path.join(top, name) for name in ("content", "rows.npy", "out.npy", "python"))
+    save_file({"weight": weight, "bias": bias}, content)
+    numpy.save(given, rows)
+    subprocess.run([sys.argv[1], content, os.path.join(root, "examples/code/native"),
+                    os.path.join(root, "workloads/trainer/python/image/usr/lib/flops/python"), path], check=True,
+                   timeout=60)
+    done = subprocess.run([sys.executable, "-c", LOADING, path, given, taken], cwd=top, capture_output=True, text=True,
+                          timeout=300)
+    check("python: mlflow.pyfunc loads code with its model", done.stdout.strip() == "flops_trainer.mlflow_model",
+          done.stderr[-2000:])
+    powers = numpy.exp(rows.reshape(5, 6) @ weight + bias)
+    if done.returncode == 0:
+        same("python: it predicts what its code says", powers / powers.sum(axis=1, keepdims=True), numpy.load(taken))
+
+
 def main():
     with tempfile.TemporaryDirectory() as top:
         lines = subprocess.run([sys.argv[1], top], check=True, capture_output=True, text=True,
@@ -90,6 +123,8 @@ def main():
                     judge_mlflow(folder, examples, ours)
             except Exception as error:  # pylint: disable=broad-except
                 check(folder, False, repr(error))
+        if "mlflow" in sys.argv[2:]:
+            judge_python(top)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -176,13 +176,18 @@ def foreign_data(server):
     goes_on(server, "foreign", "with one of them")
 
 
-# --- what this version does not do ---
+# --- code that cannot be had (what cannot be built is in builds.py) ---
 
 
-def no_builder(server):
-    apply(server, small("git", source={"builtin": None, "git": {"url": "https://example.org/x"}}))
-    tells(server, "git", "SourceInvalid", "use source.builtin", stalled=True)
+def no_repository(server):
+    apply(server, small("git", source={"builtin": None, "git": {"url": "https://127.0.0.1:1/x"}}))
+    tells(server, "git", "SourceNotReady", "127.0.0.1", stalled=False)
+    p.patch(server, "git", {"source": {"git": {"url": "file:///etc"}}})
+    tells(server, "git", "SourceInvalid", "control plane's machine", stalled=True)
     p.remove(server, "git")
+
+
+# --- what this version does not do ---
 
 
 def no_privacy(server):
@@ -199,7 +204,7 @@ def no_privacy(server):
 
 def no_tracking(server):
     apply(server, small("tracking", tracking={"mlflow": {"url": "http://127.0.0.1:9"}}))
-    tells(server, "tracking", "NotSupported", "spec.tracking", kind="Tracked")
+    tells(server, "tracking", "Unreachable", "will be delivered", kind="Tracked")
     goes_on(server, "tracking", "without it, for it delays nothing")
 
 
@@ -320,6 +325,8 @@ def no_port(server):
         status, body = server.call("PATCH", ORCHESTRATOR, {"spec": {"local": {"ports": {"first": port, "last": port}}}},
                                    p.MERGE)
         assert status == 200, body
+        assert p.wait("the orchestrator knows", lambda: server.call("GET", ORCHESTRATOR)[1]["status"][
+            "observedGeneration"] == body["metadata"]["generation"])
         apply(server, small("ports"))
         tells(server, "ports", "StartingAggregators", f"no port from {port} to {port} is free")
     goes_on(server, "ports", "when one is free")
@@ -400,7 +407,7 @@ def full_journals(server):
 
 # --- the run ---
 
-TOGETHER = [no_learners, no_quorum, no_patience, no_trainer, broken_data, one_broken, foreign_data, no_builder,
+TOGETHER = [no_learners, no_quorum, no_patience, no_trainer, broken_data, one_broken, foreign_data, no_repository,
             no_privacy, no_tracking, nowhere, no_model, server_port, root_port]
 ALONE = {no_port: [], bounded_content: ["--content-max-bytes", "100"]}
 MOUNTED = {full_content: [], full_journals: []}

@@ -3,12 +3,14 @@
 same inputs give the same image, and that what is wrong is said in one line. Packages come from where apt-get and pip
 get them."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
 
+from registry import Client
 from rig import FLOPS, Judge, Server
 from workloads import wait_for
 
@@ -130,13 +132,77 @@ def images_run(judge, builds, server):
                 server.call("GET", f"{API}/workloads/program")[1].get("status"))
 
 
+def flops(server, *words):
+    return subprocess.run([FLOPS, *words, "--data-dir", server.dir], capture_output=True, text=True, check=False)
+
+
+def what_was_built_is_there(judge, builds, server):
+    """The same again, and what is attached to it."""
+    first = builds.get("second")
+    builds.create("again", source=first["spec"]["source"])
+    status, before = builds.wait("again"), first["status"]
+    judge.check("the same commit is not built again", status.get("key") == before["key"]
+                and status["image"]["digest"] == before["image"]["digest"]
+                and [s["state"] for s in status["stages"]] == ["Cached", "Done"], status)
+    judge.check("nor is what is attached", status.get("attestations") == before["attestations"]
+                and len(set(before["attestations"].values())) == 3, status)
+    image = "{0}/{1}@{2}".format(*before["image"]["name"].rsplit("/", 2)[1:], before["image"]["digest"])
+    done = flops(server, "image", "verify", image)
+    judge.check("its signature, its provenance and the list of its parts are good", done.returncode == 0
+                and before["attestations"]["sbom"] in done.stdout and first["spec"]["source"]["commit"] in done.stdout,
+                done)
+    other = os.path.join(server.dir, "other.pub")
+    subprocess.run(f"openssl genpkey -algorithm ed25519 | openssl pkey -pubout -out {other}", shell=True, check=True)
+    done = flops(server, "image", "verify", "--key", other, image)
+    judge.check("and not by another key", done.returncode == 1 and "not signed with this key" in done.stderr, done)
+    key = os.stat(os.path.join(server.dir, "signing.key"))
+    judge.check("the key is for nobody else", key.st_mode & 0o777 == 0o600, oct(key.st_mode))
+
+
+def a_model_is_in_its_image(judge, builds, server):
+    data = os.urandom(100_000)
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    builds.create("serving", target="InferenceServer", model={"digest": digest})
+    judge.check("a model that is not there is waited for", wait_for(
+        lambda: digest in builds.condition("serving", "Ready").get("message", "")), builds.get("serving"))
+    client = Client(server)
+    client.call("PUT", f"/content/v1/blobs/{digest}", data)
+    client.close()
+    status = builds.wait("serving")
+    judge.check("an inference server's image has its model", "Model" in [s["name"] for s in status["stages"]] and
+                status["platforms"][0]["layers"] == builds.get("aggregator")["status"]["platforms"][0]["layers"] + 1,
+                status)
+
+
+def logs_are_kept(judge, builds, repository, server):
+    source = {**builds.get("first")["spec"]["source"],
+              "commit": repository.commit(trainer__py=TRAINER + "# for its log\n")}
+    builds.create("logged", source=source)
+    followed = flops(server, "logs", "-f", "-n", NAMESPACE, "imagebuild/logged").stdout
+    judge.check("a build's log can be followed", "Fetch: Running" in followed and
+                followed.endswith(f"built {builds.wait('logged')['image']['digest']}\n"), followed)
+    server.kill()
+    server.start()
+    shown = flops(server, "logs", "-n", NAMESPACE, "imagebuild/logged").stdout
+    judge.check("and is there after a crash of the control plane", shown == followed, shown)
+    logs = os.path.join(server.dir, "builds", "logs")
+    name = builds.get("logged")["metadata"]["uid"] + ".log"
+    there = os.path.exists(os.path.join(logs, name))
+    server.call("DELETE", f"{API}/imagebuilds/logged")
+    judge.check("until the object goes", there and wait_for(lambda: not os.path.exists(os.path.join(logs, name))),
+                os.listdir(logs))
+
+
 BAD = [
     ("no-code", {"readme__md": "x"}, {}, "SourceInvalid", "there is no training code"),
     ("no-method", {"model_manager__py": "class ModelManager:\n    def fit_model(self): pass\n"}, {}, "SourceInvalid",
      "class ModelManager lacks set_model_data"),
     ("no-lock", {"trainer__py": TRAINER, "requirements__txt": "joblib\n"}, {"lockPolicy": "Require"}, "SourceInvalid",
      "names no hashes"),
-    ("no-version", {"trainer__py": TRAINER, "requirements__txt": "joblib==0.0.0.1\n"}, {}, "BuildFailed", "joblib"),
+    ("no-version", {"trainer__py": TRAINER, "requirements__txt": "joblib==0.0.0.1\n"}, {}, "BuildFailed",
+     "nothing fulfils joblib==0.0.0.1 for linux/amd64"),
+    ("two-lines", {"trainer__py": TRAINER, "requirements__txt": "joblib\r-r /etc/passwd\n"}, {}, "BuildFailed",
+     "line 1: a requirement is of plain letters"),
     ("option", {"trainer__py": TRAINER, "requirements__txt": "-r /etc/passwd\n"}, {}, "BuildFailed", "line 1"),
 ]
 
@@ -150,6 +216,10 @@ def what_is_wrong_is_said(judge, builds, folder):
         builds.wait(name)
         ready = builds.condition(name, "Ready")
         judge.check(f"{name}: {words}", ready.get("reason") == reason and words in ready.get("message", ""), ready)
+    builds.create("slow", source={"url": f"file://{folder}/no-version", "commit": "1" * 40}, timeout="1ms")
+    builds.wait("slow")
+    judge.check("a build that takes too long is ended", builds.condition("slow", "Stalled").get("reason")
+                == "DeadlineExceeded", builds.condition("slow", "Stalled"))
     builds.create("gone", source={"url": f"file://{folder}/no-code", "commit": "0" * 40}, retryLimit=0)
     builds.wait("gone")
     judge.check("a commit that is not there", builds.condition("gone", "Ready").get("reason") == "SourceNotReady",
@@ -173,6 +243,9 @@ def main():
         server.start()
         builds, repository = Builds(server), Repository(os.path.join(folder, "repository"))
         code_becomes_an_image(judge, builds, repository)
+        what_was_built_is_there(judge, builds, server)
+        a_model_is_in_its_image(judge, builds, server)
+        logs_are_kept(judge, builds, repository, server)
         what_is_wrong_is_said(judge, builds, folder)
         elsewhere_it_is_refused(judge, server, repository)
         if os.geteuid() == 0:

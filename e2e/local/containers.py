@@ -12,16 +12,17 @@ import re
 import shutil
 import signal
 import tarfile
+import time
 
 from registry import MANIFEST, Client
 from rig import Judge, Server
-from workloads import Cluster, Machine, last_exit, wait_for
+from workloads import MERGE, Cluster, Machine, last_exit, wait_for
 
 BUSYBOX = "/bin/busybox"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
-TOOLS = ["sh", "echo", "cat", "sleep", "touch", "test", "id", "mount", "unshare", "grep", "dd", "kill", "true", "ps"]
+TOOLS = ["sh", "echo", "cat", "sleep", "touch", "test", "id", "mount", "unshare", "grep", "dd", "kill", "true", "ps", "uname"]
 HERE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 OTHER = "s390x"
 
@@ -40,10 +41,10 @@ def tar_of(files, links):
     return out.getvalue()
 
 
-def push_image(server, name, architecture=HERE, as_index=False):
+def push_image(server, name, architecture=HERE, as_index=False, busybox=BUSYBOX):
     """Two layers, the upper one with a whiteout. Returns the digest of what the tag names."""
     client = Client(server)
-    lower = tar_of({"bin/busybox": open(BUSYBOX, "rb").read(), "etc/gone": b"lower"},
+    lower = tar_of({"bin/busybox": open(busybox, "rb").read(), "etc/gone": b"lower"},
                    {f"bin/{tool}": "busybox" for tool in TOOLS})
     upper = tar_of({"etc/.wh.gone": b"", "etc/passwd": b"app:x:1000:1000::/tmp:/bin/sh\n"}, {})
     layers, diff_ids = [], []
@@ -92,6 +93,11 @@ def runs(judge, cluster, machine, digest):
                 cluster.get("plain"))
     judge.check("its output is kept, environment, files, mounts and whiteouts as they should be", logs_have(
         cluster, "plain", "hello yes too", "oops", "of a file", "whiteout"), cluster.flops("logs", "plain"))
+    cluster.create(machine.container("keys", "cat /var/lib/deep/down/key", restartPolicy="Never",
+                   security={"runAsUser": 1000}, files=[{"path": "/var/lib/deep/down/key", "content": "its own\n",
+                                                         "mode": "0400"}]))
+    judge.check("a file in folders that the image has not is for its user", cluster.wait_ready("keys", "Completed")
+                and logs_have(cluster, "keys", "its own"), cluster.get("keys"))
     status = cluster.get("plain")["status"]
     judge.check("status has the image's digest", digest in json.dumps(status), status)
     nodes = cluster.server.call("GET", "/apis/flops.dev/v1alpha1/edgenodes")[1]["items"]
@@ -143,6 +149,25 @@ def ends(judge, cluster, machine):
                 cluster.get("obeys"))
 
 
+def without_containers(judge, server, cluster, machine):
+    """The orchestrator runs processes only, for a while: who needs an image is told so, others run."""
+    local = "/apis/flops.dev/v1alpha1/orchestrators/local"
+    server.call("PATCH", local, {"spec": {"local": {"runtime": "Process"}}}, MERGE)
+    judge.check("a machine without containers names no runtime", wait_for(
+        lambda: "runtime" not in server.call("GET", local)[1]["status"]), server.call("GET", local)[1]["status"])
+    cluster.create(machine.container("imaged", "exec sleep 1000"))
+    cluster.create(machine.workload("bare", "exec sleep 1000"))
+    judge.check("an image has no place there, and it is said", wait_for(
+        lambda: "runs no images" in (cluster.condition("imaged", "Scheduled").get("message") or "")),
+        cluster.get("imaged"))
+    judge.check("processes run", cluster.wait_ready("bare"), cluster.get("bare"))
+    server.call("PATCH", local, {"spec": {"local": {"runtime": "Auto"}}}, MERGE)
+    judge.check("and where containers can be had again, it runs", cluster.wait_ready("imaged"), cluster.get("imaged"))
+    for name in ("imaged", "bare"):
+        cluster.delete(name)
+        judge.check(f"{name} is gone", cluster.wait_gone(name), cluster.get(name))
+
+
 def cannot_be(judge, cluster, machine):
     quick = {"limit": 1, "initialDelay": "50ms", "maxDelay": "100ms"}
     cluster.create(machine.container("missing", "true", image="nothing:1", restart=quick))
@@ -170,18 +195,27 @@ def shims_of(uid):
             yield int(pid)
 
 
+def steady(machine, name):
+    """Its processes, without those that come and go (the runtime's own, while it looks after the container)."""
+    found = machine.processes(name)
+    for _ in range(10):
+        time.sleep(0.2)
+        found = {pid: it for pid, it in machine.processes(name).items() if pid in found}
+    return found
+
+
 def survives(judge, cluster, machine, digest):
     server = cluster.server
-    before = machine.processes("plain")
+    before = steady(machine, "plain")
     cluster.create(machine.container("lost", "echo up; exec sleep 1000", image=f"app@{digest}"))
     logs_have(cluster, "lost", "up")
     uid = cluster.get("lost")["metadata"]["uid"]
     server.kill()
-    judge.check("containers outlive the control plane", machine.processes("plain") == before and before, before)
+    judge.check("containers outlive the control plane", steady(machine, "plain") == before and before, before)
     for pid in shims_of(uid):
         os.kill(pid, signal.SIGKILL)
     server.start()
-    judge.check("the next one adopts them", cluster.wait_ready("plain") and machine.processes("plain") == before,
+    judge.check("the next one adopts them", cluster.wait_ready("plain") and steady(machine, "plain") == before,
                 machine.processes("plain"))
     judge.check("and begins anew what lost its shim", cluster.wait_ready("lost") and wait_for(
         lambda: len(machine.processes("lost")) == len(before)), (machine.processes("lost"), cluster.get("lost")))
@@ -189,7 +223,7 @@ def survives(judge, cluster, machine, digest):
 
 def leaves_nothing(judge, cluster, machine):
     server = cluster.server
-    for name in ("plain", "lost", "confined", "user", "hungry", "missing", "foreign", "nosuch"):
+    for name in ("plain", "keys", "lost", "confined", "user", "hungry", "missing", "foreign", "nosuch"):
         cluster.delete(name)
         judge.check(f"{name} is deleted", cluster.wait_gone(name), cluster.get(name))
     judge.check("no process is left", wait_for(lambda: not machine.processes()), machine.processes())
@@ -237,6 +271,7 @@ def main():
         is_limited(judge, cluster, machine)
         ends(judge, cluster, machine)
         cannot_be(judge, cluster, machine)
+        without_containers(judge, server, cluster, machine)
         survives(judge, cluster, machine, digest)
         leaves_nothing(judge, cluster, machine)
     finally:

@@ -103,8 +103,15 @@ class Server:
             return -1
 
     def remove(self):
+        """And what it started, which would outlive it."""
         if self.process and self.process.poll() is None:
             self.kill()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{pid}/cwd").startswith(self.dir + os.sep):
+                    os.kill(int(pid), signal.SIGKILL)
+            except OSError:
+                pass  # somebody else's, or gone
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

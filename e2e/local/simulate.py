@@ -4,12 +4,16 @@ mean does not survive and robust rules do, all forms of output, and the same mod
 the protocol, whatever the number of threads."""
 
 import csv
+import glob
 import hashlib
 import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import tempfile
+import time
 
 from rig import FLOPS, ROOT, Judge
 
@@ -19,6 +23,27 @@ PAPER = ["--options", '{"hiddenUnits":[200,200]}', "--learners", "100", "-c", "0
 PAPER_ACCURACY = 0.945
 SMALL = ["--trainer", "SoftmaxRegression", "--learners", "100", "-c", "0.2", "--batch", "32",
          "--learning-rate", "0.05", "--rounds", "6"]
+
+SKLEARN = os.path.join(ROOT, "examples", "code", "sklearn-mnist")
+PYTHON = "/usr/bin/python3"  # has scikit-learn
+CRASH = """
+
+from flops_trainer.data import given
+
+
+class Frail(ModelManager):
+    def fit_model(self):
+        number = given().partition()[0]
+        if number == 3:
+            import os
+            os.abort()
+        if number == 5:
+            raise ValueError("five")
+        return super().fit_model()
+
+
+ModelManager = Frail
+"""
 
 
 def data():
@@ -90,6 +115,43 @@ def speaks_all_forms(judge, mnist):
                 and declared["options"]["trainer"] == "SoftmaxRegression", declared)
 
 
+def code_of_ones_own(judge, mnist):
+    """A FLOps repository on scikit-learn, as it is: many learners, two processes."""
+    options = ["--python", PYTHON, "--jobs", "2", "-q"]
+    told = document(SKLEARN, *options, "--idx", mnist, "--learners", "20", "--rounds", "3", "--every", "3")
+    accuracy = told["result"]["accuracy"]
+    judge.check("a repository of scikit-learn comes to 0.8 in 3 rounds", accuracy > 0.8, accuracy)
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(SKLEARN, folder, dirs_exist_ok=True)
+        with open(os.path.join(folder, "model_manager.py"), "a") as file:
+            file.write(CRASH)
+        options += ["--learners", "8", "--quorum", "6", "--rounds", "2", "--every", "0"]
+        told, other = document(folder, *options), document(folder, *options, "--protocol", "--jobs", "3")
+        failed = {failure["learner"]: failure["error"] for failure in told["rounds"][1]["failures"]}
+        judge.check("who crashes or fails is a dropout, with its reason", told["rounds"][1]["dropped"] == 2
+                    and failed["learner-000003"].startswith("TrainerCrashed: it was ended by SIGABRT")
+                    and failed["learner-000005"].startswith("CodeFailed: training: ValueError: five"), told["rounds"])
+        judge.check("the others go on, and their model is the same however they share processes",
+                    told["result"]["model"] == other["result"]["model"], (told["result"], other["result"]))
+
+
+def ends_when_told(judge, mnist):
+    """In mid-round: no process and no file is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.Popen([FLOPS, "simulate", SKLEARN, "--idx", mnist, "--python", PYTHON, "--learners", "20",
+                                 "--rounds", "1000", "--every", "0"], env={**os.environ, "TMPDIR": folder},
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + 120
+        while not glob.glob(os.path.join(folder, "flops-simulate-*", "learner-000011*")) and time.monotonic() < end:
+            time.sleep(0.02)
+        held = os.listdir(folder)
+        done.send_signal(signal.SIGINT)
+        _, err = done.communicate(timeout=120)
+        judge.check("a simulation that is interrupted ends, and leaves nothing behind", held and
+                    done.returncode == 1 and "interrupted" in err and os.listdir(folder) == [],
+                    (held, done.returncode, err[-300:], os.listdir(folder)))
+
+
 def says_what_is_wrong(judge, mnist):
     for options, status, text in (
             ([], 2, "--idx"), (["--idx", mnist, "--mode", "Async"], 1, "needs the protocol"),
@@ -112,6 +174,8 @@ def main():
     learns_as_published(judge, mnist)
     survives_attacks(judge, fashion)
     speaks_all_forms(judge, mnist)
+    code_of_ones_own(judge, mnist)
+    ends_when_told(judge, mnist)
     says_what_is_wrong(judge, mnist)
     judge.end()
 

@@ -11,8 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct sim_scenario *const scenarios[] = {
-    &sim_toy, &sim_toy_pair, &sim_workload, &sim_gitsync, &sim_flround, &sim_project, &sim_serving};
+static const struct sim_scenario *const scenarios[] = {&sim_toy,     &sim_toy_pair,  &sim_workload,
+                                                       &sim_gitsync, &sim_flround,   &sim_project,
+                                                       &sim_serving, &sim_imagebuild};
 
 enum {
     OPT_SEED = 256,

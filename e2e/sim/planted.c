@@ -33,5 +33,8 @@ const struct sim_bug sim_bugs[] = {
     {"server-stable-lost", "it is not remembered who serves", &sim_serving},
     {"server-ready-early", "servers are taken for ready as they start", &sim_serving},
     {"server-capability-left", "a capability stays when its servers go", &sim_serving},
+    {"build-attempts-lost", "attempts are not counted", &sim_imagebuild},
+    {"build-made-again", "what is built is not taken for done", &sim_imagebuild},
+    {"build-left", "the builder is not told that a build is not wanted any more", &sim_imagebuild},
 };
 const size_t sim_bug_count = FL_COUNT_OF(sim_bugs);

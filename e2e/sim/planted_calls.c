@@ -75,6 +75,26 @@ static void be_ready_early(struct sim *sim, struct fl_api_call *call, json_t *bo
         (void)json_object_set_new(instance, "ready", json_true());
 }
 
+static void forget_attempts(struct sim *sim, struct fl_api_call *call, json_t *body)
+{
+    (void)sim;
+    (void)call;
+    if (fl_json_int(body, "status.attempts", 0) > 1)
+        drop(body, "status", "attempts");
+}
+
+static void doubt_success(struct sim *sim, struct fl_api_call *call, json_t *body)
+{
+    json_t *condition;
+    size_t i;
+
+    (void)sim;
+    (void)call;
+    json_array_foreach(fl_json_path(body, "status.conditions"), i, condition)
+        if (fl_streq(fl_json_str(condition, "type"), "Succeeded"))
+            fl_json_set_str(condition, "status", "Unknown");
+}
+
 /* It goes as well as if it had been done. */
 static void only_look(struct sim *sim, struct fl_api_call *call, json_t *body)
 {
@@ -95,6 +115,8 @@ static const struct mistake mistakes[] = {
     {"server-stable-lost", "PATCH", "/workloads/", "", forget_stable},
     {"server-ready-early", "PATCH", "/workloads/", "/status", be_ready_early},
     {"server-capability-left", "DELETE", "/secrets/", "", only_look},
+    {"build-attempts-lost", "PATCH", "/imagebuilds/", "/status", forget_attempts},
+    {"build-made-again", "PATCH", "/imagebuilds/", "/status", doubt_success},
 };
 
 static bool fits(const struct mistake *mistake, const struct sim *sim,

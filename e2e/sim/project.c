@@ -220,7 +220,7 @@ static int join(struct sim_process *process, struct fl_error *err)
     kinds->federation = fl_federation_fake_create(place->roots, place->content, on_changed, kinds);
     r = fl_flround_controller_create(process->manager, kinds->federation, &kinds->rounds, err);
     return r < 0 ? r
-                 : fl_flproject_controller_create(process->manager, kinds->federation,
+                 : fl_flproject_controller_create(process->manager, kinds->federation, NULL,
                                                   &kinds->projects, err);
 }
 
@@ -467,9 +467,9 @@ static void remove_all(struct sim *sim)
 
 static bool nothing_left(struct sim *sim, struct fl_buf *why)
 {
-    static const char *const kinds[] = {"flprojects.flops.dev", "flrounds.flops.dev",
-                                        "workloads.flops.dev", "modelversions.flops.dev",
-                                        "secrets"};
+    static const char *const kinds[] = {"flprojects.flops.dev",  "flrounds.flops.dev",
+                                        "workloads.flops.dev",   "modelversions.flops.dev",
+                                        "flhistories.flops.dev", "secrets"};
     struct project_place *place = sim->world;
     struct fl_fake_counts counts = fl_fake_world_count(place->world, NULL);
 

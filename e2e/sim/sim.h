@@ -104,7 +104,7 @@ struct sim_scenario {
 };
 
 extern const struct sim_scenario sim_toy, sim_toy_pair, sim_workload, sim_gitsync, sim_flround,
-    sim_project, sim_serving;
+    sim_project, sim_serving, sim_imagebuild;
 
 struct sim_options {
     uint64_t seed;

@@ -54,10 +54,10 @@ def run(*words):
 
 
 @contextlib.contextmanager
-def program(name, *words, env=None):
+def program(name, *words, env=None, stdin=None):
     """Runs until the end of the block; its stderr is kept in DIR."""
     with open(os.path.join(DIR, name + ".err"), "wb") as err:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=err, text=True, env=env)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=err, text=True, env=env, stdin=stdin)
     try:
         yield process
     finally:

@@ -27,3 +27,8 @@ bench-data: ## the data plane: speed and memory, with Flower as yardstick in the
 bench-serve: ## the inference server beside FastAPI with scikit-learn, in the same run
 	@$(MAKE) --no-print-directory BUILD=release bin/flops
 	@FLOPS=build/release/flops python3 hack/bench/serve.py
+
+.PHONY: bench-images
+bench-images: ## images of learners: compose beside buildah with the same files, in the same run (TURNS=)
+	@$(MAKE) --no-print-directory BUILD=release bin/flops
+	@FLOPS=build/release/flops python3 hack/bench/images.py

@@ -47,24 +47,16 @@ lint-cppcheck:
 	  --error-exitcode=1 --suppressions-list=hack/cppcheck.suppress -D_GNU_SOURCE --include=hack/cppcheck.h -I. $(LINTED)
 
 # A real compile with gcc's analyser, which understands cleanup attributes and what mem.h says of
-# allocations. It loses sight of an object that a list, a map or a library holds from then on, and so
-# calls it leaked: the sources where that happens are compiled without that one check.
-HELD_ELSEWHERE := lib/mem lib/loop lib/http_io lib/http_client controller/store/history \
-                  controller/content/content controller/registry/registry \
-                  controller/registry/uploads controller/registry/transfer \
-                  controller/apiserver/catalog controller/apiserver/delete \
-                  reconcilers/workload/local/local reconcilers/workload/workload_log \
-                  controller/cache/objects workloads/data/dataset \
-                  controller/client/client_local controller/client/client_testing \
-                  controller/source/git controller/source/git_tls controller/source/dir \
-                  reconcilers/gitsync/gitsync_fetch reconcilers/gitsync/gitsync_report \
-                  workloads/aggregator/aggregator_core_held workloads/aggregator/folding \
-                  workloads/serve/servable \
-                  workloads/simulate/virtual workloads/trainer/native workloads/trainer/tested \
-                  workloads/learner/learner workloads/learner/uplink
-$(HELD_ELSEWHERE:%=build/analyzer/%.o): CFLAGS += -Wno-analyzer-malloc-leak
-# It forgets across the recursion of check_node that a failure is negative; clang's does not.
-build/analyzer/api/cel_check.o: CFLAGS += -Wno-analyzer-null-dereference
+# allocations. It loses sight of an object that a list, a map, a library or a loop holds from then on,
+# and so calls it leaked: leaks are left to the sanitizer, under which all unit tests run.
+#
+# It does not know of functions elsewhere, nor across a recursion, that what they return where they have
+# failed is negative, which clang's does.
+TAKES_FAILURES_FOR_SUCCESS := api/cel_check reconcilers/workload/local/images_pull \
+                              reconcilers/workload/oakestra/worker workloads/strategy/exact
+$(TAKES_FAILURES_FOR_SUCCESS:%=build/analyzer/%.o): CFLAGS += -Wno-analyzer-null-dereference
+# Rows of vectors of which only as many are read as were loaded.
+build/analyzer/workloads/trainer/thin.o: CFLAGS += -Wno-analyzer-use-of-uninitialized-value
 .PHONY: lint-analyzer
 lint-analyzer:
 	@$(MAKE) --no-print-directory BUILD=analyzer $(addprefix build/analyzer/,$(LINTED:.c=.o))

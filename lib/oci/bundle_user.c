@@ -79,7 +79,7 @@ static bool is_id(const char *text, int64_t *ret_id)
 static bool find_passwd(struct fl_arena *arena, const char *text, const char *name, int64_t id,
                         const char **ret_name, struct fl_bundle_user *user)
 {
-    const char *rest = text, *line, *fields[FIELDS_MAX];
+    const char *rest = text, *line, *fields[FIELDS_MAX] = {0};
 
     while ((line = fl_str_next(arena, &rest, '\n'))) {
         int64_t uid, gid;
@@ -99,7 +99,7 @@ static bool find_passwd(struct fl_arena *arena, const char *text, const char *na
 
 static bool find_group(struct fl_arena *arena, const char *text, const char *name, int64_t *ret_id)
 {
-    const char *rest = text, *line, *fields[FIELDS_MAX];
+    const char *rest = text, *line, *fields[FIELDS_MAX] = {0};
 
     while ((line = fl_str_next(arena, &rest, '\n')))
         if (split(arena, line, fields) >= 3 && strcmp(fields[0], name) == 0 &&
@@ -121,7 +121,7 @@ static bool is_member(struct fl_arena *arena, const char *members, const char *n
 static void add_groups(struct fl_arena *arena, const char *text, const char *name,
                        struct fl_bundle_user *user)
 {
-    const char *rest = text, *line, *fields[FIELDS_MAX];
+    const char *rest = text, *line, *fields[FIELDS_MAX] = {0};
     int64_t id;
 
     while (user->group_count < FL_BUNDLE_GROUPS_MAX && (line = fl_str_next(arena, &rest, '\n')))

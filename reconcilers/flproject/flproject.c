@@ -13,6 +13,7 @@ static int look_and_act(struct fl_reconcile *rc, void *object, struct fl_flproje
 
     *view = (struct fl_flproject_view){.rc = rc, .controller = rc->user, .project = object};
     r = fl_flproject_look(view, err);
+    fl_flproject_wake_tracking(view);
     if (r == 0)
         r = fl_flproject_act(view, err);
     if (r == 0 && view->decision.look_again_ms >= 0)
@@ -62,6 +63,8 @@ static int finalize(struct fl_reconcile *rc, void *object, struct fl_error *err)
     if (left > 0)
         return fl_not_yet(rc, "Training", "Deleting", "%d objects are being removed", left);
     fl_flproject_forget(&view);
+    fl_flproject_forget_fetch(&view);
+    fl_flproject_wake_tracking(&view);
     return FL_STEP_DONE;
 }
 
@@ -86,9 +89,17 @@ static void by_source(const json_t *object, fl_index_emit_fn *emit, void *user)
         emit(user, name);
 }
 
+/* Whose fetches they are (flproject_fetch.c). */
+static void by_uid(const json_t *object, fl_index_emit_fn *emit, void *user)
+{
+    if (fl_json_path(object, "spec.source.git"))
+        emit(user, fl_str_or(fl_json_str(object, "metadata.uid"), ""));
+}
+
 static const struct fl_cache_index indexes[] = {
     {"orchestrator", by_orchestrator},
     {"source", by_source},
+    {"uid", by_uid},
 };
 
 static void add_all(struct fl_cache *cache, const char *index, const char *value, const char *ns,
@@ -152,6 +163,7 @@ static const struct fl_kind_ops ops = {
     .indexes = indexes,
     .index_count = FL_COUNT_OF(indexes),
     .wakes = {{.gvr = {GROUP, "workloads", true}},
+              {.gvr = {GROUP, "imagebuilds", true}},
               {.gvr = {GROUP, "flrounds", true}, .map = wake_named},
               {.gvr = {GROUP, "modelversions", true}, .map = wake_by_model},
               {.gvr = {GROUP, "inferenceservers", true}},
@@ -167,6 +179,7 @@ static const struct fl_kind_ops ops = {
 
 int fl_flproject_controller_create(struct fl_manager *manager,
                                    struct fl_federation_driver *federation,
+                                   struct fl_source *source,
                                    struct fl_flproject_controller **ret_controller,
                                    struct fl_error *err)
 {
@@ -176,6 +189,7 @@ int fl_flproject_controller_create(struct fl_manager *manager,
 
     controller->manager = manager;
     controller->federation = federation;
+    controller->source = source;
     r = fl_manager_add(manager, &ops, controller, err);
     if (r < 0)
         return fl_error_wrap(err, "flproject controller");
@@ -188,8 +202,28 @@ void fl_flproject_controller_destroy(struct fl_flproject_controller *controller)
     free(controller);
 }
 
+void fl_flproject_track(struct fl_flproject_controller *controller, struct fl_tracking *tracking)
+{
+    controller->tracking = tracking;
+}
+
 void fl_flproject_changed(struct fl_flproject_controller *controller, const char *ns,
                           const char *project)
 {
     fl_manager_enqueue(controller->manager, ops.controller, ns, project);
+}
+
+static void enqueue(void *user, const char *ns, const char *name)
+{
+    fl_flproject_changed(user, ns, name);
+}
+
+/* A key begins with the project's uid. */
+void fl_flproject_source_changed(void *user, const char *key)
+{
+    struct fl_flproject_controller *controller = user;
+    struct fl_gvr gvr = fl_gvr_of(&fl_project_type);
+    FL_CLEANUP(fl_freep) char *uid = fl_strndup(key, FL_UUID_SIZE - 1);
+
+    add_all(fl_manager_cache(controller->manager, &gvr), "uid", uid, NULL, enqueue, controller);
 }

@@ -1,6 +1,7 @@
 /* What a pass does. Each act may be done twice. */
 #include "lib/str.h"
 #include "reconcilers/flproject/flproject_internal.h"
+#include "reconcilers/inferenceserver/inferenceserver.h"
 #include "reconcilers/modelversion/modelversion.h"
 
 #include <inttypes.h>
@@ -10,8 +11,8 @@
 
 /* Children that are made once, or under a name of the user's. */
 
-static json_t *child_json(struct fl_flproject_view *view, const char *api_version, const char *kind,
-                          const char *name, const char *role)
+json_t *fl_flproject_child_json(struct fl_flproject_view *view, const char *api_version,
+                                const char *kind, const char *name, const char *role)
 {
     const struct fl_object_meta *meta = &view->project->meta;
 
@@ -44,7 +45,7 @@ static int ensure_secret(struct fl_flproject_view *view, struct fl_error *err)
         return 0;
     env->random(env->user, bytes, sizeof(bytes));
     fl_hex_encode(bytes, sizeof(bytes), token);
-    object = child_json(view, "v1", "Secret", view->secret, FL_FLPROJECT_SECRET);
+    object = fl_flproject_child_json(view, "v1", "Secret", view->secret, FL_FLPROJECT_SECRET);
     (void)json_object_set_new(object, "type", json_string("Opaque"));
     (void)json_object_set_new(object, "data",
                               json_pack("{s:s}", FL_FLPROJECT_TOKEN,
@@ -102,7 +103,7 @@ static int apply_services(struct fl_flproject_view *view, struct fl_error *err)
 static int drop_rounds(struct fl_flproject_view *view, struct fl_error *err)
 {
     struct fl_gvr gvr = fl_gvr_of(&fl_round_type);
-    int r = 0;
+    int r = fl_flproject_record_rounds(view, err);
 
     for (size_t i = 0; i < view->decision.drop_count && r == 0; i++) {
         const struct fl_object_meta *meta = &view->decision.drops[i]->meta;
@@ -141,7 +142,7 @@ static int start_round(struct fl_flproject_view *view, struct fl_error *err)
     FL_JSON encoded = fl_round_encode(round);
     int r;
 
-    object = child_json(
+    object = fl_flproject_child_json(
         view, "flops.dev/v1alpha1", "FLRound",
         fl_child_name(view->rc->arena, view->project->meta.name, view->project->meta.uid, role),
         role);
@@ -236,9 +237,14 @@ static json_t *server_spec(const struct fl_flproject_view *view)
 static json_t *server_json(struct fl_flproject_view *view, const char *name)
 {
     const json_t *labels = fl_json_path(view->rc->json, "spec.serve.labels");
-    json_t *object = child_json(view, "flops.dev/v1alpha1", "InferenceServer", name, "serve");
+    json_t *object =
+        fl_flproject_child_json(view, "flops.dev/v1alpha1", "InferenceServer", name, "serve");
     json_t *own = fl_json_path(object, "metadata.labels");
+    const char *image = view->decision.code.server_image;
 
+    if (image)
+        (void)json_object_set_new(fl_json_path(object, "metadata"), "annotations",
+                                  json_pack("{s:s}", FL_SERVING_PROGRAM_IMAGE, image));
     if (labels)
         (void)json_object_update_missing(own, (json_t *)labels);
     (void)json_object_set_new(object, "spec", server_spec(view));
@@ -296,14 +302,18 @@ static int act_on_server(struct fl_flproject_view *view, struct fl_error *err)
                           spec->has_serve ? (void *)name : NULL, err);
     if (r < 0 || !view->decision.serve)
         return r < 0 ? r : 0;
+    if (view->decision.code.is_needed && !view->decision.code.server_image)
+        return 0; /* what serves goes on as it is */
     return apply_server(view, name, err);
 }
 
 int fl_flproject_act(struct fl_flproject_view *view, struct fl_error *err)
 {
-    int r = 0;
+    int r = fl_flproject_act_on_fetch(view, err);
 
-    if (view->decision.has_services && !view->decision.holds)
+    if (r == 0)
+        r = fl_flproject_act_on_builds(view, err);
+    if (r == 0 && view->decision.has_services && !view->decision.holds)
         r = apply_services(view, err);
     if (r == 0)
         r = act_on_rounds(view, err);
@@ -390,7 +400,9 @@ int fl_flproject_remove_all(struct fl_flproject_view *view, struct fl_error *err
     };
     const struct removal then[] = {
         {.gvr = fl_gvr_of(&fl_modelversion_type), .by_name = true},
+        {.gvr = fl_gvr_of(&fl_history_type)},
         {.gvr = fl_gvr_of(&fl_workload_type)},
+        {.gvr = fl_gvr_of(&fl_imagebuild_type)},
         {.gvr = fl_gvr_secrets},
     };
     int left = remove_kinds(view, first, FL_COUNT_OF(first), err);

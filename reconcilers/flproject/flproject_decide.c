@@ -229,6 +229,21 @@ static void look_at_rounds(struct fl_flproject_decide *d)
 
 /* Services */
 
+static void find_code(struct fl_flproject_decide *d)
+{
+    const struct fl_flproject_code_input input = {
+        .json = d->input->json,
+        .project = d->project,
+        .fetched = &d->input->fetched,
+        .builds = d->input->builds,
+        .build_count = d->input->build_count,
+        .workloads = d->input->workloads,
+        .workload_count = d->input->workload_count,
+    };
+
+    fl_flproject_code(&input, d->arena, &d->out->code);
+}
+
 static void plan_services(struct fl_flproject_decide *d)
 {
     const struct fl_flproject_plan_input input = {
@@ -238,6 +253,8 @@ static void plan_services(struct fl_flproject_decide *d)
         .node_count = d->input->node_count,
         .workloads = d->input->workloads,
         .workload_count = d->input->workload_count,
+        .learner_image = d->out->code.learner_image,
+        .aggregator_image = d->out->code.aggregator_image,
         .pause = d->is_paused,
     };
 
@@ -254,6 +271,10 @@ static const char *digest_services(const struct fl_flproject_decide *d)
     for (size_t i = 0; i < services->count; i++)
         fl_buf_printf(&text, "%s*%" PRId64 "@%" PRId64 "\n", services->items[i].role,
                       services->items[i].desired, services->items[i].first);
+    if (d->out->code.learner_image)
+        fl_buf_printf(&text, "%s\n", d->out->code.learner_image);
+    if (d->out->code.aggregator_image)
+        fl_buf_printf(&text, "%s\n", d->out->code.aggregator_image);
     fl_digest_of(text.data, text.len, digest);
     return fl_arena_strdup(d->arena, digest);
 }
@@ -361,6 +382,7 @@ void fl_flproject_decide(const struct fl_flproject_input *input, struct fl_arena
     look_at_rounds(&d);
     look_at_models(&d);
     d.is_paused = wants_pause(&d);
+    find_code(&d);
     plan_services(&d);
     ret_decision->holds = must_hold(&d);
     ret_decision->serve = d.project->spec.has_serve && d.tally.last.number > 0;

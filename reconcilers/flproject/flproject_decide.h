@@ -10,6 +10,7 @@
 #ifndef FL_RECONCILERS_FLPROJECT_DECIDE_H
 #define FL_RECONCILERS_FLPROJECT_DECIDE_H
 
+#include "reconcilers/flproject/flproject_code.h"
 #include "reconcilers/flproject/flproject_plan.h"
 
 /* Annotation of the FLRounds that a project makes. */
@@ -31,6 +32,20 @@ struct fl_flproject_federation {
     const char *model; /* of the last committed round */
 };
 
+/* A condition to be set. */
+struct fl_flproject_told {
+    const char *type;
+    bool holds;
+    const char *reason, *message;
+};
+
+/* What the tracking server has of it. */
+struct fl_flproject_tracking {
+    bool known; /* false: nobody keeps spec.tracking */
+    struct fl_flproject_told told;
+    struct fl_project_status_tracking status;
+};
+
 struct fl_flproject_input {
     const struct fl_project *project;
     const json_t *json; /* the same, as it was read */
@@ -47,8 +62,12 @@ struct fl_flproject_input {
     size_t round_count;
     struct fl_modelversion *const *models; /* all that name the project */
     size_t model_count;
+    struct fl_flproject_fetched fetched; /* the commit of source.git */
+    struct fl_imagebuild *const *builds; /* children */
+    size_t build_count;
     const struct fl_inferenceserver *server; /* the child; NULL: there is none */
     struct fl_flproject_federation federation;
+    struct fl_flproject_tracking tracking;
     /* What to begin with, where spec.training.initialModel names a project or an address. */
     const char *initial_model;   /* digest; NULL: there is none */
     const char *initial_problem; /* why there is none */
@@ -58,13 +77,6 @@ enum fl_flproject_verdict {
     FL_FLPROJECT_DONE = 1, /* all is as it should be */
     FL_FLPROJECT_NOT_YET,
     FL_FLPROJECT_STALLED,
-};
-
-/* A condition to be set. */
-struct fl_flproject_told {
-    const char *type;
-    bool holds;
-    const char *reason, *message;
 };
 
 /* Aliases that the project gives a model. */
@@ -80,6 +92,7 @@ struct fl_flproject_decision {
     bool has_services; /* false: what there is stays as it is */
     bool holds;        /* the same, until the round under way is done: it began with others */
     struct fl_flproject_plan plan;
+    struct fl_flproject_code code;
     struct fl_round *start;   /* to be applied; NULL: none. Its number is … */
     int64_t start_number;     /* … this */
     struct fl_round **pauses; /* own rounds whose suspend changes, as they should be */

@@ -16,20 +16,23 @@
 #include <cmocka.h>
 
 #define NOW_S INT64_C(1000000)
+#define GIT   "git: {url: 'https://x/y'}"
 #define UID   "0a1b"
 
 /* A world, in few words (YAML):
  *   spec:    of the project, over a small default; `status` its conditions
- *   nodes:   [[cluster, name, {labels}, [tags], closed]]; unset: a1, a2 in a, and b1, b2 in b
+ *   nodes:   [[cluster, name, {labels}, [tags], closed, gone]]; unset: a1, a2 in a, and b1, b2 in b
  *   up:      false: no Workload is there yet; unset: all are up for long, and learners have joined
  *   young:   all came up just now
  *   fallen:  true: the first learner has ended, and is to be started again
+ *   down:    tier, root: so has the first aggregator of a tier, or the root
  *   joined:  how many learners
  *   rounds:  [{i, state: open|committed|evaluating|failed, m: {metrics}, hand, tally, by, attempt,
  *              start}]
  *   models:  [{i, m, aliases, keep}]
  *   root:    known|unknown|unreachable; committed: what it says
  *   orchestrator: there|gone|down
+ *   fetch:   of source.git: none|failed|final|done
  *   server:  none|starting|ready */
 struct world {
     struct fl_arena *arena;
@@ -128,7 +131,7 @@ static void make_nodes(struct world *world)
         json_array_foreach(json_array_get(item, 3), n, value)
             node->data_tags.items[node->data_tags.count++] = json_string_value(value);
         node->closed = json_is_true(json_array_get(item, 4));
-        node->ready = true;
+        node->ready = !json_is_true(json_array_get(item, 5));
     }
     world->input.nodes = nodes;
     world->input.node_count = json_array_size(list);
@@ -224,10 +227,18 @@ static void *const *make_all(struct world *world, const char *key,
     return items;
 }
 
-static void fall(struct world *world, struct fl_workload_status_instance *instance)
+static bool falls(const struct world *world, const struct fl_flproject_service *service,
+                  int64_t number)
 {
-    if (!fl_json_bool(world->json, "fallen", false))
-        return;
+    if (number != 0 || service->first != 0)
+        return false;
+    if (!service->id)
+        return fl_json_bool(world->json, "fallen", false);
+    return fl_streq(fl_json_str(world->json, "down"), service->parent ? "tier" : "root");
+}
+
+static void fall(struct fl_workload_status_instance *instance)
+{
     instance->state = FL_WORKLOAD_STATUS_INSTANCE_STATE_WAITING;
     instance->ready = false;
     instance->has_last_exit = true;
@@ -256,8 +267,10 @@ static struct fl_workload *come_up(struct world *world, const struct fl_flprojec
         instance->state = FL_WORKLOAD_STATUS_INSTANCE_STATE_RUNNING;
         instance->ready = instance->has_ready = true;
         instance->start_time = time_text(world, NOW_S - (young ? 1 : 1000));
-        if (!service->id && i == 0 && service->first == 0)
-            fall(world, instance);
+        if (falls(world, service, i)) {
+            fall(instance);
+            workload->status.replicas.ready--;
+        }
         if (!service->id)
             continue;
         instance->address = "10.0.0.1";
@@ -301,6 +314,20 @@ static void make_federation(struct world *world)
     federation->model = "sha256:root";
 }
 
+static void make_fetch(struct world *world)
+{
+    const char *fetch = fl_str_or(fl_json_str(world->json, "fetch"), "none");
+    struct fl_flproject_fetched *fetched = &world->input.fetched;
+
+    fetched->state = fl_streq(fetch, "none")   ? FL_FLPROJECT_FETCH_NONE
+                     : fl_streq(fetch, "done") ? FL_FLPROJECT_FETCH_DONE
+                                               : FL_FLPROJECT_FETCH_FAILED;
+    fetched->commit = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    fetched->final = fl_streq(fetch, "final");
+    fetched->reason = "SourceInvalid";
+    fetched->message = "no";
+}
+
 static void make_server(struct world *world)
 {
     const char *server = fl_str_or(fl_json_str(world->json, "server"), "none");
@@ -329,6 +356,7 @@ static void world_make(struct world *world, struct fl_arena *arena, const char *
     world->input.initial_model = fl_json_str(world->json, "initial");
     world->input.initial_problem = fl_json_str(world->json, "problem");
     make_project(world);
+    make_fetch(world);
     make_nodes(world);
     world->input.rounds =
         (struct fl_round *const *)make_all(world, "rounds", make_round, &world->input.round_count);
@@ -560,6 +588,18 @@ static void test_waits(void **state)
          "{root: unreachable, status: {conditions: [{type: TiersReady, status: 'False', reason: "
          "x, message: x, lastTransitionTime: '1970-01-01T00:00:00Z'}]}}",
          "stalled StartingAggregators 0/3"},
+        {"a tier may be back at once", "{down: tier, spec: {topology: {tiers: [{name: e}]}}}",
+         "wait StartingAggregators 0/3"},
+        {"one that stays away is a dropout",
+         "{down: tier, spec: {topology: {tiers: [{name: e}]}}, status: {conditions: [{type: "
+         "TiersReady, status: 'False', reason: x, message: x, lastTransitionTime: "
+         "'1970-01-01T00:00:00Z'}]}}",
+         "wait Training 0/3 start 1"},
+        {"the root is not one",
+         "{down: root, root: unknown, spec: {topology: {tiers: [{name: e}]}}, status: {conditions: "
+         "[{type: TiersReady, status: 'False', reason: x, message: x, lastTransitionTime: "
+         "'1970-01-01T00:00:00Z'}]}}",
+         "stalled StartingAggregators 0/3"},
         {"nobody has joined", "{joined: 0}", "wait WaitingForLearners 0/3"},
         {"some may still come", "{joined: 2, young: true}", "wait WaitingForLearners 0/3"},
         {"nobody more is alive", "{joined: 3, young: true, fallen: true}",
@@ -578,8 +618,16 @@ static void test_waits(void **state)
         {"no node has the data", "{spec: {data: {tags: [toy]}}}", "wait WaitingForLearners 0/3"},
         {"no orchestrator", "{orchestrator: gone, up: false}", "wait OrchestratorNotReady 0/3"},
         {"an orchestrator that is down", "{orchestrator: down}", "wait OrchestratorNotReady 0/3"},
-        {"git", "{spec: {source: {git: {url: 'https://x/y'}, builtin: null}}, up: false}",
+        {"the commit is asked for", "{spec: {source: {" GIT ", builtin: null}}, up: false}",
+         "wait SourceNotReady 0/3"},
+        {"it cannot be had", "{spec: {source: {" GIT ", builtin: null}}, up: false, fetch: failed}",
+         "wait SourceNotReady 0/3"},
+        {"it may not be had", "{spec: {source: {" GIT ", builtin: null}}, up: false, fetch: final}",
          "stalled SourceInvalid 0/3"},
+        {"it is known", "{spec: {source: {" GIT ", builtin: null}}, up: false, fetch: done}",
+         "wait BuildingImage 0/3"},
+        {"an image needs no build", "{spec: {source: {image: i, builtin: null}}}",
+         "wait Training 0/3 start 1"},
         {"privacy is not left out in silence",
          "{spec: {privacy: {secureAggregation: {}}}, up: false}", "stalled NotSupported 0/3"},
         {"no model to begin with yet",
@@ -720,6 +768,10 @@ static void test_services(void **state)
         {"a closed node is left out",
          "{nodes: [[a, x], [b, z, {}, [], true]], spec: {topology: {tiers: [{name: e}]}}}",
          "root e/a[a] learners/e/a*4@0[a]"},
+        {"nothing new is begun on one that is gone",
+         "{nodes: [[a, x], [b, z, {}, [], false, true]],"
+         " spec: {learners: {count: null}, topology: {tiers: [{name: e}]}}}",
+         "root e/a[a] learners/e/a*1@0[a](each)"},
         {"scaled down, learners first", "{spec: {suspend: true}}", "root learners*4@0(off)"},
         {"at the end, too", "{rounds: [{i: 3, state: committed}]}", "root learners*4@0(off)"},
         {"a failed round starves nobody", "{rounds: [{i: 1, state: failed}]}",

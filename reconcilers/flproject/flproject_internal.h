@@ -9,6 +9,8 @@
 struct fl_flproject_controller {
     struct fl_manager *manager;
     struct fl_federation_driver *federation;
+    struct fl_source *source;     /* NULL: no images are built */
+    struct fl_tracking *tracking; /* NULL: nobody keeps spec.tracking */
 };
 
 /* An empty Workload of the project's, on its orchestrator. */
@@ -48,6 +50,24 @@ int fl_flproject_tell_tiers(struct fl_flproject_view *view, struct fl_error *err
 /* Brings the model of training.initialModel.uri into the content store. */
 int fl_flproject_import(struct fl_flproject_view *view, struct fl_error *err);
 void fl_flproject_forget(struct fl_flproject_view *view);
+
+/* The commit and the ImageBuilds of source.git (flproject_fetch.c). */
+int fl_flproject_look_at_fetch(struct fl_flproject_view *view, struct fl_error *err);
+int fl_flproject_act_on_fetch(struct fl_flproject_view *view, struct fl_error *err);
+int fl_flproject_act_on_builds(struct fl_flproject_view *view, struct fl_error *err);
+void fl_flproject_forget_fetch(struct fl_flproject_view *view);
+
+/* The record in a tracking server (flproject_tracking.c): what there is to tell of it, and that it
+ * should look again. */
+void fl_flproject_look_at_tracking(struct fl_flproject_view *view);
+void fl_flproject_wake_tracking(const struct fl_flproject_view *view);
+
+/* The beginning of a child's object, to be decref'd: who it is, and whose. */
+json_t *fl_flproject_child_json(struct fl_flproject_view *view, const char *api_version,
+                                const char *kind, const char *name, const char *role);
+
+/* Writes what rounds told that are about to be deleted into FLHistories (flproject_history.c). */
+int fl_flproject_record_rounds(struct fl_flproject_view *view, struct fl_error *err);
 
 /* Whether the canonical text of an object names this project in spec.project. */
 bool fl_flproject_is_named(const struct fl_object *object, const char *project);

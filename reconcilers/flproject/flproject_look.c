@@ -128,6 +128,20 @@ static int look_at_nodes(struct fl_flproject_view *view, struct fl_error *err)
     return r;
 }
 
+/* Without a source none are made. */
+static int look_at_builds(struct fl_flproject_view *view, struct fl_error *err)
+{
+    struct fl_child_list list = {0};
+    int r;
+
+    if (!view->controller->source)
+        return 0;
+    r = fl_list_children(view->rc, &fl_imagebuild_type, &list, err);
+    view->input.builds = (struct fl_imagebuild *const *)list.items;
+    view->input.build_count = list.count;
+    return r;
+}
+
 static int look_at_children(struct fl_flproject_view *view, struct fl_error *err)
 {
     struct fl_flproject_input *input = &view->input;
@@ -147,7 +161,7 @@ static int look_at_children(struct fl_flproject_view *view, struct fl_error *err
     if (r == 0)
         r = fl_list_children(view->rc, &fl_inferenceserver_type, &list, err);
     input->server = r == 0 && list.count > 0 ? list.items[0] : NULL;
-    return r;
+    return r == 0 ? look_at_builds(view, err) : r;
 }
 
 /* The token is made once, and never shown. */
@@ -252,9 +266,12 @@ int fl_flproject_look(struct fl_flproject_view *view, struct fl_error *err)
         r = look_at_secret(view, err);
     if (r == 0)
         r = look_at_initial_model(view, err);
+    if (r == 0)
+        r = fl_flproject_look_at_fetch(view, err);
     if (r < 0)
         return r;
     look_at_root(view);
+    fl_flproject_look_at_tracking(view);
     r = fl_flproject_ask_root(view, err);
     if (r == 0)
         fl_flproject_decide(&view->input, view->rc->arena, &view->decision);

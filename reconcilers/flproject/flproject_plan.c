@@ -68,6 +68,12 @@ static bool has_data(const struct fl_flproject_node *node, const struct fl_strin
     return true;
 }
 
+static bool is_up(const struct fl_workload_status_instance *instance)
+{
+    return instance->state == FL_WORKLOAD_STATUS_INSTANCE_STATE_RUNNING ||
+           instance->state == FL_WORKLOAD_STATUS_INSTANCE_STATE_STARTING;
+}
+
 /* Where nothing new may be started, what runs stays. */
 static bool runs_learners(const struct plan *plan, const struct fl_flproject_node *node)
 {
@@ -76,19 +82,24 @@ static bool runs_learners(const struct plan *plan, const struct fl_flproject_nod
         const struct fl_workload_status_instance_list *list = &workload->status.instances;
 
         for (size_t n = 0; workload->spec.role == FL_WORKLOAD_ROLE_LEARNER && n < list->count; n++)
-            if (fl_streq(list->items[n].node, node->name) &&
+            if (is_up(&list->items[n]) && fl_streq(list->items[n].node, node->name) &&
                 fl_streq(list->items[n].cluster, node->cluster))
                 return true;
     }
     return false;
 }
 
-static bool is_place(const struct plan *plan, const struct fl_flproject_node *node)
+static bool is_meant(const struct plan *plan, const struct fl_flproject_node *node)
 {
     const struct fl_project_spec *spec = &plan->input->project->spec;
 
-    return has_labels(node, &spec->learners.node_selector) && has_data(node, &spec->data.tags) &&
-           (!node->closed || runs_learners(plan, node));
+    return has_labels(node, &spec->learners.node_selector) && has_data(node, &spec->data.tags);
+}
+
+/* What runs on a node that is gone stays its own: it comes back, or is a dropout of the rounds. */
+static bool is_place(const struct plan *plan, const struct fl_flproject_node *node)
+{
+    return is_meant(plan, node) && ((node->ready && !node->closed) || runs_learners(plan, node));
 }
 
 static int by_rank(const void *a, const void *b)
@@ -137,6 +148,9 @@ static const char *why_no_place(struct plan *plan)
 
     if (plan->input->node_count == 0)
         return "the orchestrator has no nodes";
+    for (size_t i = 0; i < plan->input->node_count; i++)
+        if (is_meant(plan, &plan->input->nodes[i]))
+            return "none of the nodes that are meant is ready and open for new services";
     return fl_arena_printf(plan->arena,
                            "none of %zu nodes %s: label a node, or push the data to one (`flops "
                            "data push`), or change learners.nodeSelector and data.tags",

@@ -37,7 +37,8 @@ struct fl_flproject_plan_input {
     size_t node_count;
     struct fl_workload *const *workloads; /* the children there are */
     size_t workload_count;
-    bool pause; /* services are to be scaled down */
+    const char *learner_image, *aggregator_image; /* NULL: a program of the node */
+    bool pause;                                   /* services are to be scaled down */
 };
 
 struct fl_flproject_service {

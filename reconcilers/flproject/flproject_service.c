@@ -9,7 +9,10 @@
 #include <stdarg.h>
 
 #define STATE_FOLDER "state"
-#define ARGS_MAX     (26 + 2 * 64)
+#define DATA_FOLDER  "data"
+#define IN_IMAGE     "/var/lib/flops" /* where an image's own files are not */
+#define TRAINER      "/usr/bin/flops-trainer"
+#define ARGS_MAX     (30 + 2 * 64)
 
 struct dress {
     const struct fl_flproject_plan_input *input;
@@ -71,17 +74,28 @@ static const char *address_above(const struct fl_flproject_service *service, con
 
 /* What all have */
 
-static void put_process(struct dress *dress, struct fl_workload_spec *spec)
+/* An image's entry point is this program. */
+static void put_program(struct dress *dress, struct fl_workload_spec *spec)
 {
-    const char *image = dress->project->spec.source.image;
-
     spec->args.items = fl_new_array(dress->arena, const char *, ARGS_MAX);
-    if (image && spec->role == FL_WORKLOAD_ROLE_LEARNER) {
-        spec->image = image;
+    spec->image = spec->role == FL_WORKLOAD_ROLE_LEARNER ? dress->input->learner_image
+                                                         : dress->input->aggregator_image;
+    if (spec->image) {
+        if (dress->project->spec.build.has_registry &&
+            dress->project->spec.build.registry.has_credentials_secret) {
+            spec->has_image_pull_secret = true;
+            spec->image_pull_secret = dress->project->spec.build.registry.credentials_secret;
+        }
         return;
     }
     spec->has_process = true;
     spec->process.program = "flops";
+}
+
+/* A file or folder of the run's: below its working folder, which in an image holds the code. */
+static const char *place(struct dress *dress, const struct fl_workload_spec *spec, const char *name)
+{
+    return spec->image ? fl_arena_printf(dress->arena, IN_IMAGE "/%s", name) : name;
 }
 
 static void add_mount(struct dress *dress, struct fl_workload_spec *spec, const char *path,
@@ -99,7 +113,7 @@ static void put_token(struct dress *dress, struct fl_workload_spec *spec)
 {
     spec->files.items = fl_new_array(dress->arena, struct fl_workload_file, 1);
     spec->files.items[spec->files.count++] = (struct fl_workload_file){
-        .path = FL_FLPROJECT_TOKEN,
+        .path = place(dress, spec, FL_FLPROJECT_TOKEN),
         .has_secret_key_ref = true,
         .secret_key_ref = {.name = fl_child_name(dress->arena, dress->project->meta.name,
                                                  dress->project->meta.uid, FL_FLPROJECT_SECRET),
@@ -157,16 +171,16 @@ static void dress_aggregator(struct dress *dress, struct fl_flproject_service *s
         return;
     }
     spec->role = FL_WORKLOAD_ROLE_AGGREGATOR;
-    put_process(dress, spec);
+    put_program(dress, spec);
     add_arg(spec, "aggregator");
-    add_option(spec, "--folder", STATE_FOLDER);
+    add_option(spec, "--folder", place(dress, spec, STATE_FOLDER));
     add_option(spec, "--name", service->id);
     add_option(spec, "--project", fl_federation_name(dress->arena, &dress->project->meta));
     add_option(spec, "--port-env", "PORT_HTTP");
-    add_option(spec, "--token-file", FL_FLPROJECT_TOKEN);
+    add_option(spec, "--token-file", place(dress, spec, FL_FLPROJECT_TOKEN));
     if (parent)
         add_option(spec, "--parent", parent);
-    add_mount(dress, spec, STATE_FOLDER, FL_WORKLOAD_MOUNT_TYPE_STATE);
+    add_mount(dress, spec, place(dress, spec, STATE_FOLDER), FL_WORKLOAD_MOUNT_TYPE_STATE);
     put_token(dress, spec);
     put_port(dress, spec);
     put_probes(spec);
@@ -202,11 +216,25 @@ static void put_training(struct dress *dress, struct fl_workload_spec *spec)
 
     for (size_t i = 0; i < project->data.tags.count; i++)
         add_option(spec, "--data", project->data.tags.items[i]);
+    if (!project->source.has_builtin)
+        return;
     add_option(spec, "--holdout", fl_str_or(project->data.holdout, "0"));
-    if (project->source.has_builtin)
-        add_option(spec, "--trainer", trainer_name(dress->project));
-    if (project->source.has_builtin && options)
+    add_option(spec, "--trainer", trainer_name(dress->project));
+    if (options)
         add_option(spec, "--options", options);
+}
+
+/* What trains in an image is a program of its own. It comes last. */
+static void put_trainer(struct dress *dress, struct fl_workload_spec *spec)
+{
+    const struct fl_project_source *source = &dress->project->spec.source;
+
+    if (source->has_builtin)
+        return;
+    add_arg(spec, "--");
+    add_arg(spec, TRAINER);
+    if (source->has_git && source->git.entrypoint)
+        add_option(spec, "--entrypoint", source->git.entrypoint);
 }
 
 static void put_learner_policy(struct dress *dress, struct fl_workload_spec *spec)
@@ -240,16 +268,17 @@ static void dress_learners(struct dress *dress, struct fl_flproject_service *ser
         return;
     }
     spec->role = FL_WORKLOAD_ROLE_LEARNER;
-    put_process(dress, spec);
+    put_program(dress, spec);
     add_arg(spec, "learner");
     add_option(spec, "--aggregator", above);
     add_option(spec, "--project", fl_federation_name(dress->arena, &dress->project->meta));
     add_option(spec, "--first", fl_arena_printf(dress->arena, "%" PRId64, service->first));
     put_training(dress, spec);
-    add_option(spec, "--data-dir", ".");
-    add_option(spec, "--folder", STATE_FOLDER);
-    add_mount(dress, spec, "data", FL_WORKLOAD_MOUNT_TYPE_DATA);
-    add_mount(dress, spec, STATE_FOLDER, FL_WORKLOAD_MOUNT_TYPE_STATE);
+    add_option(spec, "--data-dir", spec->image ? IN_IMAGE : ".");
+    add_option(spec, "--folder", place(dress, spec, STATE_FOLDER));
+    add_mount(dress, spec, place(dress, spec, DATA_FOLDER), FL_WORKLOAD_MOUNT_TYPE_DATA);
+    add_mount(dress, spec, place(dress, spec, STATE_FOLDER), FL_WORKLOAD_MOUNT_TYPE_STATE);
+    put_trainer(dress, spec);
     spec->instances = service->desired;
     put_learner_policy(dress, spec);
 }

@@ -46,16 +46,23 @@ static int64_t patience_ms(const struct fl_flproject_decide *d)
     return ms;
 }
 
+/* For how long it has not held. */
+static int64_t lasting_ms(const struct fl_flproject_decide *d, const char *type)
+{
+    const struct fl_condition *before = fl_condition_find(&d->project->status.conditions, type);
+
+    return before && before->status == FL_CONDITION_STATUS_FALSE
+               ? since_us(before->last_transition_time, d->input->now_us) / 1000
+               : 0;
+}
+
 /* What lasts longer than a round would wait is shown as Stalled; it goes on as soon as it can. */
 static void lack(struct fl_flproject_decide *d, const char *type, const char *reason,
                  const char *message)
 {
-    const struct fl_condition *before = fl_condition_find(&d->project->status.conditions, type);
-    int64_t lasted_ms = 0, most_ms = patience_ms(d);
+    int64_t lasted_ms = lasting_ms(d, type), most_ms = patience_ms(d);
 
     tell(d, type, false, reason, message);
-    if (before && before->status == FL_CONDITION_STATUS_FALSE)
-        lasted_ms = since_us(before->last_transition_time, d->input->now_us) / 1000;
     if (lasted_ms >= most_ms) {
         blame(d, FL_FLPROJECT_STALLED, type, reason, message);
         return;
@@ -111,23 +118,79 @@ static const char *trouble_among(struct fl_flproject_decide *d, bool aggregators
 
 /* Source and what else this version can and cannot do */
 
+/* Where services have an image already, training goes on with it; what is wrong is told. */
+static void miss(struct fl_flproject_decide *d, enum fl_flproject_verdict verdict, const char *type,
+                 const char *reason, const char *message)
+{
+    tell(d, type, false, reason, message);
+    if (!d->out->has_services)
+        blame(d, verdict, type, reason, message);
+}
+
+static void check_commit(struct fl_flproject_decide *d)
+{
+    const struct fl_flproject_fetched *fetched = &d->input->fetched;
+    const struct fl_flproject_code *code = &d->out->code;
+
+    if (code->commit)
+        tell(d, "SourceReady", true, "Fetched", code->commit);
+    else if (fetched->state == FL_FLPROJECT_FETCH_FAILED)
+        miss(d, fetched->final ? FL_FLPROJECT_STALLED : FL_FLPROJECT_NOT_YET, "SourceReady",
+             fetched->final ? fetched->reason : "SourceNotReady", fetched->message);
+    else
+        miss(d, FL_FLPROJECT_NOT_YET, "SourceReady", "SourceNotReady",
+             fl_arena_printf(d->arena, "the commit is asked for: %.300s",
+                             d->project->spec.source.git.url));
+}
+
+/* Of one that is not done. */
+static void check_build(struct fl_flproject_decide *d, const struct fl_imagebuild *build)
+{
+    const struct fl_condition *ready =
+        build ? fl_condition_find(&build->status.conditions, "Ready") : NULL;
+    const struct fl_condition *stalled =
+        build ? fl_condition_find(&build->status.conditions, "Stalled") : NULL;
+    bool is_over = stalled && stalled->status == FL_CONDITION_STATUS_TRUE;
+    const char *message =
+        fl_arena_printf(d->arena, "ImageBuild %s: %s", build ? build->meta.name : "is made",
+                        ready ? fl_str_or(ready->message, ready->reason) : "begins");
+
+    miss(d, is_over ? FL_FLPROJECT_STALLED : FL_FLPROJECT_NOT_YET, "ImageReady",
+         is_over ? "BuildFailed" : "BuildingImage", message);
+}
+
+static void check_images(struct fl_flproject_decide *d)
+{
+    const struct fl_flproject_code *code = &d->out->code;
+
+    if (code->is_current)
+        tell(d, "ImageReady", true, "Built", code->learner_image);
+    else if (code->learner.role &&
+             (!code->learner.current || !fl_flproject_built(code->learner.current, d->arena)))
+        check_build(d, code->learner.current);
+    else if (code->aggregator.role)
+        check_build(d, code->aggregator.current);
+    else
+        miss(d, FL_FLPROJECT_NOT_YET, "ImageReady", "BuildingImage", "there is no commit yet");
+}
+
 static void check_source(struct fl_flproject_decide *d)
 {
     const struct fl_project_source *source = &d->project->spec.source;
-    const char *message;
+    const struct fl_flproject_code *code = &d->out->code;
 
+    d->out->has_services = source->has_builtin ||
+                           (code->learner_image && (code->aggregator_image || !code->is_needed));
     if (source->has_builtin) {
         tell(d, "SourceReady", true, "Builtin", "the trainer is part of the program");
         tell(d, "ImageReady", true, "NotNeeded", "a builtin trainer needs no image");
-        d->out->has_services = true;
-        return;
+    } else if (!code->is_needed) {
+        tell(d, "SourceReady", true, "Image", "the code is in the image");
+        tell(d, "ImageReady", true, "Given", code->learner_image);
+    } else {
+        check_commit(d);
+        check_images(d);
     }
-    message = source->image
-                  ? "source.image: learners in images are not run by this version; use "
-                    "source.builtin"
-                  : "source.git: images are not built by this version; use source.builtin";
-    tell(d, "SourceReady", false, "NotSupported", message);
-    blame(d, FL_FLPROJECT_STALLED, "SourceReady", "SourceInvalid", message);
 }
 
 /* What protects people must not be left out in silence. */
@@ -142,13 +205,23 @@ static const char *unsupported(const struct fl_flproject_decide *d)
     return NULL;
 }
 
-/* What only records is left out aloud. */
+/* Training does not wait for what only records. */
 static void check_tracking(struct fl_flproject_decide *d)
 {
-    if (d->project->spec.has_tracking && d->project->spec.tracking.has_mlflow)
+    const struct fl_flproject_tracking *tracking = &d->input->tracking;
+
+    if (!d->project->spec.has_tracking || !d->project->spec.tracking.has_mlflow)
+        return;
+    if (tracking->known) {
+        tell(d, tracking->told.type, tracking->told.holds, tracking->told.reason,
+             tracking->told.message);
+        d->out->status.tracking = tracking->status;
+        d->out->status.has_tracking = true;
+    } else {
         tell(d, "Tracked", false, "NotSupported",
-             "spec.tracking is not kept by this version: nothing is recorded there; status and "
-             "FLRounds have the metrics");
+             "spec.tracking is not kept here: nothing is recorded there; status and FLRounds have "
+             "the metrics");
+    }
 }
 
 static void check_support(struct fl_flproject_decide *d)
@@ -203,18 +276,56 @@ static void count_aggregators(const struct fl_flproject_decide *d, int64_t *ret_
     }
 }
 
+/* One that comes up for the first time takes its time; one that has ended may be back at once. */
+static bool is_coming(const struct fl_flproject_decide *d,
+                      const struct fl_flproject_service *service)
+{
+    const struct fl_workload *current = service->current;
+
+    if (!current || current->status.observed_generation != current->meta.generation ||
+        current->status.instances.count == 0)
+        return true;
+    return !current->status.instances.items[0].has_last_exit ||
+           lasting_ms(d, "TiersReady") < SETTLE_MS;
+}
+
+/* Whether to go on without those that are not up, whose learners are dropouts. Nothing goes without
+ * the root. */
+static bool can_do_without(struct fl_flproject_decide *d)
+{
+    const struct fl_flproject_services *services = &d->out->plan.services;
+
+    for (size_t i = 0; i < services->count; i++) {
+        const struct fl_flproject_service *service = &services->items[i];
+
+        if (!service->id || service->ready >= service->desired)
+            continue;
+        if (!service->parent)
+            return false;
+        if (is_coming(d, service)) {
+            fl_flproject_look_again(d, SETTLE_MS);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool check_tiers(struct fl_flproject_decide *d)
 {
     const struct fl_flproject_federation *root = &d->input->federation;
-    const char *trouble;
+    const char *message, *trouble;
     int64_t ready, all;
 
     count_aggregators(d, &ready, &all);
     if (ready < all) {
         trouble = trouble_among(d, true);
-        lack(d, "TiersReady", "StartingAggregators",
-             fl_arena_printf(d->arena, "%" PRId64 " of %" PRId64 " aggregators are ready%s%s",
-                             ready, all, trouble ? "; " : "", fl_str_or(trouble, "")));
+        message = fl_arena_printf(d->arena, "%" PRId64 " of %" PRId64 " aggregators are ready%s%s",
+                                  ready, all, trouble ? "; " : "", fl_str_or(trouble, ""));
+        if (root->known == FL_FLPROJECT_KNOWN && can_do_without(d)) {
+            tell(d, "TiersReady", false, "SomeMissing", message);
+            return true;
+        }
+        lack(d, "TiersReady", "StartingAggregators", message);
         return false;
     }
     if (root->known != FL_FLPROJECT_KNOWN) {
@@ -503,8 +614,10 @@ static void check_serving(struct fl_flproject_decide *d)
         return;
     }
     message = !d->out->serve ? "there is no model yet"
-              : ready        ? fl_str_or(ready->message, "the server is not ready")
-                             : "the server starts";
+              : !server && d->out->code.is_needed && !d->out->code.server_image
+                  ? "the image of the server is built"
+              : ready ? fl_str_or(ready->message, "the server is not ready")
+                      : "the server starts";
     tell(d, "ModelServed", false, d->out->serve ? "WaitingForServer" : "NoModel", message);
     if (d->out->serve)
         blame(d, FL_FLPROJECT_NOT_YET, "ModelServed", "WaitingForServer", message);
@@ -539,6 +652,30 @@ static void show_metrics(const struct fl_flproject_version *version,
     *has = true;
     *metrics = (struct fl_round_metrics){
         .round = version->number, .has_round = true, .values = version->metrics};
+}
+
+static void show_image(struct fl_flproject_decide *d)
+{
+    const struct fl_flproject_code *code = &d->out->code;
+    const struct fl_imagebuild *build = code->learner.current;
+    struct fl_project_status *status = &d->out->status;
+    const struct fl_imagebuild_status_platform_list *platforms;
+    struct fl_string_pair *pairs;
+
+    if (!code->is_needed)
+        return;
+    status->has_source = code->commit != NULL;
+    status->source = (struct fl_project_status_source){code->commit, code->ref, code->signer};
+    if (!code->is_current)
+        return;
+    platforms = &build->status.platforms;
+    pairs = fl_new_array(d->arena, struct fl_string_pair, platforms->count + 1);
+    for (size_t i = 0; i < platforms->count; i++)
+        pairs[i] =
+            (struct fl_string_pair){platforms->items[i].platform, platforms->items[i].digest};
+    status->has_image = true;
+    status->image = (struct fl_project_status_image){
+        build->status.image.name, build->status.image.digest, {pairs, platforms->count}};
 }
 
 static void show_models(struct fl_flproject_decide *d)
@@ -628,6 +765,7 @@ void fl_flproject_show(struct fl_flproject_decide *d)
     check_tracking(d);
     show_rounds(d);
     show_models(d);
+    show_image(d);
     show_learners(d);
     show_tiers(d);
     status->start_time = d->tally.started;

@@ -2,15 +2,22 @@
  * and what becomes of FLRounds is the test's. */
 #include "reconcilers/flproject/flproject.h"
 
+#include "controller/source/source_fake.h"
 #include "reconcilers/federation/federation.h"
 #include "reconcilers/flproject/flproject_decide.h"
+#include "reconcilers/inferenceserver/inferenceserver.h"
 #include "reconcilers/workload/workload_testing.h"
 
 #define FLPROJECTS  "/apis/flops.dev/v1alpha1/namespaces/default/flprojects"
 #define FLROUNDS    "/apis/flops.dev/v1alpha1/namespaces/default/flrounds"
 #define MODELS      "/apis/flops.dev/v1alpha1/namespaces/default/modelversions"
+#define HISTORIES   "/apis/flops.dev/v1alpha1/namespaces/default/flhistories"
 #define SERVERS     "/apis/flops.dev/v1alpha1/namespaces/default/inferenceservers"
+#define BUILDS      "/apis/flops.dev/v1alpha1/namespaces/default/imagebuilds"
 #define PROJECT     FLPROJECTS "/p"
+#define CODE        "https://example.org/code"
+#define COMMIT_A    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define COMMIT_B    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define LEARNERS    2
 #define A_LONG_TIME 60000
 
@@ -68,6 +75,7 @@ static const struct fl_federation_ops root_ops = {
 struct bench {
     struct rig *rig;
     struct root root;
+    struct fl_source_fake *code;
     struct fl_flproject_controller *projects;
 };
 
@@ -75,9 +83,11 @@ static void join(struct bench *bench)
 {
     struct fl_error err = {0};
 
-    if (fl_flproject_controller_create(bench->rig->manager, &bench->root.base, &bench->projects,
+    if (fl_flproject_controller_create(bench->rig->manager, &bench->root.base,
+                                       fl_source_fake_source(bench->code), &bench->projects,
                                        &err) < 0)
         fail_msg("%s", err.msg);
+    fl_source_fake_on_change(bench->code, fl_flproject_source_changed, bench->projects);
 }
 
 static int setup(void **state)
@@ -89,6 +99,7 @@ static int setup(void **state)
     bench->rig = rig;
     bench->root = (struct root){.base = {&root_ops}, .learners = LEARNERS};
     rig_put_node(bench->rig, "d", "b");
+    bench->code = fl_source_fake_create(&bench->rig->plane->env);
     join(bench);
     *state = bench;
     return 0;
@@ -99,6 +110,7 @@ static int teardown(void **state)
     struct bench *bench = *state;
     void *rig = bench->rig;
 
+    fl_source_fake_destroy(bench->code);
     (void)rig_teardown(&rig);
     fl_flproject_controller_destroy(bench->projects);
     free(bench->root.address);
@@ -109,6 +121,7 @@ static int teardown(void **state)
 static void restart(struct bench *bench)
 {
     rig_end(bench->rig);
+    fl_source_fake_crash(bench->code);
     fl_flproject_controller_destroy(FL_TAKE(bench->projects));
     rig_begin(bench->rig);
     join(bench);
@@ -271,6 +284,7 @@ static void test_quiet(void **state)
 static void test_history(void **state)
 {
     struct bench *bench = *state;
+    const json_t *kept;
 
     make_project(bench, "roundHistoryLimit: 1");
     end_round(bench, 1, true, "0.5");
@@ -280,6 +294,14 @@ static void test_history(void **state)
     assert_int_equal(count_of(bench, FLROUNDS), 1);
     assert_int_equal(fl_json_int(rig_get(bench->rig, PROJECT), "status.metrics.best.round", 0), 2);
     assert_string_equal(fl_json_str(rig_get(bench->rig, PROJECT), "status.rounds.summary"), "3/3");
+    assert_int_equal(count_of(bench, HISTORIES), 1);
+    kept = fl_json_path(json_array_get(fl_json_path(rig_get(bench->rig, HISTORIES), "items"), 0),
+                        "spec.rounds");
+    assert_int_equal(json_array_size(kept), 2); /* what those told that are gone */
+    for (size_t i = 0; i < 2; i++)
+        assert_string_equal(
+            fl_json_str(json_array_get(kept, i), "status.metrics.evaluation.accuracy"),
+            i == 0 ? "0.5" : "0.7");
 }
 
 static void test_failed_round(void **state)
@@ -421,6 +443,141 @@ static void test_deletion(void **state)
     assert_int_equal(bench->root.forgotten, 1);
 }
 
+/* Code. What becomes of ImageBuilds is the test's. */
+
+static void fetch(struct bench *bench)
+{
+    rig_run_for(bench->rig, 1000);
+    (void)fl_source_fake_step(bench->code);
+    rig_run_for(bench->rig, 1000);
+}
+
+static void make_git_project(struct bench *bench)
+{
+    (void)rig_create(bench->rig, FLPROJECTS,
+                     "{apiVersion: flops.dev/v1alpha1, kind: FLProject, metadata: {name: p}, spec: "
+                     "{source: {git: {url: '" CODE "', ref: {branch: main}}}, learners: {count: "
+                     "2}, training: {rounds: 3}, serve: {}}}");
+    fetch(bench);
+}
+
+static const json_t *build_for(struct bench *bench, const char *target, const char *commit)
+{
+    const json_t *items = json_object_get(rig_get(bench->rig, BUILDS), "items");
+    json_t *item;
+    size_t i;
+
+    json_array_foreach((json_t *)items, i, item) {
+        if (fl_streq(fl_json_str(item, "spec.target"), target) &&
+            (!commit || fl_streq(fl_json_str(item, "spec.source.commit"), commit)))
+            return item;
+    }
+    return NULL;
+}
+
+static void finish_build(struct bench *bench, const json_t *build, const char *image)
+{
+    assert_non_null(build);
+    (void)rig_patch(
+        bench->rig,
+        fl_arena_printf(bench->rig->arena, BUILDS "/%s/status",
+                        fl_json_str(build, "metadata.name")),
+        fl_arena_printf(bench->rig->arena,
+                        "{status: {conditions: [%s], image: {name: %s, digest: 'sha256:%064d'}}}",
+                        condition_yaml(bench, "Succeeded", true, "Built"), image, 1));
+    rig_run_for(bench->rig, 1000);
+}
+
+static int64_t workloads_with(struct bench *bench, const char *image)
+{
+    const json_t *items = json_object_get(rig_get(bench->rig, WORKLOADS), "items");
+    const char *prefix = fl_arena_printf(bench->rig->arena, "%s@sha256:", image);
+    json_t *item;
+    int64_t count = 0;
+    size_t i;
+
+    json_array_foreach((json_t *)items, i, item)
+        count += fl_str_has_prefix(fl_str_or(fl_json_str(item, "spec.image"), ""), prefix);
+    return count;
+}
+
+static void test_code_becomes_images(void **state)
+{
+    struct bench *bench = *state;
+    const struct fl_source_fake_file nothing[] = {{0}};
+
+    (void)fl_source_fake_commit(bench->code, CODE, COMMIT_A, nothing);
+    make_git_project(bench);
+    assert_string_equal(rig_condition(bench->rig, PROJECT, "SourceReady"), "True Fetched");
+    assert_project(bench, "False BuildingImage");
+    assert_int_equal(count_of(bench, WORKLOADS), 0);
+    (void)fl_source_fake_commit(bench->code, CODE, COMMIT_B, nothing); /* which is not for it */
+    restart(bench);
+    rig_run_for(bench->rig, A_LONG_TIME);
+    assert_int_equal(fl_source_fake_fetches(bench->code), 1);
+    finish_build(bench, build_for(bench, "Learner", NULL), "r/learner");
+    finish_build(bench, build_for(bench, "Aggregator", NULL), "r/aggregator");
+    finish_build(bench, build_for(bench, "InferenceServer", NULL), "r/server");
+    rig_run_for(bench->rig, A_LONG_TIME);
+    assert_int_equal(workloads_with(bench, "r/learner"), 1);
+    assert_int_equal(workloads_with(bench, "r/aggregator"), 1);
+    assert_string_equal(rig_condition(bench->rig, PROJECT, "ImageReady"), "True Built");
+    end_round(bench, 1, true, "0.5");
+    assert_true(fl_str_has_prefix(
+        json_string_value(
+            json_object_get(fl_json_path(rig_get(bench->rig, SERVERS "/p"), "metadata.annotations"),
+                            FL_SERVING_PROGRAM_IMAGE)),
+        "r/server@"));
+    rig_delete(bench->rig, PROJECT);
+    rig_run_for(bench->rig, A_LONG_TIME);
+    assert_true(rig_is_gone(bench->rig, PROJECT));
+    assert_int_equal(count_of(bench, BUILDS), 0);
+}
+
+static void test_code_that_changes(void **state)
+{
+    struct bench *bench = *state;
+    const struct fl_source_fake_file nothing[] = {{0}};
+
+    (void)fl_source_fake_commit(bench->code, CODE, COMMIT_A, nothing);
+    make_git_project(bench);
+    finish_build(bench, build_for(bench, "Learner", NULL), "r/old");
+    finish_build(bench, build_for(bench, "Aggregator", NULL), "r/aggregator");
+    finish_build(bench, build_for(bench, "InferenceServer", NULL), "r/server");
+    rig_run_for(bench->rig, A_LONG_TIME);
+    (void)fl_source_fake_commit(bench->code, CODE, COMMIT_B, nothing);
+    patch_project(bench, "{spec: {source: {git: {ref: {branch: null, tag: v2}}}}}");
+    fetch(bench);
+    assert_int_equal(fl_source_fake_fetches(bench->code), 2);
+    assert_int_equal(count_of(bench, BUILDS), 4);
+    assert_string_equal(rig_condition(bench->rig, PROJECT, "ImageReady"), "False BuildingImage");
+    end_round(bench, 1, true, "0.5"); /* training goes on with what it has */
+    assert_non_null(round_of(bench, 2));
+    finish_build(bench, build_for(bench, "Learner", COMMIT_B), "r/new");
+    assert_int_equal(workloads_with(bench, "r/old"), 1); /* until the round is over */
+    end_round(bench, 2, true, "0.6");
+    assert_int_equal(workloads_with(bench, "r/new"), 1);
+    assert_int_equal(workloads_with(bench, "r/old"), 0);
+    assert_int_equal(count_of(bench, BUILDS), 3);
+}
+
+static void test_code_that_cannot_be_had(void **state)
+{
+    struct bench *bench = *state;
+    const struct fl_source_fake_file nothing[] = {{0}};
+
+    fl_source_fake_reach(bench->code, CODE, false);
+    make_git_project(bench);
+    assert_project(bench, "False SourceNotReady");
+    assert_int_equal(count_of(bench, BUILDS), 0);
+    (void)fl_source_fake_commit(bench->code, CODE, COMMIT_A, nothing);
+    fl_source_fake_reach(bench->code, CODE, true);
+    rig_run_for(bench->rig, A_LONG_TIME);
+    fetch(bench);
+    assert_project(bench, "False BuildingImage");
+    assert_int_equal(count_of(bench, BUILDS), 3);
+}
+
 static void test_lacks(void **state)
 {
     static const struct {
@@ -428,7 +585,7 @@ static void test_lacks(void **state)
     } examples[] = {
         {"orchestrator: other", "False OrchestratorNotReady", "True OrchestratorNotReady"},
         {"data: {tags: [none]}", "False WaitingForLearners", "True WaitingForLearners"},
-        {"source: {builtin: null, git: {url: 'https://x/y'}}", "False SourceInvalid",
+        {"source: {builtin: null, git: {url: 'file:///x/y'}}", "False SourceInvalid",
          "True SourceInvalid"},
         {"privacy: {secureAggregation: {}}, training: {rounds: 3, participation: {minAvailable: 3, "
          "quorum: 3}}, learners: {count: 3}",
@@ -501,6 +658,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_name_of_server_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deletion, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_code_becomes_images, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_code_that_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_code_that_cannot_be_had, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lacks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lack_ends, setup, teardown),
     };

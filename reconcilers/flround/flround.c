@@ -113,6 +113,21 @@ static int adopt(struct fl_flround_view *view, const struct fl_modelversion *mod
     return FL_STEP_DONE;
 }
 
+/* A pass that was cut off has told less than the root does, as long as that still knows. */
+static void recall(struct fl_flround_view *view, const struct fl_modelversion *model)
+{
+    struct fl_federation_driver *driver = view->controller->federation;
+    const char *why = NULL;
+
+    if (fl_federation_where(view->rc, &view->world.project->meta, &view->at, &why, NULL) != 0 ||
+        driver->ops->observe_round(driver, &view->at, view->number, view->rc->arena, &view->seen,
+                                   NULL) < 0)
+        return;
+    if (view->seen.known == FL_FEDERATION_KNOWN && view->seen.report.phase == FL_ROUND_COMMITTED &&
+        fl_streq(view->seen.report.model, model->spec.digest))
+        fl_flround_fill(view, &view->seen.report);
+}
+
 static int find_root(struct fl_flround_view *view, struct fl_error *err)
 {
     const char *why = NULL;
@@ -168,8 +183,8 @@ static int look_at_root(struct fl_flround_view *view, struct fl_error *err)
             return fl_flround_refused(view);
         if (view->seen.starting)
             return fl_flround_repeat(view, "Selecting", "the root aggregator begins the round");
-        if (view->round->spec.suspend)
-            return fl_not_yet(view->rc, "Selected", "Suspended", "spec.suspend is set");
+        if (fl_flround_suspended(view))
+            return fl_not_yet(view->rc, "Selected", "Suspended", "%s", fl_flround_suspended(view));
         return fl_flround_begin(view, run, err);
     default:
         return fl_flround_follow(view, err);
@@ -191,8 +206,10 @@ static int run(struct fl_reconcile *rc, void *object, struct fl_error *err)
     if (r != 0)
         return r;
     done = fl_flround_committed(&view.world, view.number);
-    if (done)
+    if (done) {
+        recall(&view, done);
         return adopt(&view, done);
+    }
     r = await_turn(&view);
     if (r == 0)
         r = find_root(&view, err);

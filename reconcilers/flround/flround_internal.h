@@ -52,6 +52,8 @@ int fl_flround_make_version(struct fl_flround_view *view, int64_t number, const 
  */
 void fl_flround_fill(struct fl_flround_view *view, const struct fl_round_report *report);
 void fl_flround_forget_pace(struct fl_flround_controller *controller, const char *uid);
+/* Why nothing new is begun; NULL: it may. */
+const char *fl_flround_suspended(const struct fl_flround_view *view);
 /* What the run is based on, and that it has begun. */
 void fl_flround_note_run(struct fl_flround_view *view, int64_t run);
 /* What was told last is still so, as far as it can be; else this: FL_STEP_WAIT. */

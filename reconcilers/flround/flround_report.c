@@ -166,7 +166,8 @@ void fl_flround_fill(struct fl_flround_view *view, const struct fl_round_report 
     struct fl_round_status *status = &view->round->status;
     struct fl_arena *arena = view->rc->arena;
 
-    if (!is_time_to_tell(view, report))
+    /* The end is told with all that belongs to it, also where the pass before could not write. */
+    if (!is_time_to_tell(view, report) && report->phase < FL_ROUND_COMMITTED)
         return;
     status->attempt = report->attempt;
     status->has_attempt = report->attempt > 0;
@@ -195,12 +196,19 @@ void fl_flround_note_run(struct fl_flround_view *view, int64_t run)
            : NULL;
 }
 
+const char *fl_flround_suspended(const struct fl_flround_view *view)
+{
+    if (view->round->spec.suspend)
+        return "spec.suspend is set";
+    return view->world.project->spec.suspend ? "its project is suspended" : NULL;
+}
+
 /* What is true only of times before the root was asked, or of another spec. */
 static bool is_outdated(const struct fl_flround_view *view, const char *reason)
 {
     return fl_streq(reason, "ProjectNotFound") || fl_streq(reason, "StartingAggregators") ||
            fl_streq(reason, "NumberTaken") ||
-           (fl_streq(reason, "Suspended") && !view->round->spec.suspend);
+           (fl_streq(reason, "Suspended") && !fl_flround_suspended(view));
 }
 
 int fl_flround_repeat(struct fl_flround_view *view, const char *reason, const char *message)

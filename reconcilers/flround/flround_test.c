@@ -603,6 +603,44 @@ static void test_suspended(void **state)
     assert_told(rig, "r1", "Ready", "True Committed");
 }
 
+/* As if a pass had been cut off once the model was known: what the round has told is not lost, as
+ * long as the root knows it. */
+static void test_told_once_more(void **state)
+{
+    struct rig *rig = *state;
+    const char *metrics;
+
+    make_all(rig, "");
+    make_round(rig, "r1", "index: 1");
+    run_for(rig, 5000);
+    assert_told(rig, "r1", "Ready", "True Committed");
+    metrics = text_of(rig, "r1", "status.metrics.evaluation.accuracy");
+    assert_non_null(metrics);
+    patch(rig, ROUNDS "/r1/status",
+          "{status: {conditions: [], metrics: null, durations: null, participants: null}}");
+    run_for(rig, 5000);
+    assert_told(rig, "r1", "Ready", "True Committed");
+    assert_string_equal(text_of(rig, "r1", "status.metrics.evaluation.accuracy"), metrics);
+    assert_non_null(text_of(rig, "r1", "status.durations.total"));
+    assert_true(fl_json_int(get(rig, ROUNDS "/r1"), "status.participants.reported", 0) > 0);
+}
+
+/* Its root may still be there, while it is scaled down. */
+static void test_project_suspended(void **state)
+{
+    struct rig *rig = *state;
+
+    make_all(rig, "");
+    patch(rig, PROJECTS "/p", "{spec: {suspend: true}}");
+    make_round(rig, "r1", "index: 1");
+    run_for(rig, 60000);
+    assert_told(rig, "r1", "Ready", "False Suspended");
+    assert_int_equal(rig->orders, 0);
+    patch(rig, PROJECTS "/p", "{spec: {suspend: false}}");
+    run_for(rig, 5000);
+    assert_told(rig, "r1", "Ready", "True Committed");
+}
+
 static void test_warm_starts(void **state)
 {
     struct rig *rig = *state;
@@ -672,6 +710,10 @@ int main(void)
         TEST(test_deleted_in_mid_round),
         TEST(test_deleted_while_unreachable),
         TEST(test_suspended),
+        TEST(test_project_suspended),
+        TEST(test_told_once_more),
+        TEST(test_project_suspended),
+        TEST(test_told_once_more),
         TEST(test_warm_starts),
         TEST(test_base_is_missing),
         TEST(test_rest_writes_nothing),

@@ -50,10 +50,9 @@
 #include "controller/runtime/reconcile.h"
 #include "controller/source/source.h"
 
-#define FL_GITSYNC_SYSTEM_NAMESPACE "flops-system"
-#define FL_GITSYNC_ROLE_BINDING     "flops-gitsync"
-#define FL_GITSYNC_MANAGER          "flops-gitsync" /* field manager of what is applied */
-#define FL_GITSYNC_ANNOTATION       "flops.dev/reconcile"
+#define FL_GITSYNC_ROLE_BINDING "flops-gitsync"
+#define FL_GITSYNC_MANAGER      "flops-gitsync" /* field manager of what is applied */
+#define FL_GITSYNC_ANNOTATION   "flops.dev/reconcile"
 
 extern const struct fl_kind_ops fl_gitsync_ops;
 

@@ -1,3 +1,4 @@
+#include "controller/source/access.h"
 #include "reconcilers/gitsync/gitsync_internal.h"
 
 #define REVISION_MAX   400
@@ -21,11 +22,7 @@ static int read_credentials(struct fl_sync *sync, struct fl_source_request *requ
                          err);
     if (r < 0)
         return fl_error_wrap(err, "credentialsSecret %s", spec->credentials_secret.name);
-    request->username = fl_secret_text(sync->rc->arena, secret, "username");
-    request->password = fl_secret_text(sync->rc->arena, secret, "password");
-    request->identity = fl_secret_text(sync->rc->arena, secret, "identity");
-    request->known_hosts = fl_secret_text(sync->rc->arena, secret, "known_hosts");
-    request->ca_pem = fl_secret_text(sync->rc->arena, secret, "ca.crt");
+    fl_source_take_credentials(request, secret, sync->rc->arena);
     return 0;
 }
 
@@ -52,16 +49,10 @@ static struct fl_source_request make_request(const struct fl_sync *sync)
     return request;
 }
 
-/* What the control plane's machine has is not for everybody who may write a GitSync. */
-static bool is_local(const char *url)
-{
-    return fl_str_has_prefix(url, "dir:") || fl_str_has_prefix(url, "file:");
-}
-
 static bool may_be_asked(const struct fl_sync *sync)
 {
-    return !is_local(sync->object->spec.url) || sync->syncs->options.local_everywhere ||
-           strcmp(sync->ns, FL_GITSYNC_SYSTEM_NAMESPACE) == 0;
+    return sync->syncs->options.local_everywhere ||
+           fl_source_may_be_read(sync->object->spec.url, sync->ns);
 }
 
 /* Beginning */
@@ -265,7 +256,7 @@ int fl_sync_fetch(struct fl_reconcile *rc, void *object, struct fl_error *err)
             rc, "Fetched", "FetchFailed",
             "%s is on the control plane's machine, which is for GitSyncs of namespace "
             "%s only",
-            fl_sync_cut(&sync, sync.object->spec.url, URL_SHOWN_MAX), FL_GITSYNC_SYSTEM_NAMESPACE);
+            fl_sync_cut(&sync, sync.object->spec.url, URL_SHOWN_MAX), FL_SYSTEM_NAMESPACE);
     /* What was found before is dealt with first: its apply may be what is going on. */
     if (sync.memory->try_open && sync.memory->asked_generation == sync.object->meta.generation)
         return FL_STEP_DONE;

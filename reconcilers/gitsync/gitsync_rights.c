@@ -1,10 +1,11 @@
+#include "controller/source/access.h"
 #include "reconcilers/gitsync/gitsync_internal.h"
 
 #define MANAGED_BY "app.kubernetes.io/managed-by"
 
 static bool is_trusted(const struct fl_sync *sync)
 {
-    return strcmp(sync->ns, FL_GITSYNC_SYSTEM_NAMESPACE) == 0;
+    return strcmp(sync->ns, FL_SYSTEM_NAMESPACE) == 0;
 }
 
 static const char *user_of(struct fl_sync *sync)

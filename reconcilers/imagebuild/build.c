@@ -1,4 +1,4 @@
-#include "reconcilers/imagebuild/build.h"
+#include "reconcilers/imagebuild/build_internal.h"
 
 #include "controller/source/checkout.h"
 #include "lib/file.h"
@@ -6,6 +6,7 @@
 #include "lib/oci/layout.h"
 #include "lib/process.h"
 #include "lib/str.h"
+#include "reconcilers/imagebuild/build_kept.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -14,24 +15,7 @@
 #define TIMEOUT_MS       ((int64_t)30 * 60 * 1000)
 #define FETCH_TIMEOUT_MS ((int64_t)2 * 60 * 1000)
 
-struct building {
-    const struct fl_build *build;
-    struct fl_arena *arena;
-    struct fl_blobs *blobs;
-    int lock;
-    int64_t deadline_ms;
-    struct fl_platform platforms[FL_BUILD_PLATFORMS_MAX];
-    struct fl_compose_program programs[FL_BUILD_PLATFORMS_MAX];
-    size_t program_count;
-    const char *code; /* where it is on disk */
-    int64_t epoch_s;
-    struct fl_recipe recipe;
-    const char *stage;
-    bool timed_out;
-    struct fl_built built;
-};
-
-static void begin(struct building *building, const char *stage, const char *message)
+void fl_build_begin(struct fl_building *building, const char *stage, const char *message)
 {
     const struct fl_compose_hooks *hooks = &building->build->hooks;
 
@@ -40,7 +24,8 @@ static void begin(struct building *building, const char *stage, const char *mess
         hooks->stage(hooks->user, stage, FL_STAGE_RUNNING, message);
 }
 
-static void end(struct building *building, const char *stage, int r, const struct fl_error *err)
+void fl_build_end(struct fl_building *building, const char *stage, int r,
+                  const struct fl_error *err)
 {
     const struct fl_compose_hooks *hooks = &building->build->hooks;
 
@@ -49,24 +34,36 @@ static void end(struct building *building, const char *stage, int r, const struc
                      r < 0 && err ? err->msg : NULL);
 }
 
-static void log_line(const struct building *building, const char *line)
+void fl_build_log(const struct fl_building *building, const char *line)
 {
     if (building->build->log)
         building->build->log(building->build->hooks.user, line);
 }
 
-static bool keep_going(void *user)
+static int64_t left_ms(const struct fl_building *building)
 {
-    struct building *building = user;
+    return building->deadline_ms - fl_monotonic_ms(building->build->env);
+}
+
+/* At most `most`, and never none, which others take for no limit. */
+static int64_t timeout_of(const struct fl_building *building, int64_t most_ms)
+{
+    int64_t ms = left_ms(building) < most_ms ? left_ms(building) : most_ms;
+
+    return ms > 0 ? ms : 1;
+}
+
+bool fl_build_keep_going(void *user)
+{
+    struct fl_building *building = user;
     const struct fl_compose_hooks *hooks = &building->build->hooks;
 
-    building->timed_out = fl_monotonic_ms(building->build->env) >= building->deadline_ms;
-    return !building->timed_out && (!hooks->keep_going || hooks->keep_going(hooks->user));
+    return left_ms(building) > 0 && (!hooks->keep_going || hooks->keep_going(hooks->user));
 }
 
 static void on_stage(void *user, const char *name, enum fl_stage_state state, const char *message)
 {
-    struct building *building = user;
+    struct fl_building *building = user;
     const struct fl_compose_hooks *hooks = &building->build->hooks;
 
     building->stage = name;
@@ -76,7 +73,7 @@ static void on_stage(void *user, const char *name, enum fl_stage_state state, co
 
 /* What is there to begin with. */
 
-static int open_folder(struct building *building, struct fl_error *err)
+static int open_folder(struct fl_building *building, struct fl_error *err)
 {
     const struct fl_build *build = building->build;
     struct fl_blobs_options options = {
@@ -94,7 +91,7 @@ static int open_folder(struct building *building, struct fl_error *err)
     return fl_blobs_open(&options, &building->blobs, err);
 }
 
-static int add_program(struct building *building, const struct fl_platform *platform)
+static int add_program(struct fl_building *building, const struct fl_platform *platform)
 {
     const struct fl_build *build = building->build;
     const struct fl_platform here = fl_platform_of_machine();
@@ -111,7 +108,7 @@ static int add_program(struct building *building, const struct fl_platform *plat
     return 0;
 }
 
-static int read_platforms(struct building *building, struct fl_error *err)
+static int read_platforms(struct fl_building *building, struct fl_error *err)
 {
     const struct fl_build *build = building->build;
     int r = 0;
@@ -126,7 +123,7 @@ static int read_platforms(struct building *building, struct fl_error *err)
 
 /* The code. */
 
-static int fetch(struct building *building, struct fl_error *err)
+static int fetch(struct fl_building *building, struct fl_error *err)
 {
     const struct fl_build *build = building->build;
     const struct fl_source_request request = {
@@ -138,7 +135,8 @@ static int fetch(struct building *building, struct fl_error *err)
         .identity = build->identity,
         .known_hosts = build->known_hosts,
         .ca_pem = build->ca_pem,
-        .timeout_ms = build->fetch_timeout_ms ? build->fetch_timeout_ms : FETCH_TIMEOUT_MS,
+        .timeout_ms = timeout_of(building, build->fetch_timeout_ms ? build->fetch_timeout_ms
+                                                                   : FETCH_TIMEOUT_MS),
     };
     char digest[FL_DIGEST_SIZE];
     struct fl_checkout checkout = {.request = &request, .data_dir = build->data_dir};
@@ -149,9 +147,9 @@ static int fetch(struct building *building, struct fl_error *err)
     checkout.dir =
         fl_arena_printf(building->arena, "%s/git/%.32s", build->folder, strchr(digest, ':') + 1);
     checkout.folder = fl_arena_printf(building->arena, "%s/checkout", build->folder);
-    begin(building, "Fetch", build->url);
+    fl_build_begin(building, "Fetch", build->url);
     r = fl_git_checkout(&checkout, building->arena, &out, err);
-    end(building, "Fetch", r, err);
+    fl_build_end(building, "Fetch", r, err);
     if (r < 0)
         return r;
     building->code = checkout.folder;
@@ -160,29 +158,25 @@ static int fetch(struct building *building, struct fl_error *err)
     return 0;
 }
 
-static int check(struct building *building, struct fl_error *err)
+static int check(struct fl_building *building, struct fl_error *err)
 {
     const struct fl_build *build = building->build;
     const struct fl_recipe_options options = {.folder = building->code,
                                               .backend = build->backend,
                                               .lock_policy = build->lock_policy,
-                                              .containerfile = build->containerfile};
+                                              .containerfile = build->containerfile,
+                                              .has_base = build->base_image != NULL};
     int r;
 
-    begin(building, "Check", NULL);
+    fl_build_begin(building, "Check", NULL);
     r = fl_recipe_find(&options, building->arena, &building->recipe, err);
-    if (r == 0 && building->recipe.needs_buildah)
-        r = fl_error_set(err, FL_E_INVALID,
-                         "%s asks for the Buildah backend, which this version does not have: set "
-                         "backend: Compose, or remove it",
-                         building->recipe.containerfile);
     for (const char *const *note = building->recipe.notes; r == 0 && *note; note++)
-        log_line(building, *note);
-    end(building, "Check", r, err);
+        fl_build_log(building, *note);
+    fl_build_end(building, "Check", r, err);
     return r;
 }
 
-static int get_code(struct building *building, struct fl_error *err)
+static int get_code(struct fl_building *building, struct fl_error *err)
 {
     const struct fl_build *build = building->build;
     int r = 0;
@@ -202,10 +196,43 @@ static int get_code(struct building *building, struct fl_error *err)
 
 /* The image. */
 
-static int compose(struct building *building, struct fl_error *err)
+/* What was built before is there with all its parts; a commit stays what it is. */
+static bool find_kept(struct fl_building *building)
 {
     const struct fl_build *build = building->build;
-    const struct fl_compose composing = {
+    const struct fl_compose_hooks *hooks = &build->hooks;
+    struct fl_build_kept kept;
+
+    if (build->anew ||
+        !fl_build_kept_get(build, building->built.key, building->blobs, building->arena, &kept))
+        return false;
+    building->built.composed = kept.composed;
+    building->built.backend = kept.backend;
+    building->built.commit = build->commit;
+    building->built.is_kept = true;
+    building->recipe.file = kept.lock_file;
+    building->epoch_s = kept.epoch_s;
+    if (hooks->stage)
+        hooks->stage(hooks->user, "Check", FL_STAGE_CACHED, NULL);
+    fl_build_log(building, "the same was built before: it is taken as it is");
+    return true;
+}
+
+static int keep(struct fl_building *building, struct fl_error *err)
+{
+    const struct fl_build_kept kept = {.composed = building->built.composed,
+                                       .backend = building->built.backend,
+                                       .lock_file = building->recipe.file,
+                                       .epoch_s = building->epoch_s};
+
+    return fl_build_kept_put(building->build, building->built.key, &kept, building->blobs, err);
+}
+
+struct fl_compose fl_build_composing(struct fl_building *building)
+{
+    const struct fl_build *build = building->build;
+
+    return (struct fl_compose){
         .env = build->env,
         .folder = build->folder,
         .blobs = building->blobs,
@@ -216,6 +243,8 @@ static int compose(struct building *building, struct fl_error *err)
         .program_count = building->program_count,
         .code = building->code,
         .recipe = &building->recipe,
+        .bases = building->has_bases ? building->bases : NULL,
+        .dependencies = building->has_dependencies ? building->dependencies : NULL,
         .adapter = build->adapter,
         .model = build->model,
         .epoch_s = building->epoch_s,
@@ -224,25 +253,90 @@ static int compose(struct building *building, struct fl_error *err)
         .packages = {.deadline_ms = building->deadline_ms,
                      .apt_sources = build->apt_sources,
                      .extra_env = build->packages_env},
-        .hooks = {.stage = on_stage, .keep_going = keep_going, .user = building},
+        .hooks = {.stage = on_stage, .keep_going = fl_build_keep_going, .user = building},
     };
+}
+
+static int compose_once(struct fl_building *building, struct fl_error *err)
+{
+    const struct fl_compose composing = fl_build_composing(building);
 
     return fl_compose(&composing, building->arena, &building->built.composed, err);
 }
 
+static int compose(struct fl_building *building, struct fl_error *err)
+{
+    int r = compose_once(building, err);
+
+    if (!fl_build_must_compile(building, r, err))
+        return r;
+    fl_build_log(building, err->msg);
+    fl_build_begin(building, "Build", building->recipe.file);
+    r = fl_build_compile(building, err);
+    fl_build_end(building, "Build", r, err);
+    return r < 0 ? r : compose_once(building, err);
+}
+
 static bool on_moved(void *user, const char *what, int64_t done, int64_t total)
 {
-    struct building *building = user;
+    struct fl_building *building = user;
     char message[64];
 
     (void)what;
     (void)snprintf(message, sizeof(message), "%" PRId64 " of %" PRId64 " MB", done / 1000000,
                    total / 1000000);
     on_stage(building, "Push", FL_STAGE_RUNNING, message);
-    return keep_going(building);
+    return fl_build_keep_going(building);
 }
 
-static int push(struct building *building, struct fl_error *err)
+static const char *const target_names[] = {
+    [FL_IMAGEBUILD_TARGET_LEARNER] = "Learner",
+    [FL_IMAGEBUILD_TARGET_AGGREGATOR] = "Aggregator",
+    [FL_IMAGEBUILD_TARGET_INFERENCE_SERVER] = "InferenceServer",
+};
+static const char *const policy_names[] = {
+    [FL_IMAGEBUILD_LOCK_POLICY_REQUIRE] = "Require",
+    [FL_IMAGEBUILD_LOCK_POLICY_PREFER] = "Prefer",
+    [FL_IMAGEBUILD_LOCK_POLICY_SOLVE] = "Solve",
+};
+
+/* The key is read when all that strangers wrote has been unpacked. */
+static int attest(struct fl_building *building, struct fl_registry *registry, struct fl_error *err)
+{
+    const struct fl_build *build = building->build;
+    struct fl_built *built = &building->built;
+    bool is_learner = build->target == FL_IMAGEBUILD_TARGET_LEARNER;
+    const struct fl_attest attest = {
+        .name = fl_arena_printf(building->arena, "%s/%s", build->registry, build->repository),
+        .version = build->version,
+        .backend = built->backend,
+        .target = target_names[build->target],
+        .lock_policy = is_learner ? policy_names[build->lock_policy] : NULL,
+        .url = build->url,
+        .commit = built->commit,
+        .path = build->path,
+        .lock_file = building->recipe.file,
+        .containerfile = build->containerfile,
+        .base_image = build->base_image,
+        .args = build->args,
+        .key = built->key,
+        .epoch_s = building->epoch_s,
+        .composed = &built->composed,
+    };
+    struct fl_signing_key key;
+    int r = build->signing_key ? fl_signing_key_load(build->signing_key, &key, err) : 0;
+
+    if (r == 0)
+        r = fl_attest_put(&attest, build->signing_key ? &key : NULL, building->blobs,
+                          building->arena, &built->attestations, err);
+    if (build->signing_key)
+        fl_signing_key_wipe(&key);
+    return r < 0 ? r
+                 : fl_attest_push(&built->attestations, registry, build->repository,
+                                  building->blobs, err);
+}
+
+static int push(struct fl_building *building, struct fl_error *err)
 {
     const struct fl_build *build = building->build;
     const struct fl_registry_options options = {
@@ -253,7 +347,7 @@ static int push(struct building *building, struct fl_error *err)
         .ca_pem = build->registry_ca_pem,
         .username = build->registry_username,
         .password = build->registry_password,
-        .total_ms = building->deadline_ms - fl_monotonic_ms(build->env),
+        .total_ms = timeout_of(building, INT64_MAX),
     };
     const struct fl_registry_progress progress = {.moved = on_moved, .user = building};
     FL_CLEANUP(fl_registry_closep) struct fl_registry *registry = NULL;
@@ -263,47 +357,68 @@ static int push(struct building *building, struct fl_error *err)
         r = fl_registry_push(registry, build->repository, NULL, &building->built.composed.root,
                              build->tags, build->tag_count, building->blobs, &progress,
                              &building->built.pushed, err);
-    return r;
+    return r < 0 ? r : attest(building, registry, err);
 }
 
-static int deliver(struct building *building, struct fl_error *err)
+static int deliver(struct fl_building *building, struct fl_error *err)
 {
     const struct fl_build *build = building->build;
     int r = 0;
 
-    begin(building, "Push", build->layout ? build->layout : build->registry);
+    fl_build_begin(building, "Push", build->layout ? build->layout : build->registry);
     if (build->layout)
         r = fl_layout_write(build->layout, building->blobs, &building->built.composed.root,
                             build->tag_count > 0 ? build->tags[0] : NULL, err);
     else if (build->registry)
         r = push(building, err);
-    end(building, "Push", r, err);
+    fl_build_end(building, "Push", r, err);
     return r;
 }
 
-static int run(struct building *building, struct fl_error *err)
+static int build_image(struct fl_building *building, struct fl_error *err)
+{
+    int r = get_code(building, err);
+
+    if (r == 0)
+        r = fl_build_make_bases(building, err);
+    if (r == 0)
+        r = compose(building, err);
+    return r < 0 ? r : keep(building, err);
+}
+
+/* Whatever broke when the time was over, that it was over is what there is to know. */
+static int say_if_late(const struct fl_building *building, int r, struct fl_error *err)
+{
+    struct fl_error failed;
+
+    if (!err || left_ms(building) > 0)
+        return r;
+    failed = *err;
+    return fl_error_set(err, FL_E_TIMEOUT, "the build took longer than it may: %s", failed.msg);
+}
+
+static int run(struct fl_building *building, struct fl_error *err)
 {
     int r;
 
-    begin(building, "Check", NULL);
+    building->stage = "Check";
     r = open_folder(building, err);
     if (r == 0)
         r = read_platforms(building, err);
     if (r == 0)
-        r = get_code(building, err);
-    if (r == 0)
-        r = compose(building, err);
+        r = fl_build_key(building->build, building->programs, building->program_count,
+                         building->arena, &building->built.key, err);
+    if (r == 0 && !find_kept(building))
+        r = build_image(building, err);
     if (r == 0)
         r = deliver(building, err);
-    if (r < 0 && building->timed_out)
-        r = fl_error_set(err, FL_E_TIMEOUT, "the build took longer than it may");
-    return r;
+    return r < 0 ? say_if_late(building, r, err) : 0;
 }
 
 int fl_build_run(const struct fl_build *build, struct fl_arena *arena, struct fl_built *ret_built,
                  const char **ret_stage, struct fl_error *err)
 {
-    struct building building = {
+    struct fl_building building = {
         .build = build,
         .arena = arena,
         .lock = -1,

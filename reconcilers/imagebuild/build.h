@@ -1,14 +1,17 @@
 /* One build, from what is asked for to an image in a registry (or in a folder): fetch, check,
- * compose, push. The same for `flops build` and for ImageBuild objects, which run it in a process
+ * compose, push, and what is attached to the image (attest/attest.h). What was built before is not
+ * built again. The same for `flops build` and for ImageBuild objects, which run it in a process
  * of their own (build_child.h).
  *
- * Stages, in order, as hooks hear of them: Fetch, Check, Resolve, Base, Dependencies, Program,
- * Code, Model, Push. Blocking; one build a state folder at a time (CONFLICT otherwise). */
+ * Stages, in order, as hooks hear of them: Fetch, Check, Build (of a Containerfile), Resolve, Base,
+ * Dependencies, Program, Code, Model, Push. Blocking; one build a state folder at a time (CONFLICT
+ * otherwise). */
 #ifndef FL_RECONCILERS_BUILD_H
 #define FL_RECONCILERS_BUILD_H
 
 #include "controller/source/source.h"
 #include "lib/oci/registry.h"
+#include "reconcilers/imagebuild/attest/attest.h"
 #include "reconcilers/imagebuild/compose/compose.h"
 
 #define FL_BUILD_PLATFORMS_MAX 8
@@ -24,6 +27,9 @@ struct fl_build {
     enum fl_imagebuild_backend backend;
     enum fl_imagebuild_lock_policy lock_policy;
     const char *containerfile;
+    const char
+        *base_image; /* to start from; pulled with the registry's credentials, if it is there */
+    const char *const *args; /* of a Containerfile: "NAME=value", ended by NULL */
     const char *platforms[FL_BUILD_PLATFORMS_MAX];
     size_t platform_count;
 
@@ -38,7 +44,11 @@ struct fl_build {
     const char *programs; /* folder with PLATFORM/flops (linux-arm64/flops) of other platforms */
     const char *program;  /* of this machine's platform */
     const char *adapter;
-    const char *version; /* of this program */
+    const char *version;         /* of this program */
+    const char *builder_version; /* what the user calls it; part of the key */
+    const char *signing_key;     /* a file (attest/sign.h); NULL: the image is not signed */
+    const char *log_file;        /* to which the process that builds writes; NULL: none */
+    bool anew;                   /* also where the same was built before */
 
     /* Where the image goes: a registry or an OCI layout's folder. */
     const char *layout;
@@ -48,6 +58,11 @@ struct fl_build {
     const char *tags[FL_BUILD_TAGS_MAX];
     size_t tag_count;
 
+    /* Of a build in a process of its own (builder.h): what it may use, all its programs together,
+     * as far as the machine's control groups allow; and the group's name. 0, NULL: no bounds. */
+    int64_t cpu_milli, memory_bytes;
+    const char *group;
+
     const char *apt_sources;
     const char *const *packages_env; /* as fl_packages_options' extra_env */
     int64_t timeout_ms;              /* of all; 0: 30 min */
@@ -56,10 +71,13 @@ struct fl_build {
 };
 
 struct fl_built {
+    const char *key; /* what the result follows from (build_kept.h) */
+    bool is_kept;    /* it was built before */
     struct fl_composed composed;
     const char *commit;  /* NULL: of a folder */
-    const char *backend; /* "Compose" */
+    const char *backend; /* "Compose" or "Buildah" */
     struct fl_registry_pushed pushed;
+    struct fl_attestations attestations; /* of an image that was pushed */
 };
 /* Texts are in the arena. `*ret_stage` (may be NULL) is the stage that failed. */
 int fl_build_run(const struct fl_build *build, struct fl_arena *arena, struct fl_built *ret_built,

@@ -12,6 +12,7 @@
 #include "reconcilers/imagebuild/builder.h"
 
 #define FL_BUILD_CHILD_COMMAND "image-build"
+#define FL_BUILD_GROUPS        "flops-builds" /* control groups are below it */
 #define FL_BUILD_REQUEST_MAX   ((size_t)1024 * 1024)
 #define FL_BUILD_LINE_MAX      ((size_t)256 * 1024)
 #define FL_BUILD_LOG_LINE_MAX  2000

@@ -12,6 +12,7 @@
 #include "reconcilers/imagebuild/build.h"
 
 #define FL_BUILD_STAGES_MAX 16
+#define FL_BUILD_TAIL_MAX   4096
 
 enum fl_builder_state {
     FL_BUILDER_NONE = 0, /* nothing is known under this key */
@@ -35,7 +36,9 @@ struct fl_builder_platform {
 };
 struct fl_builder_result {
     const char *commit, *backend;
-    const char *digest; /* of the index */
+    const char *digest;                        /* of the index */
+    const char *key;                           /* what it follows from; NULL: not said */
+    const char *sbom, *provenance, *signature; /* digests of what is attached; NULL: nothing */
     int64_t size, cache_hits, cache_misses, bytes_fetched, bytes_pushed;
     struct fl_builder_platform platforms[FL_BUILD_PLATFORMS_MAX];
     size_t platform_count;
@@ -49,7 +52,7 @@ struct fl_builder_known {
     const char *failed_stage;        /* FAILED: where */
     struct fl_error err;             /* FAILED: why */
     struct fl_builder_result result; /* DONE */
-    const char *log_tail;            /* the last lines, valid UTF-8; NULL: none */
+    const char *log_tail; /* the last lines, valid UTF-8, at most FL_BUILD_TAIL_MAX; NULL: none */
 };
 
 typedef void fl_builder_changed_fn(void *user, const char *key);
@@ -74,6 +77,7 @@ struct fl_builder_options {
     const struct fl_env *env;
     fl_builder_changed_fn *changed; /* any thread; must not call back */
     void *user;
+    int64_t grace_ms; /* how long after its deadline a build may take to say so; 0: 10 s */
 };
 /* Each build in a process of its own (build_child.h). */
 int fl_builder_process_create(const struct fl_builder_options *options,

@@ -1,6 +1,9 @@
 /* Builds in processes of their own, one at a time: who waits, and what is known of each. */
 #include "reconcilers/imagebuild/build_child.h"
+#include "reconcilers/imagebuild/builder_heard.h"
 
+#include "lib/cgroup.h"
+#include "lib/digest.h"
 #include "lib/log.h"
 #include "lib/map.h"
 #include "lib/run.h"
@@ -9,25 +12,29 @@
 
 #include <inttypes.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 
-#define OUTPUT_MAX ((size_t)64 * 1024 * 1024)
-#define ERRORS_MAX ((size_t)8 * 1024)
-#define GRACE_MS   10000
-#define TIMEOUT_MS ((int64_t)30 * 60 * 1000)
-#define TAIL_MAX   ((size_t)4 * 1024)
+#define OUTPUT_MAX     ((size_t)64 * 1024 * 1024)
+#define ERRORS_MAX     ((size_t)8 * 1024)
+#define GRACE_MS       10000
+#define TIMEOUT_MS     ((int64_t)30 * 60 * 1000)
+#define SWEEPS         500
+#define SWEEP_EVERY_MS 10
 
 /* Fields are the lock's; `job` is the worker's while it runs. */
 struct entry {
     struct entry *next; /* waiting */
     char *key;
-    struct fl_arena *arena; /* of all texts of `known` */
-    struct fl_builder_known known;
+    enum fl_builder_state state;
+    int64_t started_us, ended_us;
+    struct fl_error err;  /* FAILED */
     struct fl_bytes *job; /* the request; wiped when it was sent */
+    char group[48];       /* the name of its control group */
     int64_t timeout_ms;
-    struct fl_run_cancel *cancel; /* while it runs */
-    struct fl_buf line, tail;     /* the worker's: what has come of a line; the lock's */
-    bool answered, forgotten;
+    struct fl_run_cancel *cancel;  /* while it runs */
+    struct fl_builder_heard heard; /* from the child */
+    bool forgotten;
 };
 
 struct process_builder {
@@ -42,15 +49,18 @@ struct process_builder {
     bool closing;
 };
 
+static void job_free(struct fl_bytes *job)
+{
+    if (job)
+        sodium_memzero(job->data, job->len);
+    fl_bytes_unref(job);
+}
+
 static void entry_free(struct entry *entry)
 {
-    if (entry->job)
-        sodium_memzero(entry->job->data, entry->job->len);
-    fl_bytes_unref(entry->job);
+    job_free(entry->job);
     fl_run_cancel_destroy(entry->cancel);
-    fl_buf_finish(&entry->line);
-    fl_buf_finish(&entry->tail);
-    fl_arena_destroy(entry->arena);
+    fl_builder_heard_finish(&entry->heard);
     free(entry->key);
     free(entry);
 }
@@ -58,86 +68,6 @@ static void entry_free(struct entry *entry)
 static int64_t now_us(const struct process_builder *builder)
 {
     return fl_realtime_us(builder->options.env);
-}
-
-/* What the child says; with the lock. */
-
-static struct fl_builder_stage *stage_named(struct fl_builder_known *known, const char *name)
-{
-    for (size_t i = 0; i < known->stage_count; i++)
-        if (fl_streq(known->stages[i].name, name))
-            return &known->stages[i];
-    return NULL;
-}
-
-/* A stage may run several times, once a platform: it has begun with the first, and its state is the
- * last's, but that what was made once is not said to have been there. */
-static void hear_stage(struct process_builder *builder, struct entry *entry, const json_t *value)
-{
-    enum fl_stage_state state = fl_stage_state_parse(fl_json_str(value, "state"));
-    const char *name = fl_json_str(value, "stage"), *message = fl_json_str(value, "message");
-    struct fl_builder_stage *stage = stage_named(&entry->known, name);
-
-    if (state == 0 || strlen(name) > 63)
-        return;
-    if (!stage) {
-        if (entry->known.stage_count == FL_BUILD_STAGES_MAX)
-            return;
-        stage = &entry->known.stages[entry->known.stage_count++];
-        *stage = (struct fl_builder_stage){.name = fl_arena_strdup(entry->arena, name),
-                                           .started_us = now_us(builder)};
-    }
-    if (!(state == FL_STAGE_CACHED && stage->state == FL_STAGE_DONE))
-        stage->state = state;
-    stage->message = message ? fl_arena_strndup(entry->arena, message,
-                                                fl_utf8_cut(message, strlen(message), 1000))
-                             : NULL;
-    if (state != FL_STAGE_RUNNING)
-        stage->took_ms = (now_us(builder) - stage->started_us) / 1000;
-}
-
-static void hear_log(struct entry *entry, const char *line)
-{
-    if (entry->tail.len + strlen(line) + 1 > TAIL_MAX)
-        fl_buf_clear(&entry->tail);
-    fl_buf_puts(&entry->tail, line);
-    fl_buf_putc(&entry->tail, '\n');
-}
-
-static void hear_error(struct entry *entry, const json_t *error)
-{
-    const char *stage = fl_json_str(error, "stage");
-
-    entry->known.state = FL_BUILDER_FAILED;
-    entry->known.failed_stage = stage ? fl_arena_strdup(entry->arena, stage) : NULL;
-    (void)fl_error_set(&entry->known.err, fl_error_from_status(fl_json_str(error, "code"), 500),
-                       "%s", fl_str_or(fl_json_str(error, "message"), "no message"));
-}
-
-static void hear_line(struct process_builder *builder, struct entry *entry, const char *text,
-                      size_t len)
-{
-    FL_JSON value = NULL;
-    struct fl_error err = {0};
-
-    if (fl_json_parse(text, len, NULL, NULL, NULL, &value, NULL) < 0)
-        return;
-    if (fl_json_str(value, "stage")) {
-        hear_stage(builder, entry, value);
-    } else if (fl_json_str(value, "log")) {
-        hear_log(entry, fl_json_str(value, "log"));
-    } else if (json_object_get(value, "error")) {
-        entry->answered = true;
-        hear_error(entry, json_object_get(value, "error"));
-    } else if (json_object_get(value, "result")) {
-        entry->answered = true;
-        entry->known.state = FL_BUILDER_DONE;
-        if (fl_builder_result_parse(json_object_get(value, "result"), entry->arena,
-                                    &entry->known.result, &err) < 0) {
-            entry->known.state = FL_BUILDER_FAILED;
-            entry->known.err = err;
-        }
-    }
 }
 
 struct hearing {
@@ -154,15 +84,7 @@ static void on_output(void *user, const char *data, size_t len)
 
     {
         FL_LOCKED(builder->lock);
-        for (size_t i = 0; i < len; i++) {
-            if (data[i] != '\n') {
-                fl_buf_putc(&entry->line, data[i]);
-                continue;
-            }
-            if (!entry->line.overflow)
-                hear_line(builder, entry, fl_buf_text(&entry->line), entry->line.len);
-            fl_buf_clear(&entry->line);
-        }
+        fl_builder_heard_take(&entry->heard, data, len, now_us(builder));
         key = entry->forgotten ? NULL : fl_strdup(entry->key);
     }
     if (key)
@@ -172,25 +94,42 @@ static void on_output(void *user, const char *data, size_t len)
 
 /* The worker. */
 
-static void fail(struct entry *entry, const struct fl_error *err)
-{
-    entry->known.state = FL_BUILDER_FAILED;
-    entry->known.err = *err;
-}
-
 static void settle(struct process_builder *builder, struct entry *entry,
                    const struct fl_run_result *result, int r, struct fl_error *err)
 {
+    const struct fl_builder_heard *heard = &entry->heard;
+
     if (r == FL_E_TIMEOUT)
         (void)fl_error_set(err, FL_E_TIMEOUT, "the build took longer than it may");
-    else if (r == 0 && !entry->answered)
+    else if (r == 0 && heard->answer == 0)
         r = fl_error_set(err, FL_E_INTERNAL,
                          "the builder ended without an answer (status %d, signal %d): %.300s",
                          result->status, result->signum, result->errors->data);
-    if (r < 0)
-        fail(entry, err);
-    entry->known.ended_us = now_us(builder);
+    entry->state = r < 0 ? FL_BUILDER_FAILED : heard->answer;
+    entry->err = r < 0 ? *err : heard->err;
+    entry->ended_us = now_us(builder);
     fl_run_cancel_destroy(FL_TAKE(entry->cancel));
+}
+
+/* What the child started and left, because it was killed or because that fled from it. Without the
+ * lock. */
+static void sweep(struct process_builder *builder, const struct entry *entry)
+{
+    FL_CLEANUP(fl_cgroups_destroyp)
+    struct fl_cgroups *cgroups = fl_cgroups_detect("", FL_BUILD_GROUPS);
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    const struct fl_cgroup_limits none = {0};
+    struct fl_cgroup group;
+    unsigned missing;
+
+    if (!fl_cgroups_usable(cgroups) ||
+        fl_cgroups_make(cgroups, entry->group, &none, arena, &group, &missing, NULL) < 0)
+        return;
+    for (int tries = 0; tries < SWEEPS && (fl_cgroup_kill(&group) || !fl_cgroup_remove(&group));
+         tries++) {
+        FL_LOCKED(builder->lock);
+        (void)fl_signal_wait(builder->work, builder->lock, SWEEP_EVERY_MS);
+    }
 }
 
 /* With the lock, which is given back while the child runs. */
@@ -207,7 +146,8 @@ static void work_on(struct process_builder *builder, struct entry *entry)
         .errors_max = ERRORS_MAX,
         .heard = on_output,
         .user = &hearing,
-        .timeout_ms = entry->timeout_ms + GRACE_MS,
+        .timeout_ms =
+            entry->timeout_ms + (builder->options.grace_ms ? builder->options.grace_ms : GRACE_MS),
         .cancel = entry->cancel,
     };
     struct fl_run_result result;
@@ -216,11 +156,13 @@ static void work_on(struct process_builder *builder, struct entry *entry)
     int r;
 
     builder->running = entry;
-    entry->known.state = FL_BUILDER_RUNNING;
-    entry->known.started_us = now_us(builder);
+    entry->state = FL_BUILDER_RUNNING;
+    entry->started_us = now_us(builder);
     fl_lock_release(builder->lock);
     r = fl_run(&options, &result, &err);
+    sweep(builder, entry);
     fl_lock_take(builder->lock);
+    job_free(FL_TAKE(entry->job));
     settle(builder, entry, &result, r, &err);
     fl_run_result_finish(&result);
     builder->running = NULL;
@@ -261,20 +203,32 @@ static void worker(void *user)
 
 /* The table. */
 
-static int encode_job(const struct fl_build *build, struct fl_bytes **ret_job, struct fl_error *err)
+static int encode_job(const struct fl_build *build, const char *group, struct fl_bytes **ret_job,
+                      struct fl_error *err)
 {
-    FL_JSON value = fl_build_encode(build);
-    struct fl_bytes *job = fl_json_to_bytes(value);
+    struct fl_build copy = *build;
+    FL_JSON value = NULL;
+    struct fl_bytes *job;
 
+    copy.group = group;
+    value = fl_build_encode(&copy);
+    job = fl_json_to_bytes(value);
     fl_build_wipe(value);
     if (job->len > FL_BUILD_REQUEST_MAX) {
-        sodium_memzero(job->data, job->len);
-        fl_bytes_unref(job);
+        job_free(job);
         return fl_error_set(err, FL_E_TOO_LARGE, "what a build is told has at most %zu bytes",
                             FL_BUILD_REQUEST_MAX);
     }
     *ret_job = job;
     return 0;
+}
+
+static void name_group(const char *key, char group[48])
+{
+    char digest[FL_DIGEST_SIZE];
+
+    fl_digest_of(key, strlen(key), digest);
+    (void)snprintf(group, 48, "build-%.32s", strchr(digest, ':') + 1);
 }
 
 static int process_start(struct fl_builder *self, const char *key, const struct fl_build *build,
@@ -284,29 +238,28 @@ static int process_start(struct fl_builder *self, const char *key, const struct 
     struct fl_run_cancel *cancel = NULL;
     struct fl_bytes *job = NULL;
     struct entry *entry;
+    char group[48];
     int r;
 
     FL_LOCKED(builder->lock);
     if (fl_map_get(builder->entries, key))
         return 0;
-    r = encode_job(build, &job, err);
+    name_group(key, group);
+    r = encode_job(build, group, &job, err);
     if (r == 0)
         r = fl_run_cancel_create(&cancel, err);
     if (r < 0) {
-        if (job)
-            sodium_memzero(job->data, job->len);
-        fl_bytes_unref(job);
+        job_free(job);
         return r;
     }
     entry = fl_calloc(1, sizeof(*entry));
     entry->key = fl_strdup(key);
-    entry->arena = fl_arena_create();
     entry->job = job;
+    (void)memcpy(entry->group, group, sizeof(group));
     entry->cancel = cancel;
     entry->timeout_ms = build->timeout_ms ? build->timeout_ms : TIMEOUT_MS;
-    entry->known.state = FL_BUILDER_WAITING;
-    fl_buf_init(&entry->line, FL_BUILD_LINE_MAX);
-    fl_buf_init(&entry->tail, 0);
+    entry->state = FL_BUILDER_WAITING;
+    fl_builder_heard_init(&entry->heard);
     fl_map_put(builder->entries, key, entry);
     *builder->last = entry;
     builder->last = &entry->next;
@@ -314,22 +267,46 @@ static int process_start(struct fl_builder *self, const char *key, const struct 
     return 0;
 }
 
-static void copy_known(struct fl_builder_known *known, struct fl_arena *arena)
+static struct fl_builder_result copy_result(const struct fl_builder_result *from,
+                                            struct fl_arena *arena)
 {
-    struct fl_builder_result *result = &known->result;
+    struct fl_builder_result result = *from;
 
-    for (size_t i = 0; i < known->stage_count; i++) {
-        known->stages[i].name = fl_arena_copy(arena, known->stages[i].name);
-        known->stages[i].message = fl_arena_copy(arena, known->stages[i].message);
+    result.commit = fl_arena_copy(arena, result.commit);
+    result.backend = fl_arena_copy(arena, result.backend);
+    result.digest = fl_arena_copy(arena, result.digest);
+    result.key = fl_arena_copy(arena, result.key);
+    result.sbom = fl_arena_copy(arena, result.sbom);
+    result.provenance = fl_arena_copy(arena, result.provenance);
+    result.signature = fl_arena_copy(arena, result.signature);
+    for (size_t i = 0; i < result.platform_count; i++) {
+        result.platforms[i].platform = fl_arena_copy(arena, result.platforms[i].platform);
+        result.platforms[i].digest = fl_arena_copy(arena, result.platforms[i].digest);
     }
-    known->failed_stage = fl_arena_copy(arena, known->failed_stage);
-    result->commit = fl_arena_copy(arena, result->commit);
-    result->backend = fl_arena_copy(arena, result->backend);
-    result->digest = fl_arena_copy(arena, result->digest);
-    for (size_t i = 0; i < result->platform_count; i++) {
-        result->platforms[i].platform = fl_arena_copy(arena, result->platforms[i].platform);
-        result->platforms[i].digest = fl_arena_copy(arena, result->platforms[i].digest);
+    return result;
+}
+
+static void show(const struct entry *entry, struct fl_arena *arena, struct fl_builder_known *known)
+{
+    const struct fl_builder_heard *heard = &entry->heard;
+
+    *known = (struct fl_builder_known){.state = entry->state,
+                                       .started_us = entry->started_us,
+                                       .ended_us = entry->ended_us,
+                                       .stage_count = heard->stage_count};
+    for (size_t i = 0; i < heard->stage_count; i++) {
+        known->stages[i] = heard->stages[i];
+        known->stages[i].name = fl_arena_copy(arena, heard->stages[i].name);
+        known->stages[i].message = fl_arena_copy(arena, heard->stages[i].message);
     }
+    if (heard->tail.len > 0)
+        known->log_tail = fl_arena_strdup(arena, fl_buf_text(&heard->tail));
+    if (entry->state == FL_BUILDER_DONE)
+        known->result = copy_result(&heard->result, arena);
+    if (entry->state != FL_BUILDER_FAILED)
+        return;
+    known->failed_stage = fl_arena_copy(arena, heard->failed_stage);
+    known->err = entry->err;
 }
 
 static int process_observe(struct fl_builder *self, const char *key, struct fl_arena *arena,
@@ -341,13 +318,10 @@ static int process_observe(struct fl_builder *self, const char *key, struct fl_a
     (void)err;
     FL_LOCKED(builder->lock);
     entry = fl_map_get(builder->entries, key);
-    *ret_known = (struct fl_builder_known){0};
-    if (!entry)
-        return 0;
-    *ret_known = entry->known;
-    copy_known(ret_known, arena);
-    if (entry->tail.len > 0)
-        ret_known->log_tail = fl_arena_strdup(arena, fl_buf_text(&entry->tail));
+    if (entry)
+        show(entry, arena, ret_known);
+    else
+        *ret_known = (struct fl_builder_known){0};
     return 0;
 }
 

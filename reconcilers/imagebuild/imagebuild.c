@@ -1,18 +1,20 @@
 #include "reconcilers/imagebuild/imagebuild.h"
 
+#include "api/quantity.h"
+#include "controller/source/access.h"
 #include "lib/map.h"
 #include "lib/str.h"
 #include "lib/thread.h"
-#include "reconcilers/gitsync/gitsync.h"
+#include "reconcilers/imagebuild/build_log.h"
+#include "reconcilers/imagebuild/imagebuild_internal.h"
 
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
-#define RETRY_FIRST_MS 10000
-#define RETRY_MOST_MS  300000
 #define TIMEOUT_MS     ((int64_t)30 * 60 * 1000)
 #define TAG_COMMIT_LEN 40
+#define SOON_MS        1000
 
 /* Who is to be woken for a key. */
 struct waiting {
@@ -27,18 +29,11 @@ struct fl_imagebuild_controller {
     struct fl_map *waiting; /* by key */
 };
 
-struct view {
-    struct fl_reconcile *rc;
-    struct fl_imagebuild_controller *controller;
-    struct fl_imagebuild *object;
-    struct fl_builder_known known;
-};
-
 /* Keys. */
 
-static const char *key_of(const struct view *view, int64_t attempt)
+static const char *key_of(const struct fl_build_view *view, int64_t attempt)
 {
-    return fl_arena_printf(view->rc->arena, "%s-%" PRId64, view->object->meta.uid, attempt);
+    return fl_build_attempt_key(view->rc->arena, view->object->meta.uid, attempt);
 }
 
 static void waiting_free(void *user)
@@ -50,7 +45,7 @@ static void waiting_free(void *user)
     free(waiting);
 }
 
-static void wait_for(const struct view *view, const char *key)
+static void wait_for(const struct fl_build_view *view, const char *key)
 {
     struct waiting *waiting = fl_calloc(1, sizeof(*waiting));
 
@@ -78,7 +73,7 @@ void fl_imagebuild_changed(void *user, const char *key)
     fl_manager_enqueue(controller->manager, fl_imagebuild_ops.controller, ns, name);
 }
 
-static int forget(struct view *view, int64_t attempt, struct fl_error *err)
+static int forget(struct fl_build_view *view, int64_t attempt, struct fl_error *err)
 {
     struct fl_builder *builder = view->controller->builder;
     const char *key = key_of(view, attempt);
@@ -114,7 +109,7 @@ const char *fl_imagebuild_name_of(struct fl_arena *arena, const char *url)
     return *name ? name : "image";
 }
 
-static const char *repository_of(const struct view *view)
+static const char *repository_of(const struct fl_build_view *view)
 {
     const struct fl_imagebuild_spec *spec = &view->object->spec;
     struct fl_arena *arena = view->rc->arena;
@@ -130,7 +125,7 @@ static const char *repository_of(const struct view *view)
 
 /* Secrets. */
 
-static int read_secret(const struct view *view, const char *name, json_t **ret_secret,
+static int read_secret(const struct fl_build_view *view, const char *name, json_t **ret_secret,
                        struct fl_error *err)
 {
     json_t *secret = NULL;
@@ -143,9 +138,11 @@ static int read_secret(const struct view *view, const char *name, json_t **ret_s
     return 0;
 }
 
-static int read_source(const struct view *view, struct fl_build *build, struct fl_error *err)
+static int read_source(const struct fl_build_view *view, struct fl_build *build,
+                       struct fl_error *err)
 {
     const struct fl_imagebuild_source *source = &view->object->spec.source;
+    struct fl_source_request request = {0};
     json_t *secret;
     int r;
 
@@ -159,41 +156,91 @@ static int read_source(const struct view *view, struct fl_build *build, struct f
     r = read_secret(view, source->credentials_secret.name, &secret, err);
     if (r < 0)
         return r;
-    build->username = fl_secret_text(view->rc->arena, secret, "username");
-    build->password = fl_secret_text(view->rc->arena, secret, "password");
-    build->identity = fl_secret_text(view->rc->arena, secret, "identity");
-    build->known_hosts = fl_secret_text(view->rc->arena, secret, "known_hosts");
-    build->ca_pem = fl_secret_text(view->rc->arena, secret, "ca.crt");
+    fl_source_take_credentials(&request, secret, view->rc->arena);
+    build->username = request.username;
+    build->password = request.password;
+    build->identity = request.identity;
+    build->known_hosts = request.known_hosts;
+    build->ca_pem = request.ca_pem;
     return 0;
 }
 
-/* "host:port/prefix" of a foreign registry goes in front of the name. */
-static int read_registry(const struct view *view, struct fl_build *build, struct fl_error *err)
+/* "host:port/prefix" of a foreign registry: the prefix goes in front of the name. */
+static int name_foreign(const struct fl_build_view *view, struct fl_build *build,
+                        struct fl_error *err)
+{
+    const char *url = view->object->spec.registry.url;
+    struct fl_arena *arena = view->rc->arena;
+    size_t host = strcspn(url, "/"), len = strlen(url);
+
+    if (strstr(url, "://"))
+        return fl_error_set(err, FL_E_INVALID,
+                            "registry.url is host, port and prefix, without a scheme: %.200s", url);
+    while (len > host && url[len - 1] == '/')
+        len--;
+    build->registry = fl_arena_strndup(arena, url, host);
+    if (len > host)
+        build->repository = fl_arena_printf(arena, "%.*s/%s", (int)(len - host - 1), url + host + 1,
+                                            build->repository);
+    build->registry_plain_http = build->registry_insecure = view->object->spec.registry.insecure;
+    return 0;
+}
+
+/* What may be made in a namespace may be written below its name, and nowhere else. */
+static int check_own(const struct fl_build_view *view, const struct fl_build *build,
+                     struct fl_error *err)
+{
+    const char *ns = view->object->meta.namespace;
+    size_t len = strlen(ns);
+
+    if (strncmp(build->repository, ns, len) == 0 && build->repository[len] == '/')
+        return 0;
+    return fl_error_set(err, FL_E_INVALID,
+                        "image %.200s: in the control plane's registry, images of namespace %s "
+                        "have names that begin with \"%s/\"",
+                        build->repository, ns, ns);
+}
+
+/* Where the image goes, without what is needed to write there. */
+static int name_image(const struct fl_build_view *view, struct fl_build *build,
+                      struct fl_error *err)
+{
+    const struct fl_imagebuild_options *options = &view->controller->options;
+    int r;
+
+    build->repository = repository_of(view);
+    if (view->object->spec.has_registry)
+        return name_foreign(view, build, err);
+    r = check_own(view, build, err);
+    return r < 0 ? r
+                 : options->own_registry(options->user, build->repository, view->rc->arena, build,
+                                         err);
+}
+
+static int read_registry(const struct fl_build_view *view, struct fl_build *build,
+                         struct fl_error *err)
 {
     const struct fl_registry_ref *registry = &view->object->spec.registry;
-    struct fl_arena *arena = view->rc->arena;
-    const char *slash = strchr(registry->url, '/');
+    const char *name = registry->credentials_secret.name;
     json_t *secret;
     int r;
 
-    build->registry = slash
-                          ? fl_arena_strndup(arena, registry->url, (size_t)(slash - registry->url))
-                          : registry->url;
-    if (slash && slash[1])
-        build->repository = fl_arena_printf(arena, "%s/%s", slash + 1, build->repository);
-    build->registry_plain_http = build->registry_insecure = registry->insecure;
-    if (!registry->has_credentials_secret)
+    if (!view->object->spec.has_registry || !registry->has_credentials_secret)
         return 0;
-    r = read_secret(view, registry->credentials_secret.name, &secret, err);
+    r = read_secret(view, name, &secret, err);
     if (r < 0)
         return r;
     build->registry_username = fl_secret_text(view->rc->arena, secret, "username");
     build->registry_password = fl_secret_text(view->rc->arena, secret, "password");
     build->registry_ca_pem = fl_secret_text(view->rc->arena, secret, "ca.crt");
+    if (!build->registry_username != !build->registry_password ||
+        (!build->registry_username && !build->registry_ca_pem))
+        return fl_error_set(err, FL_E_NOT_FOUND,
+                            "Secret %s: username and password, or ca.crt, are missing", name);
     return 0;
 }
 
-static void add_tags(const struct view *view, struct fl_build *build)
+static void add_tags(const struct fl_build_view *view, struct fl_build *build)
 {
     const struct fl_imagebuild_spec *spec = &view->object->spec;
 
@@ -206,7 +253,7 @@ static void add_tags(const struct view *view, struct fl_build *build)
         build->tags[build->tag_count++] = spec->tags.items[i];
 }
 
-static int64_t timeout_ms(const struct view *view)
+static int64_t timeout_ms(const struct fl_build_view *view)
 {
     int64_t ms;
 
@@ -215,79 +262,80 @@ static int64_t timeout_ms(const struct view *view)
                : TIMEOUT_MS;
 }
 
-static int make_request(struct view *view, struct fl_build *ret_build, struct fl_error *err)
+static const char *log_path(const struct fl_build_view *view)
+{
+    const char *folder = view->controller->options.common->folder;
+
+    return folder ? fl_build_log_path(view->rc->arena, folder, view->object->meta.uid) : NULL;
+}
+
+/* "NAME=value", ended by NULL. */
+static const char *const *args_of(const struct fl_build_view *view)
+{
+    const struct fl_string_map *map = &view->object->spec.args;
+    const char **args = fl_new_array(view->rc->arena, const char *, map->count + 1);
+
+    for (size_t i = 0; i < map->count; i++)
+        args[i] = fl_arena_printf(view->rc->arena, "%s=%s", map->items[i].key, map->items[i].value);
+    return args;
+}
+
+static int64_t amount_of(const char *quantity, int64_t scale)
+{
+    int64_t amount;
+
+    return quantity && fl_quantity_parse(quantity, scale, &amount) ? amount : 0;
+}
+
+static void describe(const struct fl_build_view *view, struct fl_build *build)
+{
+    const struct fl_imagebuild_spec *spec = &view->object->spec;
+
+    *build = *view->controller->options.common;
+    build->target = spec->target;
+    build->backend = spec->backend;
+    build->lock_policy = spec->lock_policy;
+    build->containerfile = spec->file;
+    build->builder_version = spec->builder_version;
+    build->log_file = log_path(view);
+    build->base_image = spec->base_image;
+    build->args = args_of(view);
+    build->cpu_milli = amount_of(spec->resources.cpu, 1000);
+    build->memory_bytes = amount_of(spec->resources.memory, 1);
+    build->timeout_ms = timeout_ms(view);
+    for (size_t i = 0; i < spec->platforms.count && i < FL_BUILD_PLATFORMS_MAX; i++)
+        build->platforms[build->platform_count++] = spec->platforms.items[i];
+    add_tags(view, build);
+}
+
+/* Where it fails, under the condition that says of what kind it is. */
+static int make_request(const struct fl_build_view *view, struct fl_build *ret_build,
+                        struct fl_error *err)
 {
     const struct fl_imagebuild_options *options = &view->controller->options;
-    const struct fl_imagebuild_spec *spec = &view->object->spec;
-    struct fl_build build = *options->common;
+    struct fl_build build;
     int r = 0;
 
-    build.target = spec->target;
-    build.backend = spec->backend;
-    build.lock_policy = spec->lock_policy;
-    build.containerfile = spec->file;
-    build.timeout_ms = timeout_ms(view);
-    for (size_t i = 0; i < spec->platforms.count && i < FL_BUILD_PLATFORMS_MAX; i++)
-        build.platforms[build.platform_count++] = spec->platforms.items[i];
-    build.repository = repository_of(view);
-    add_tags(view, &build);
-    if (spec->has_source)
+    describe(view, &build);
+    if (view->object->spec.has_source)
         r = read_source(view, &build, err);
+    if (r == 0 && view->object->spec.has_model)
+        r = options->model(options->user, view->object->spec.model.digest, view->rc->arena,
+                           &build.model, err);
+    if (r < 0)
+        return fl_failed(view->rc, "SourceReady", "SourceNotReady", err);
+    r = name_image(view, &build, err);
     if (r == 0)
-        r = spec->has_registry ? read_registry(view, &build, err)
-                               : options->own_registry(options->user, build.repository,
-                                                       view->rc->arena, &build, err);
-    if (r == 0)
-        *ret_build = build;
-    return r;
+        r = read_registry(view, &build, err);
+    if (r < 0)
+        return fl_failed(view->rc, "Pushed", "PushFailed", err);
+    *ret_build = build;
+    return 0;
 }
 
 /* What the builder tells. */
 
-static const char *time_text(struct fl_arena *arena, int64_t realtime_us)
-{
-    char *text = fl_alloc(arena, FL_TIME_SIZE);
-
-    fl_time_format(realtime_us, text);
-    return text;
-}
-
-static const char *duration_text(struct fl_arena *arena, int64_t ms)
-{
-    return fl_arena_printf(arena, "%" PRId64 ".%03" PRId64 "s", ms / 1000, ms % 1000);
-}
-
-static void show_stages(struct view *view)
-{
-    static const enum fl_imagebuild_status_stage_state states[] = {
-        [FL_STAGE_RUNNING] = FL_IMAGEBUILD_STATUS_STAGE_STATE_RUNNING,
-        [FL_STAGE_DONE] = FL_IMAGEBUILD_STATUS_STAGE_STATE_DONE,
-        [FL_STAGE_CACHED] = FL_IMAGEBUILD_STATUS_STAGE_STATE_CACHED,
-        [FL_STAGE_FAILED] = FL_IMAGEBUILD_STATUS_STAGE_STATE_FAILED,
-    };
-    const struct fl_builder_known *known = &view->known;
-    struct fl_arena *arena = view->rc->arena;
-    struct fl_imagebuild_status_stage *items =
-        fl_new_array(arena, struct fl_imagebuild_status_stage, known->stage_count + 1);
-
-    for (size_t i = 0; i < known->stage_count; i++) {
-        const struct fl_builder_stage *stage = &known->stages[i];
-
-        items[i] = (struct fl_imagebuild_status_stage){
-            .name = stage->name,
-            .state = states[stage->state],
-            .start_time = time_text(arena, stage->started_us),
-            .duration =
-                stage->state == FL_STAGE_RUNNING ? NULL : duration_text(arena, stage->took_ms),
-            .message = stage->state == FL_STAGE_FAILED ? stage->message : NULL,
-        };
-    }
-    view->object->status.stages =
-        (struct fl_imagebuild_status_stage_list){items, known->stage_count};
-    view->object->status.log_tail = known->log_tail;
-}
-
-static void show_platforms(struct view *view)
+static void show_platforms(struct fl_build_view *view)
 {
     const struct fl_builder_result *result = &view->known.result;
     struct fl_imagebuild_status_platform *items = fl_new_array(
@@ -313,7 +361,7 @@ static void show_platforms(struct view *view)
         (struct fl_imagebuild_status_platform_list){items, result->platform_count};
 }
 
-static void show_result(struct view *view, const struct fl_build *build)
+static void show_result(struct fl_build_view *view, const struct fl_build *build)
 {
     struct fl_imagebuild_status *status = &view->object->status;
     const struct fl_builder_result *result = &view->known.result;
@@ -339,29 +387,50 @@ static void show_result(struct view *view, const struct fl_build *build)
         .bytes_pushed = result->bytes_pushed,
         .has_bytes_pushed = true,
     };
+    status->key = result->key;
+    status->has_attestations = result->sbom != NULL;
+    status->attestations = (struct fl_imagebuild_status_attestations){
+        .sbom = result->sbom,
+        .provenance = result->provenance,
+        .signature = result->signature,
+    };
     status->size_summary = fl_str_from_size(arena, result->size);
-    status->completion_time = time_text(arena, view->known.ended_us);
-    status->duration = duration_text(arena, (view->known.ended_us - view->known.started_us) / 1000);
+    status->completion_time = fl_build_time_text(arena, view->known.ended_us);
+    status->duration =
+        fl_build_duration_text(arena, (view->known.ended_us - view->known.started_us) / 1000);
     show_platforms(view);
 }
 
 /* Deciding. */
 
-static int64_t attempts(const struct view *view)
+/* What is begun must not be begun on an old state: an attempt that is over, or an object that is
+ * gone, whose build nobody would ever forget. */
+static int check_newest(const struct fl_build_view *view, struct fl_error *err)
 {
-    return view->object->status.has_attempts ? view->object->status.attempts : 0;
+    const struct fl_object_meta *meta = &view->object->meta;
+    struct fl_gvr gvr = fl_gvr_of(&fl_imagebuild_type);
+    FL_JSON live = NULL;
+    int r = fl_apiclient_get(view->rc->client, &gvr, meta->namespace, meta->name, &live, err);
+
+    if (r < 0)
+        return r;
+    if (!fl_is_as_read(view->rc, live))
+        return fl_error_set(err, FL_E_CONFLICT, "the ImageBuild has changed since it was read");
+    return 0;
 }
 
-static int start(struct view *view, int64_t attempt, struct fl_error *err)
+static int start(struct fl_build_view *view, int64_t attempt, struct fl_error *err)
 {
     struct fl_builder *builder = view->controller->builder;
     struct fl_imagebuild_status *status = &view->object->status;
     const char *key = key_of(view, attempt);
     struct fl_build build;
-    int r = make_request(view, &build, err);
+    int r = check_newest(view, err);
 
+    if (r == 0)
+        r = make_request(view, &build, err);
     if (r < 0)
-        return fl_failed(view->rc, "SourceReady", "SourceNotReady", err);
+        return r;
     wait_for(view, key);
     r = builder->ops->start(builder, key, &build, err);
     if (r < 0)
@@ -369,90 +438,20 @@ static int start(struct view *view, int64_t attempt, struct fl_error *err)
     status->attempts = attempt;
     status->has_attempts = true;
     if (!status->start_time)
-        status->start_time = time_text(view->rc->arena, fl_realtime_us(view->rc->env));
+        status->start_time = fl_build_time_text(view->rc->arena, fl_realtime_us(view->rc->env));
+    fl_requeue_after(view->rc, SOON_MS); /* nobody tells that it waits for others */
     return fl_not_yet(view->rc, "Succeeded", "Building", "attempt %" PRId64 " begins", attempt);
 }
 
-static const struct stage_meaning {
-    const char *stage, *condition, *running, *failed;
-} meanings[] = {
-    {"Fetch", "SourceReady", "Fetching", "SourceNotReady"},
-    {"Check", "SourceReady", "Fetching", "SourceInvalid"},
-    {"Resolve", "Built", "Resolving", "BuildFailed"},
-    {"Push", "Pushed", "Pushing", "PushFailed"},
-};
-
-static struct stage_meaning meaning_of(const char *stage)
-{
-    static const struct stage_meaning other = {NULL, "Built", "Building", "BuildFailed"};
-
-    for (size_t i = 0; i < FL_COUNT_OF(meanings); i++)
-        if (fl_streq(stage, meanings[i].stage))
-            return meanings[i];
-    return other;
-}
-
-static int show_running(struct view *view)
-{
-    const struct fl_builder_known *known = &view->known;
-    const struct fl_builder_stage *last =
-        known->stage_count > 0 ? &known->stages[known->stage_count - 1] : NULL;
-    struct stage_meaning meaning = meaning_of(last ? last->name : NULL);
-
-    show_stages(view);
-    if (known->state == FL_BUILDER_WAITING)
-        return fl_not_yet(view->rc, "Succeeded", "Building", "waits for builds before it");
-    return fl_not_yet(view->rc, "Succeeded", meaning.running, "%s", last ? last->name : "begins");
-}
-
-static int64_t retry_after_ms(int64_t attempt)
-{
-    int64_t ms = RETRY_FIRST_MS;
-
-    for (int64_t i = 1; i < attempt && ms < RETRY_MOST_MS; i++)
-        ms *= 2;
-    return ms < RETRY_MOST_MS ? ms : RETRY_MOST_MS;
-}
-
-/* What the code or the request is to blame for does not get better. */
-static bool is_worth_retrying(int code)
-{
-    return fl_error_is_retryable(code) && code != FL_E_TIMEOUT;
-}
-
-static int show_failure(struct view *view, struct fl_error *err)
-{
-    const struct fl_builder_known *known = &view->known;
-    struct fl_reconcile *rc = view->rc;
-    struct stage_meaning meaning = meaning_of(known->failed_stage);
-    const char *reason = known->err.code == FL_E_TIMEOUT ? "DeadlineExceeded" : meaning.failed;
-    int64_t attempt = attempts(view), left_ms;
-
-    show_stages(view);
-    if (!is_worth_retrying(known->err.code))
-        return fl_stalled(rc, meaning.condition, reason, "%s: %s",
-                          fl_str_or(known->failed_stage, "Build"), known->err.msg);
-    if (attempt > view->object->spec.retry_limit)
-        return fl_stalled(rc, meaning.condition, reason, "%s (attempt %" PRId64 ", the last): %s",
-                          fl_str_or(known->failed_stage, "Build"), attempt, known->err.msg);
-    left_ms = retry_after_ms(attempt) - (fl_realtime_us(rc->env) - known->ended_us) / 1000;
-    if (left_ms > 0) {
-        fl_requeue_after(rc, left_ms);
-        return fl_not_yet(rc, meaning.condition, reason, "%s: %s; attempt %" PRId64 " comes next",
-                          fl_str_or(known->failed_stage, "Build"), known->err.msg, attempt + 1);
-    }
-    return start(view, attempt + 1, err);
-}
-
-static int show_success(struct view *view, struct fl_error *err)
+static int show_success(struct fl_build_view *view, struct fl_error *err)
 {
     struct fl_reconcile *rc = view->rc;
-    struct fl_build build;
-    int r = make_request(view, &build, err);
+    struct fl_build build = *view->controller->options.common;
+    int r = name_image(view, &build, err);
 
     if (r < 0)
         return fl_failed(rc, "Pushed", "PushFailed", err);
-    show_stages(view);
+    fl_build_show_stages(view);
     show_result(view, &build);
     fl_true(rc, "SourceReady", "Ready", "%s",
             view->known.result.commit ? view->known.result.commit : "no code is needed");
@@ -474,16 +473,55 @@ static bool is_done(const struct fl_imagebuild *object)
 /* What the control plane's machine has is not for everybody who may write an ImageBuild. */
 static bool may_be_read(const struct fl_imagebuild *object)
 {
-    return !object->spec.has_source || !fl_str_has_prefix(object->spec.source.url, "file:") ||
-           fl_streq(object->meta.namespace, FL_GITSYNC_SYSTEM_NAMESPACE);
+    return !object->spec.has_source ||
+           fl_source_may_be_read(object->spec.source.url, object->meta.namespace);
+}
+
+static struct fl_imagebuild_decision decide(const struct fl_build_view *view)
+{
+    const struct fl_imagebuild *object = view->object;
+    const struct fl_condition *stalled = fl_condition_find(&object->status.conditions, "Stalled");
+    const struct fl_imagebuild_facts facts = {
+        .attempts = fl_build_attempts(view),
+        .retry_limit = object->spec.retry_limit,
+        .given_up = stalled && stalled->status == FL_CONDITION_STATUS_TRUE,
+        .edited = object->status.observed_generation != object->meta.generation,
+        .state = view->known.state,
+        .failure = view->known.err.code,
+        .ended_us = view->known.ended_us,
+        .now_us = fl_realtime_us(view->rc->env),
+    };
+
+    return fl_imagebuild_decide(&facts);
+}
+
+static int act(struct fl_build_view *view, struct fl_error *err)
+{
+    const struct fl_imagebuild_decision decision = decide(view);
+
+    switch (decision.action) {
+    case FL_IMAGEBUILD_BEGIN:
+        return start(view, decision.attempt, err);
+    case FL_IMAGEBUILD_SHOW:
+        return show_success(view, err);
+    case FL_IMAGEBUILD_WAIT:
+        return fl_build_wait_to_retry(view, &decision);
+    case FL_IMAGEBUILD_GIVE_UP:
+        return fl_build_give_up(view);
+    case FL_IMAGEBUILD_STAY:
+        return fl_build_stay_given_up(view);
+    default:
+        wait_for(view, key_of(view, fl_build_attempts(view)));
+        return fl_build_tell_running(view);
+    }
 }
 
 static int build(struct fl_reconcile *rc, void *object, struct fl_error *err)
 {
-    struct view view = {.rc = rc, .controller = rc->user, .object = object};
+    struct fl_build_view view = {.rc = rc, .controller = rc->user, .object = object};
     struct fl_builder *builder = view.controller->builder;
-    int64_t attempt = attempts(&view);
-    int r;
+    int64_t attempt = fl_build_attempts(&view);
+    int r = 0;
 
     fl_ready_as(rc, "Built", "the image is built");
     if (is_done(object))
@@ -492,44 +530,40 @@ static int build(struct fl_reconcile *rc, void *object, struct fl_error *err)
         return fl_stalled(rc, "SourceReady", "SourceNotReady",
                           "%.200s is on the control plane's machine, which is for ImageBuilds of "
                           "namespace %s only",
-                          view.object->spec.source.url, FL_GITSYNC_SYSTEM_NAMESPACE);
-    if (attempt == 0)
-        return start(&view, 1, err);
-    r = builder->ops->observe(builder, key_of(&view, attempt), rc->arena, &view.known, err);
-    if (r < 0)
-        return r;
-    switch (view.known.state) {
-    case FL_BUILDER_NONE: /* the control plane was begun anew */
-        return start(&view, attempt, err);
-    case FL_BUILDER_DONE:
-        return show_success(&view, err);
-    case FL_BUILDER_FAILED:
-        return show_failure(&view, err);
-    default:
-        wait_for(&view, key_of(&view, attempt));
-        return show_running(&view);
-    }
+                          view.object->spec.source.url, FL_SYSTEM_NAMESPACE);
+    if (attempt > 0)
+        r = builder->ops->observe(builder, key_of(&view, attempt), rc->arena, &view.known, err);
+    return r < 0 ? r : act(&view, err);
+}
+
+/* From the last: also what was begun, and status could not tell. */
+static int forget_attempts(struct fl_build_view *view, int64_t first, struct fl_error *err)
+{
+    int r = 0;
+
+    for (int64_t i = fl_build_attempts(view) + 1; r == 0 && i >= first && i > 0; i--)
+        r = forget(view, i, err);
+    return r;
 }
 
 /* Also while it runs: it is begun anew later. */
 static int suspend(struct fl_reconcile *rc, void *object, struct fl_error *err)
 {
-    struct view view = {.rc = rc, .controller = rc->user, .object = object};
-    int r = is_done(object) ? 0 : forget(&view, attempts(&view), err);
+    struct fl_build_view view = {.rc = rc, .controller = rc->user, .object = object};
+    int r = is_done(object) ? 0 : forget_attempts(&view, fl_build_attempts(&view), err);
 
     return r < 0 ? r : FL_STEP_DONE;
 }
 
 static int finalize(struct fl_reconcile *rc, void *object, struct fl_error *err)
 {
-    struct view view = {.rc = rc, .controller = rc->user, .object = object};
+    struct fl_build_view view = {.rc = rc, .controller = rc->user, .object = object};
+    int r = forget_attempts(&view, 1, err);
 
-    for (int64_t i = attempts(&view) + 1; i > 0; i--) {
-        int r = forget(&view, i, err);
-
-        if (r < 0)
-            return r;
-    }
+    if (r < 0)
+        return r;
+    if (log_path(&view))
+        fl_build_log_remove(log_path(&view));
     return FL_STEP_DONE;
 }
 

@@ -3,11 +3,14 @@
  * An attempt runs at the builder (builder.h) under a key of the object's uid and the attempt's
  * number. Attempts that fail for a cause that may pass are tried again after a delay, at most
  * spec.retryLimit times; what is wrong with the code or the request ends the build at once. A
- * restart of the control plane begins the attempt anew, which finds the layers that were made. What
- * was built stays as it is: what an ImageBuild says of its result never changes.
+ * restart of the control plane begins the attempt anew, which finds the layers that were made; what
+ * was given up stays so until the object is edited. What was built stays as it is: what an
+ * ImageBuild says of its result never changes.
  *
  * The image goes to spec.registry or, without one, to the control plane's own, under the name
- * spec.image or NAMESPACE/NAME-OF-THE-REPOSITORY, with the commit and spec.tags as tags. */
+ * spec.image or NAMESPACE/NAME-OF-THE-REPOSITORY, with the commit and spec.tags as tags. In the
+ * control plane's own, an image's name begins with its namespace: who may make ImageBuilds in one
+ * namespace has no say in what another's are called. */
 #ifndef FL_RECONCILERS_IMAGEBUILD_H
 #define FL_RECONCILERS_IMAGEBUILD_H
 
@@ -25,6 +28,9 @@ struct fl_imagebuild_options {
      * one repository; texts in the arena. */
     int (*own_registry)(void *user, const char *repository, struct fl_arena *arena,
                         struct fl_build *build, struct fl_error *err);
+    /* The file of a model of the content store, by its digest. */
+    int (*model)(void *user, const char *digest, struct fl_arena *arena, const char **ret_path,
+                 struct fl_error *err);
     void *user;
 };
 struct fl_imagebuild_controller;

@@ -262,6 +262,12 @@ static int find_conda(struct finding *finding, const char *name, struct fl_error
         return fl_error_wrap(err, "%s", name);
     finding->recipe.file = name;
     finding->recipe.lock = FL_LOCK_CONDA;
+    if (finding->recipe.python && *finding->recipe.python)
+        note(finding,
+             fl_arena_printf(finding->arena,
+                             "%s asks for Python %.40s: a composed image has Debian's, and "
+                             "packages that fit it",
+                             name, finding->recipe.python));
     return 0;
 }
 
@@ -345,6 +351,37 @@ static bool defines(struct fl_arena *arena, const char *text, const char *keywor
     return false;
 }
 
+/* Whether what is missing may come from a class of another file: these have none of the methods, or
+ * only as a template. */
+static bool has_other_base(struct fl_arena *arena, const char *text, const char *class_name)
+{
+    static const char *const known[] = {"",
+                                        "object",
+                                        "ABC",
+                                        "abc.ABC",
+                                        "ModelManagerTemplate",
+                                        "metaclass=ABCMeta",
+                                        "metaclass=abc.ABCMeta"};
+    const char *from = strstr(text, fl_arena_printf(arena, "class %s(", class_name)), *rest, *base;
+
+    if (!from)
+        return false;
+    from += strlen("class (") + strlen(class_name);
+    rest = fl_arena_strndup(arena, from, strcspn(from, ")"));
+    while (rest) {
+        bool is_known = false;
+
+        base = fl_str_next(arena, &rest, ',');
+        base += strspn(base, " \t\r\n");
+        base = fl_arena_strndup(arena, base, strcspn(base, " \t\r\n"));
+        for (size_t i = 0; i < FL_COUNT_OF(known); i++)
+            is_known = is_known || fl_streq(base, known[i]);
+        if (!is_known && !fl_str_has_suffix(base, ".ModelManagerTemplate"))
+            return true;
+    }
+    return false;
+}
+
 static int check_class(struct finding *finding, const char *file, const char *class_name,
                        const char *const *methods, size_t count, struct fl_error *err)
 {
@@ -362,13 +399,22 @@ static int check_class(struct finding *finding, const char *file, const char *cl
                                       methods[i]);
     if (!*missing)
         return 0;
-    /* It may come from a class of another file. */
-    if (strstr(text, fl_arena_printf(finding->arena, "class %s:", class_name)) ||
-        strstr(text, fl_arena_printf(finding->arena, "class %s(ModelManagerTemplate)", class_name)))
+    if (!has_other_base(finding->arena, text, class_name))
         return fl_error_set(err, FL_E_INVALID, "%s: class %s lacks %s", file, class_name, missing);
     note(finding, fl_arena_printf(finding->arena, "%s: class %s does not define %s itself", file,
                                   class_name, missing));
     return 0;
+}
+
+/* What it names is found out where there is a Python. */
+static bool names_flower_app(struct finding *finding)
+{
+    const char *text = NULL;
+    size_t len;
+
+    return has(finding, "pyproject.toml") &&
+           read_text(finding, "pyproject.toml", &text, &len, NULL) == 0 &&
+           strstr(text, "[tool.flwr.app.components]") && strstr(text, "clientapp");
 }
 
 static int find_code(struct finding *finding, struct fl_error *err)
@@ -383,9 +429,13 @@ static int find_code(struct finding *finding, struct fl_error *err)
         return check_class(finding, "model_manager.py", "ModelManager", flops_methods,
                            FL_COUNT_OF(flops_methods), err);
     }
+    if (has(finding, "client_app.py") || names_flower_app(finding)) {
+        finding->recipe.code = FL_CODE_FLOWER;
+        return 0;
+    }
     return fl_error_set(err, FL_E_INVALID,
                         "there is no training code: the folder needs trainer.py with a class "
-                        "Trainer, or model_manager.py with a class ModelManager");
+                        "Trainer, model_manager.py with a class ModelManager, or a Flower app");
 }
 
 /* A Containerfile decides for Buildah, unless the user has decided already. */
@@ -399,16 +449,18 @@ static int find_containerfile(struct finding *finding, struct fl_error *err)
         return fl_error_set(err, FL_E_INVALID, "%s, which spec.file names, is not there", name);
     if (!name)
         name = first_of(finding, names, FL_COUNT_OF(names));
+    if (options->backend == FL_IMAGEBUILD_BACKEND_COMPOSE && options->has_base)
+        return fl_error_set(err, FL_E_INVALID,
+                            "backend Compose runs nothing, so it cannot put dependencies into "
+                            "baseImage: use Buildah, or leave baseImage out");
     if (options->backend == FL_IMAGEBUILD_BACKEND_COMPOSE) {
         if (name)
             note(finding, "backend is Compose: the Containerfile has no say");
         return 0;
     }
-    if (!name && options->backend == FL_IMAGEBUILD_BACKEND_BUILDAH)
-        return fl_error_set(err, FL_E_INVALID,
-                            "backend is Buildah, and there is no Containerfile or Dockerfile");
     finding->recipe.containerfile = name;
-    finding->recipe.needs_buildah = name != NULL;
+    finding->recipe.needs_buildah =
+        name || options->has_base || options->backend == FL_IMAGEBUILD_BACKEND_BUILDAH;
     return 0;
 }
 
@@ -421,7 +473,7 @@ int fl_recipe_find(const struct fl_recipe_options *options, struct fl_arena *are
     finding.notes = fl_new_array(arena, const char *, NOTES_MAX + 1);
     finding.recipe.notes = finding.notes;
     r = find_containerfile(&finding, err);
-    if (r == 0 && finding.recipe.needs_buildah) {
+    if (r == 0 && finding.recipe.containerfile) {
         finding.recipe.code = FL_CODE_OWN;
         finding.recipe.lock = FL_LOCK_NONE;
     } else if (r == 0) {

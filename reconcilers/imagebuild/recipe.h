@@ -13,6 +13,7 @@
 enum fl_recipe_code {
     FL_CODE_FLOPS = 1, /* model_manager.py: what FLOps and its helper package expect */
     FL_CODE_TRAINER,   /* trainer.py: our own contract */
+    FL_CODE_FLOWER,    /* a pyproject.toml that names a client app, or client_app.py */
     FL_CODE_OWN,       /* a Containerfile that brings all there is */
 };
 
@@ -27,8 +28,8 @@ enum fl_recipe_lock {
 
 struct fl_recipe {
     enum fl_recipe_code code;
-    bool needs_buildah;        /* a Containerfile decides */
-    const char *containerfile; /* relative; NULL: none */
+    bool needs_buildah;        /* something is run */
+    const char *containerfile; /* relative; NULL: none, one is made for the dependencies */
     enum fl_recipe_lock lock;
     const char *file;         /* relative, of the lock; NULL: none */
     const char *requirements; /* a conda file's dependencies as requirements.txt; else NULL */
@@ -41,6 +42,7 @@ struct fl_recipe_options {
     enum fl_imagebuild_backend backend;
     enum fl_imagebuild_lock_policy lock_policy;
     const char *containerfile; /* spec.file; NULL */
+    bool has_base;             /* spec.baseImage is set */
 };
 /* INVALID says what is missing or contradicts, by file. */
 int fl_recipe_find(const struct fl_recipe_options *options, struct fl_arena *arena,

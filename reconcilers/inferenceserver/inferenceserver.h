@@ -1,10 +1,15 @@
 /* The InferenceServer kind: a model served over HTTP under one stable address.
  *
- * It owns a Workload for each revision that serves (`flops serve`, or the user's image), one with
- * the router before them (`flops router`), and Secrets with what they need. A pass finds the model
- * that is wanted, looks at servers and router, decides (plan.h), acts, and tells what it sees. */
+ * It owns a Workload for each revision that serves (`flops serve`, or the user's image; a model of
+ * somebody's own code in that code's image), one with the router before them (`flops router`), and
+ * Secrets with what they need. A pass finds the model that is wanted, looks at servers and router,
+ * decides (plan.h), acts, and tells what it sees. */
 #ifndef FL_RECONCILERS_INFERENCESERVER_H
 #define FL_RECONCILERS_INFERENCESERVER_H
+
+/* Annotation: the image of this program that router and servers run in, "NAME@sha256:…". Unset: the
+ * program of the node. */
+#define FL_SERVING_PROGRAM_IMAGE "flops.dev/program-image"
 
 #include "controller/runtime/manager.h"
 #include "reconcilers/inferenceserver/router_driver.h"
@@ -20,9 +25,14 @@ struct fl_content_grant {
 typedef int fl_content_grant_fn(void *user, const char *digest, struct fl_arena *arena,
                                 struct fl_content_grant *ret_grant, struct fl_error *err);
 
+/* Whether a model of the content store does not say what it is, so that the code it was trained by
+ * has to predict. */
+typedef bool fl_content_needs_code_fn(void *user, const char *digest);
+
 struct fl_inferenceserver_options {
     struct fl_router_driver *routers; /* lent */
     fl_content_grant_fn *grant;
+    fl_content_needs_code_fn *needs_code; /* NULL: none does */
     void *user;
 };
 

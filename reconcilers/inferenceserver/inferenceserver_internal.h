@@ -20,6 +20,8 @@ struct fl_serving_model {
     const char *name;   /* in addresses */
     const char *digest; /* NULL: not known before it is fetched */
     const char *uri, *image;
+    /* The image with the code that predicts, "NAME@sha256:…"; NULL: the program does. */
+    const char *code_image, *entrypoint, *pull_secret;
     const char *version; /* the ModelVersion */
     int64_t round;
     bool has_round;

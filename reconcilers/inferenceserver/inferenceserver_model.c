@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define CODE_AGAIN_MS 5000
+
 static bool has_alias(const struct fl_modelversion *version, const char *alias)
 {
     for (size_t i = 0; i < version->spec.aliases.count; i++)
@@ -80,6 +82,48 @@ static int no_version(struct fl_serving_view *view)
                                                                                         : "best");
 }
 
+static void use_code(struct fl_serving_view *view, const struct fl_project *project)
+{
+    const struct fl_project_spec *spec = &project->spec;
+    const struct fl_project_status_image *built = &project->status.image;
+
+    view->model.code_image =
+        spec->source.image ? spec->source.image
+        : project->status.has_image && built->name && built->digest
+            ? fl_arena_printf(view->rc->arena, "%s@%s", built->name, built->digest)
+            : NULL;
+    if (spec->source.has_git)
+        view->model.entrypoint = spec->source.git.entrypoint;
+    if (spec->build.has_registry && spec->build.registry.has_credentials_secret)
+        view->model.pull_secret = spec->build.registry.credentials_secret.name;
+}
+
+/* What the code of a project trained is predicted with by that code. */
+static int find_code(struct fl_serving_view *view, struct fl_error *err)
+{
+    const struct fl_inferenceserver_options *options = &view->controller->options;
+    const char *name = view->server->spec.model.project.name;
+    struct fl_project *project = NULL;
+    int r;
+
+    if (!options->needs_code || !options->needs_code(options->user, view->model.digest))
+        return FL_STEP_DONE;
+    r = fl_read_cached(view->rc, &fl_project_type, view->server->meta.namespace, name,
+                       (void **)&project, err);
+    if (r < 0 && r != FL_E_NOT_FOUND)
+        return r;
+    if (r == 0 && project->spec.source.has_builtin)
+        return FL_STEP_DONE; /* by whatever made it: the server says what is wrong with it */
+    if (r == 0)
+        use_code(view, project);
+    if (view->model.code_image)
+        return FL_STEP_DONE;
+    fl_requeue_after(view->rc, CODE_AGAIN_MS);
+    return fl_not_yet(view->rc, "ModelReady", "WaitingForCode",
+                      "%s is of code that predicts with it, and %s", view->model.version,
+                      r < 0 ? "its project is gone" : "its project has no image of that yet");
+}
+
 static int find_in_project(struct fl_serving_view *view, struct fl_error *err)
 {
     struct fl_modelversion *version = NULL;
@@ -94,6 +138,9 @@ static int find_in_project(struct fl_serving_view *view, struct fl_error *err)
     view->model.round = version->spec.round;
     view->model.has_round = true;
     view->model.metric = metric_of(view, version);
+    r = find_code(view, err);
+    if (r != FL_STEP_DONE)
+        return r;
     fl_true(view->rc, "ModelReady", "Found", "%s, of round %" PRId64, version->meta.name,
             version->spec.round);
     return FL_STEP_DONE;

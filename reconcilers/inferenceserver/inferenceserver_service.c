@@ -11,6 +11,8 @@
 #define FILES_MAX     6
 #define REVISION_SIZE 10
 #define STATE_FOLDER  "state"
+#define IN_IMAGE      "/var/lib/flops" /* where an image of code has no files of its own */
+#define PREDICTOR     "flops-trainer"
 
 static void add_arg(struct fl_workload_spec *spec, const char *arg)
 {
@@ -106,6 +108,26 @@ static void put_probes(struct fl_workload_spec *spec, const char *path, const ch
     spec->probes.readiness.failure_threshold = 3;
 }
 
+static const char *program_image(const struct fl_serving_view *view)
+{
+    return json_string_value(
+        json_object_get(view->server->meta.annotations, FL_SERVING_PROGRAM_IMAGE));
+}
+
+/* A file or folder of the run's: below its working folder, which in some images holds the code. */
+static const char *place(const struct fl_serving_view *view, const char *name)
+{
+    return view->model.code_image ? fl_arena_printf(view->rc->arena, IN_IMAGE "/%s", name) : name;
+}
+
+/* An image's entry point is this program. */
+static void put_program(struct fl_serving_view *view, struct fl_workload_spec *spec)
+{
+    spec->image = program_image(view);
+    spec->has_process = !spec->image;
+    spec->process.program = spec->image ? NULL : "flops";
+}
+
 /* A list that is told empty is owned by nobody, and would be told again in each pass. */
 static void drop_empty_lists(struct fl_workload_spec *spec)
 {
@@ -141,6 +163,9 @@ const char *fl_serving_revision(struct fl_serving_view *view)
     fl_json_set_str(of, "digest", view->model.digest);
     fl_json_set_str(of, "uri", view->model.uri);
     fl_json_set_str(of, "image", view->model.image);
+    fl_json_set_str(of, "program", program_image(view));
+    fl_json_set_str(of, "code", view->model.code_image);
+    fl_json_set_str(of, "entrypoint", view->model.entrypoint);
     text = fl_json_to_bytes(of);
     fl_digest_of(text->data, text->len, digest);
     return fl_arena_strndup(view->rc->arena, digest + strlen("sha256:"), REVISION_SIZE);
@@ -170,13 +195,30 @@ static void put_model(struct fl_serving_view *view, struct fl_workload_spec *spe
     add_option(spec, "--model-url", grant->url);
     add_option(spec, "--digest", view->model.digest);
     if (grant->token) {
-        add_secret_file(spec, FL_SERVING_TOKEN_FILE, secret, "token");
-        add_option(spec, "--token-file", FL_SERVING_TOKEN_FILE);
+        add_secret_file(spec, place(view, FL_SERVING_TOKEN_FILE), secret, "token");
+        add_option(spec, "--token-file", place(view, FL_SERVING_TOKEN_FILE));
     }
     if (grant->ca_pem) {
-        add_file(spec, "ca.crt", grant->ca_pem);
-        add_option(spec, "--ca", "ca.crt");
+        add_file(spec, place(view, "ca.crt"), grant->ca_pem);
+        add_option(spec, "--ca", place(view, "ca.crt"));
     }
+}
+
+/* What predicts in an image of code is a program of its own. It comes last. */
+static void put_code(struct fl_serving_view *view, struct fl_workload_spec *spec)
+{
+    const struct fl_serving_model *model = &view->model;
+
+    if (!model->code_image)
+        return;
+    spec->image = model->code_image;
+    spec->has_process = false;
+    spec->process.program = NULL;
+    spec->has_image_pull_secret = model->pull_secret != NULL;
+    spec->image_pull_secret.name = model->pull_secret;
+    add_arg(spec, "--");
+    add_arg(spec, PREDICTOR);
+    add_option(spec, "--entrypoint", model->entrypoint);
 }
 
 static void put_limits(struct fl_serving_view *view, struct fl_workload_spec *spec)
@@ -205,15 +247,15 @@ struct fl_workload *fl_serving_new_set(struct fl_serving_view *view, const char 
     if (view->model.image) {
         spec->image = view->model.image;
     } else {
-        spec->has_process = true;
-        spec->process.program = "flops";
+        put_program(view, spec);
         add_arg(spec, "serve");
         add_option(spec, "--port-env", "PORT_HTTP");
-        add_option(spec, "--folder", STATE_FOLDER);
-        spec->mounts.items[spec->mounts.count++] =
-            (struct fl_workload_mount){.path = STATE_FOLDER, .type = FL_WORKLOAD_MOUNT_TYPE_STATE};
+        add_option(spec, "--folder", place(view, STATE_FOLDER));
+        spec->mounts.items[spec->mounts.count++] = (struct fl_workload_mount){
+            .path = place(view, STATE_FOLDER), .type = FL_WORKLOAD_MOUNT_TYPE_STATE};
         put_model(view, spec, secret, grant);
         put_limits(view, spec);
+        put_code(view, spec);
     }
     spec->env = view->server->spec.env;
     spec->has_resources = view->server->spec.has_resources;
@@ -275,8 +317,7 @@ struct fl_workload *fl_serving_new_router(struct fl_serving_view *view, const ch
     struct fl_workload_spec *spec = &workload->spec;
     const bool network = view->server->spec.expose == FL_INFERENCESERVER_EXPOSE_NETWORK;
 
-    spec->has_process = true;
-    spec->process.program = "flops";
+    put_program(view, spec);
     add_arg(spec, "router");
     add_option(spec, "--listen", network ? "0.0.0.0:0" : "127.0.0.1:0");
     add_option(spec, "--port-env", "PORT_HTTP");

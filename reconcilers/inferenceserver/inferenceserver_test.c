@@ -35,7 +35,8 @@ struct rig {
     struct fl_inferenceserver_controller *controller;
     struct fl_arena *arena;
     char path[64];
-    bool broken; /* servers that are made do not become ready */
+    bool needs_code; /* models do */
+    bool broken;     /* servers that are made do not become ready */
 };
 
 static int grant(void *user, const char *digest, struct fl_arena *arena,
@@ -48,6 +49,12 @@ static int grant(void *user, const char *digest, struct fl_arena *arena,
                                   .token = "s3cret-token",
                                   .ca_pem = "a certificate"};
     return 0;
+}
+
+static bool needs_code(void *user, const char *digest)
+{
+    (void)digest;
+    return ((const struct rig *)user)->needs_code;
 }
 
 static void changed(void *user, const char *ns, const char *name)
@@ -67,7 +74,8 @@ static int setup(void **state)
                                              .definitions = definitions,
                                              .definition_count = FL_EMBEDDED_CRD_COUNT};
     struct fl_contents_options contents = {.path = rig->path};
-    struct fl_inferenceserver_options servers = {.grant = grant};
+    struct fl_inferenceserver_options servers = {
+        .grant = grant, .needs_code = needs_code, .user = rig};
     struct fl_manager_options manager = {0};
 
     for (size_t i = 0; i < FL_EMBEDDED_CRD_COUNT; i++)
@@ -353,6 +361,56 @@ static void test_follows(void **state)
     assert_non_null(the_set(rig));
 }
 
+static void add_project(struct rig *rig, const char *source)
+{
+    FL_CLEANUP(fl_freep)
+    char *body =
+        fl_asprintf("{\"apiVersion\":\"flops.dev/v1alpha1\",\"kind\":\"FLProject\",\"metadata\":{"
+                    "\"name\":\"p\"},\"spec\":{\"source\":{%s},\"training\":{\"rounds\":1}}}",
+                    source);
+
+    assert_non_null(ask(rig, "POST", API "/flprojects", body));
+}
+
+/* By the image of the commit, as soon as the project tells it. */
+static void test_code_predicts(void **state)
+{
+    struct rig *rig = *state;
+    FL_CLEANUP(fl_freep)
+    char *status = fl_asprintf("{\"status\":{\"image\":{\"name\":\"r/code\",\"digest\":"
+                               "\"sha256:%064d\"}}}",
+                               7),
+         *image = fl_asprintf("r/code@sha256:%064d", 7);
+    const json_t *args;
+    size_t count;
+
+    rig->needs_code = true;
+    add_version(rig, 1, "0.9", "best");
+    add_server(rig, "");
+    live(rig);
+    assert_string_equal(reason(rig, "Ready"), "WaitingForCode");
+    add_project(rig, "\"git\":{\"url\":\"https://h/r.git\",\"entrypoint\":\"m:Code\"}");
+    live(rig);
+    assert_string_equal(reason(rig, "Ready"), "WaitingForCode");
+    assert_null(the_set(rig));
+    (void)ask(rig, "PATCH", API "/flprojects/p/status", status);
+    live_for(rig, 6000);
+    assert_string_equal(reason(rig, "Ready"), "Serving");
+    assert_string_equal(fl_json_str(the_set(rig), "spec.image"), image);
+    args = fl_json_path(the_set(rig), "spec.args");
+    count = json_array_size(args);
+    assert_string_equal(json_string_value(json_array_get(args, count - 4)), "--");
+    assert_string_equal(json_string_value(json_array_get(args, count - 3)), "flops-trainer");
+    assert_string_equal(json_string_value(json_array_get(args, count - 1)), "m:Code");
+    /* A model that says what it is needs no code. */
+    rig->needs_code = false;
+    add_version(rig, 2, "0.95", NULL);
+    move_best(rig, 1, 2);
+    live(rig);
+    assert_string_equal(reason(rig, "Ready"), "Serving");
+    assert_null(fl_json_str(the_set(rig), "spec.image"));
+}
+
 static const json_t *capability(struct rig *rig)
 {
     const json_t *secret;
@@ -552,10 +610,10 @@ static void test_never_ready(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_serves),       TEST(test_follows),        TEST(test_scaled_to_zero),
-        TEST(test_capabilities), TEST(test_scaled_to_zero), TEST(test_canary),
-        TEST(test_suspend),      TEST(test_deleted),        TEST(test_what_is_missing),
-        TEST(test_never_ready),
+        TEST(test_serves),          TEST(test_follows),      TEST(test_code_predicts),
+        TEST(test_scaled_to_zero),  TEST(test_capabilities), TEST(test_scaled_to_zero),
+        TEST(test_canary),          TEST(test_suspend),      TEST(test_deleted),
+        TEST(test_what_is_missing), TEST(test_never_ready),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,11 +50,14 @@ struct harness {
     void (*end)(void *world);
     /* A control plane begins; it ends by the driver's destroy. */
     struct fl_orchestrator_driver *(*open)(void *world, fl_run_changed_fn *changed, void *user);
+    /* The Orchestrator's spec, where it has more to it than its type. May be NULL. */
+    void (*settle)(void *world, struct fl_orchestrator_spec *spec);
     /* Fills in image or process. */
     void (*behave)(void *world, struct fl_arena *arena, enum behaviour behaviour,
                    struct fl_workload_spec *spec);
     void (*let_pass)(void *world); /* a moment */
     unsigned patience;             /* how many moments anything may take */
+    bool tells_no_codes;           /* only whether it ended well: no exit codes, no signals */
     bool fetches; /* starts come to nothing where the control plane ends before it has an image */
 };
 
@@ -84,15 +87,39 @@ static inline void on_change(void *user, const char *ns, const char *name)
     (void)snprintf(change->name, sizeof(change->name), "%s", name);
 }
 
-static inline void fixture_open(struct fixture *f)
+/* Some have to be asked over a network first. */
+static inline void wait_until_reached(struct fixture *f)
+{
+    struct fl_node_list nodes = {0};
+    struct fl_error err = {0};
+    int r = FL_E_UNAVAILABLE;
+
+    for (unsigned i = 0; r == FL_E_UNAVAILABLE && i < f->harness->patience; i++) {
+        r = f->driver->ops->nodes(f->driver, f->arena, &nodes, &err);
+        if (r == FL_E_UNAVAILABLE)
+            f->harness->let_pass(f->world);
+    }
+    if (r < 0)
+        fail_msg("nodes: %s", err.msg);
+}
+
+static inline void fixture_configure(struct fixture *f)
 {
     struct fl_orchestrator_spec spec = {.type = FL_ORCHESTRATOR_TYPE_LOCAL};
     struct fl_error err = {0};
 
-    f->driver = f->harness->open(f->world, on_change, &f->change);
-    assert_non_null(f->driver);
+    if (f->harness->settle)
+        f->harness->settle(f->world, &spec);
     if (f->driver->ops->configure(f->driver, &spec, &err) < 0)
         fail_msg("configure: %s", err.msg);
+}
+
+static inline void fixture_open(struct fixture *f)
+{
+    f->driver = f->harness->open(f->world, on_change, &f->change);
+    assert_non_null(f->driver);
+    fixture_configure(f);
+    wait_until_reached(f);
 }
 
 static inline void fixture_init(struct fixture *f, const struct harness *harness)
@@ -108,6 +135,14 @@ static inline void fixture_restart(struct fixture *f)
 {
     f->driver->ops->destroy(f->driver);
     fixture_open(f);
+}
+
+/* The same, while its world may be out of reach. */
+static inline void fixture_begin_again(struct fixture *f)
+{
+    f->driver->ops->destroy(f->driver);
+    f->driver = f->harness->open(f->world, on_change, &f->change);
+    fixture_configure(f);
 }
 
 static inline void fixture_finish(struct fixture *f)

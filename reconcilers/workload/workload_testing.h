@@ -101,6 +101,7 @@ static inline void rig_put_node(struct rig *rig, const char *cluster, const char
                                                          .name = name,
                                                          .ready = true,
                                                          .runs_processes = true,
+                                                         .runs_images = true,
                                                          .capacity = {.cpu_milli = 4000}});
 }
 

@@ -305,7 +305,8 @@ static int open_folders(struct fl_aggregator *aggregator, struct fl_error *err)
 {
     const char *folder = aggregator->program.folder;
     FL_CLEANUP(fl_freep) char *models = fl_asprintf("%s/models", folder);
-    const struct fl_blobs_options blobs = {.env = aggregator->program.env, .path = models};
+    const struct fl_blobs_options blobs = {
+        .env = aggregator->program.env, .path = models, .checks = true};
     int r;
 
     aggregator->uploads_dir = fl_asprintf("%s/uploads", folder);

@@ -180,6 +180,7 @@ static bool is_wanted(const struct fl_aggregator_core *core, const struct member
     return initial->active && member == initial->maker && member->duty == DUTY_INIT &&
            offer->round == initial->round && offer->attempt == initial->attempt &&
            fl_streq(offer->work, initial->work) && !offer->partial &&
+           fl_digest_is_valid(offer->digest) && /* it becomes a model's name */
            offer->size <= core->options.max_update_bytes;
 }
 

@@ -1,5 +1,6 @@
 #include "workloads/aggregator/folding.h"
 
+#include "lib/machine.h"
 #include "lib/str.h"
 #include "lib/thread.h"
 #include "workloads/strategy/strategy.h"
@@ -8,6 +9,8 @@
 #include <assert.h>
 #include <stdio.h>
 #include <sys/queue.h>
+
+#define FOLD_JOBS_MAX 4
 
 /* One thing to do; a copy of the action, and what came of it. */
 struct job {
@@ -38,6 +41,7 @@ struct fl_folding {
     int posted;  /* not yet delivered; with the lock */
     bool closed; /* nothing more is delivered; with the lock */
     /* the thread's own */
+    struct fl_crew *crew;
     struct fl_strategy *strategy;
     struct fl_strategy_spec spec; /* that it was made of; `name` is owned */
     double local_learning_rate;
@@ -64,23 +68,14 @@ static int open_blob(struct job *job, const char *digest, struct fl_model **ret_
     return r < 0 ? r : fl_safetensors_open(path, NULL, ret_model, &job->err);
 }
 
+/* A partial sum goes up as an update: it is nobody's model. */
 static int put_model(struct job *job, const struct fl_model *model, char digest[FL_DIGEST_SIZE],
                      int64_t *ret_size)
 {
-    FL_CLEANUP(fl_blob_writer_closep) struct fl_blob_writer *writer = NULL;
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *header = NULL;
-    size_t size;
-    int r = fl_blob_writer_open(job->folding->options.blobs, &writer, &job->err);
-
-    header = fl_safetensors_header(model, &size);
-    if (r == 0)
-        r = fl_blob_writer_add(writer, header->data, header->len, &job->err);
-    if (r == 0)
-        r = fl_blob_writer_add(writer, model->data, model->size, &job->err);
-    if (r == 0)
-        r = fl_blob_writer_finish(writer, NULL, false, digest, &job->err);
-    *ret_size = (int64_t)size;
-    return r;
+    return fl_safetensors_put(model, job->folding->options.blobs,
+                              job->kind == FL_AGGREGATOR_PARTIAL ? FL_DIGEST_XXH128
+                                                                 : FL_DIGEST_SHA256,
+                              job->folding->crew, digest, ret_size, &job->err);
 }
 
 static void forget_strategy(struct fl_folding *folding)
@@ -157,6 +152,7 @@ static int make_strategy(struct job *job)
 
     fl_strategy_spec_options(&job->strategy, job->begin.local_learning_rate, &options);
     options.spill_dir = folding->options.spill_dir;
+    options.crew = folding->crew;
     forget_strategy(folding);
     r = fl_strategy_create(&options, &folding->strategy, &job->err);
     if (r < 0)
@@ -205,43 +201,77 @@ static const char *reason_of(const struct job *job, const struct fl_model *updat
     return fl_model_check_finite(update, NULL) < 0 ? "NotFinite" : NULL;
 }
 
-static int add(struct job *job, const struct fl_model *update)
+/* An update on its way into the strategy. */
+struct entry {
+    struct fl_model *update, *base; /* base NULL: the round's */
+    struct fl_update_facts facts;
+};
+
+static int open_update(struct job *job, struct entry *entry)
 {
-    struct fl_strategy *strategy = job->folding->strategy;
-    FL_CLEANUP(fl_model_unrefp) struct fl_model *base = NULL;
-    struct fl_update_facts facts = {.learner = job->fold.learner,
-                                    .examples = job->fold.examples,
-                                    .steps = job->fold.steps,
-                                    .loss = job->fold.loss_before,
-                                    .staleness = job->fold.staleness};
+    struct fl_folding *folding = job->folding;
     int r;
 
-    if (job->fold.partial)
-        return fl_strategy_add_partial(strategy, update, &job->err);
-    if (job->fold.base && strcmp(job->fold.base, job->folding->base_digest) != 0) {
-        r = open_blob(job, job->fold.base, &base);
-        if (r < 0)
-            return r;
-        facts.base = base;
+    if (!folding->base)
+        return fl_error_set(&job->err, FL_E_CONFLICT, "no round is open");
+    r = fl_safetensors_open(job->path, NULL, &entry->update, &job->err);
+    if (r < 0) {
+        job->reason = r == FL_E_INVALID ? "Malformed" : NULL;
+        return r;
     }
-    return fl_strategy_add(strategy, update, &facts, &job->err);
+    if (!job->fold.partial && job->fold.base && strcmp(job->fold.base, folding->base_digest) != 0)
+        r = open_blob(job, job->fold.base, &entry->base);
+    entry->facts = (struct fl_update_facts){.learner = job->fold.learner,
+                                            .examples = job->fold.examples,
+                                            .steps = job->fold.steps,
+                                            .loss = job->fold.loss_before,
+                                            .staleness = job->fold.staleness,
+                                            .base = entry->base};
+    return r;
 }
 
-static int fold(struct job *job)
+static void close_update(struct job *job, struct entry *entry)
 {
-    FL_CLEANUP(fl_model_unrefp) struct fl_model *update = NULL;
+    if (job->result < 0 && !job->reason && entry->update)
+        job->reason = reason_of(job, entry->update);
+    fl_model_unref(entry->update);
+    fl_model_unref(entry->base);
+}
 
-    if (!job->folding->base)
-        return fl_error_set(&job->err, FL_E_CONFLICT, "no round is open");
-    job->result = fl_safetensors_open(job->path, NULL, &update, &job->err);
-    if (job->result < 0) {
-        job->reason = job->result == FL_E_INVALID ? "Malformed" : NULL;
-        return job->result;
+static void fold_partial(struct job *job)
+{
+    struct entry entry = {0};
+
+    job->result = open_update(job, &entry);
+    if (job->result == 0)
+        job->result = fl_strategy_add_partial(job->folding->strategy, entry.update, &job->err);
+    close_update(job, &entry);
+}
+
+/* Those that wait, in one go. */
+static void fold_updates(struct job **jobs, size_t count)
+{
+    struct entry entries[FL_FOLDS_MAX] = {0};
+    struct fl_strategy_addend addends[FL_FOLDS_MAX];
+    struct job *who[FL_FOLDS_MAX];
+    size_t used = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        jobs[i]->result = open_update(jobs[i], &entries[i]);
+        if (jobs[i]->result < 0)
+            continue;
+        addends[used] =
+            (struct fl_strategy_addend){.update = entries[i].update, .facts = &entries[i].facts};
+        who[used++] = jobs[i];
     }
-    job->result = add(job, update);
-    if (job->result < 0)
-        job->reason = reason_of(job, update);
-    return job->result;
+    if (used > 0)
+        fl_strategy_add_all(jobs[0]->folding->strategy, addends, used);
+    for (size_t i = 0; i < used; i++) {
+        who[i]->result = addends[i].result;
+        who[i]->err = addends[i].err;
+    }
+    for (size_t i = 0; i < count; i++)
+        close_update(jobs[i], &entries[i]);
 }
 
 static int save_state(struct job *job)
@@ -305,7 +335,7 @@ static void carry_out(struct job *job)
         job->result = begin(job);
         break;
     case FL_AGGREGATOR_FOLD:
-        job->result = fold(job);
+        fold_partial(job);
         break;
     case FL_AGGREGATOR_ADOPT:
         job->result = adopt(job);
@@ -350,29 +380,51 @@ static void deliver(void *user)
         folding_free(folding);
 }
 
-static struct job *next_job(struct fl_folding *folding)
+static bool is_update(const struct job *job)
 {
-    struct job *job;
+    return job->kind == FL_AGGREGATOR_FOLD && !job->fold.partial;
+}
 
-    FL_LOCKED(folding->lock);
-    while (!folding->ending && STAILQ_EMPTY(&folding->jobs))
-        (void)fl_signal_wait(folding->wake, folding->lock, -1);
-    if (folding->ending)
-        return NULL;
-    job = STAILQ_FIRST(&folding->jobs);
+/* With the lock. */
+static struct job *take_job(struct fl_folding *folding)
+{
+    struct job *job = STAILQ_FIRST(&folding->jobs);
+
     STAILQ_REMOVE_HEAD(&folding->jobs, link);
     folding->posted++;
     return job;
 }
 
+/* The next one, or the updates that are next; how many. 0: the end. */
+static size_t next_jobs(struct fl_folding *folding, struct job *jobs[FL_FOLDS_MAX])
+{
+    size_t count = 0;
+
+    FL_LOCKED(folding->lock);
+    while (!folding->ending && STAILQ_EMPTY(&folding->jobs))
+        (void)fl_signal_wait(folding->wake, folding->lock, -1);
+    if (folding->ending)
+        return 0;
+    jobs[count++] = take_job(folding);
+    while (is_update(jobs[0]) && count < FL_FOLDS_MAX && !STAILQ_EMPTY(&folding->jobs) &&
+           is_update(STAILQ_FIRST(&folding->jobs)))
+        jobs[count++] = take_job(folding);
+    return count;
+}
+
 static void fold_run(void *user)
 {
     struct fl_folding *folding = user;
-    struct job *job;
+    struct job *jobs[FL_FOLDS_MAX];
+    size_t count;
 
-    while ((job = next_job(folding))) {
-        carry_out(job);
-        fl_loop_post(folding->options.loop, deliver, job);
+    while ((count = next_jobs(folding, jobs)) > 0) {
+        if (is_update(jobs[0]))
+            fold_updates(jobs, count);
+        else
+            carry_out(jobs[0]);
+        for (size_t i = 0; i < count; i++)
+            fl_loop_post(folding->options.loop, deliver, jobs[i]);
     }
 }
 
@@ -405,6 +457,14 @@ void fl_folding_do(struct fl_folding *folding, const struct fl_aggregator_action
     fl_signal_one(folding->wake);
 }
 
+/* As many as there are processors; more than a few wait for memory only. */
+static size_t fold_jobs(void)
+{
+    const int64_t cpus = fl_machine_get("/").cpus;
+
+    return cpus < FOLD_JOBS_MAX ? (size_t)cpus : FOLD_JOBS_MAX;
+}
+
 int fl_folding_create(const struct fl_folding_options *options, struct fl_folding **ret_folding,
                       struct fl_error *err)
 {
@@ -417,7 +477,9 @@ int fl_folding_create(const struct fl_folding_options *options, struct fl_foldin
     STAILQ_INIT(&folding->jobs);
     folding->lock = fl_lock_create();
     folding->wake = fl_signal_create();
-    r = fl_thread_start("fold", fold_run, folding, &folding->thread, err);
+    r = fl_crew_create("fold", fold_jobs(), &folding->crew, err);
+    if (r == 0)
+        r = fl_thread_start("fold", fold_run, folding, &folding->thread, err);
     if (r < 0)
         return r;
     *ret_folding = FL_TAKE(folding);
@@ -441,6 +503,7 @@ void fl_folding_destroy(struct fl_folding *folding)
         job_destroy(job);
     }
     forget_strategy(folding);
+    fl_crew_destroy(folding->crew);
     fl_lock_take(folding->lock);
     folding->closed = true;
     last = folding->posted == 0;

@@ -28,6 +28,9 @@ struct rig {
     uint64_t ticket;
     int code;
     char reason[64], model[FL_DIGEST_SIZE], state[FL_DIGEST_SIZE];
+    /* what became of the updates that were given together, one letter each */
+    char outcomes[32];
+    size_t awaited; /* results before the loop stops */
 };
 
 static void folded(void *user, const struct fl_fold_result *result)
@@ -39,7 +42,10 @@ static void folded(void *user, const struct fl_fold_result *result)
     (void)snprintf(rig->reason, sizeof(rig->reason), "%s", fl_str_or(result->reason, ""));
     (void)snprintf(rig->model, sizeof(rig->model), "%s", fl_str_or(result->finished.model, ""));
     (void)snprintf(rig->state, sizeof(rig->state), "%s", fl_str_or(result->finished.state, ""));
-    fl_loop_stop(rig->loop);
+    if (result->kind == FL_AGGREGATOR_FOLD && strlen(rig->outcomes) + 1 < sizeof(rig->outcomes))
+        (void)strncat(rig->outcomes, rig->code == 0 ? "+" : fl_str_or(result->reason, "?"), 1);
+    if (rig->awaited == 0 || --rig->awaited == 0)
+        fl_loop_stop(rig->loop);
 }
 
 static void open_folding(struct rig *rig)
@@ -208,6 +214,49 @@ static void test_a_bad_update_is_refused_with_its_reason(void **state)
     assert_string_equal(rig->model, alone); /* they cost the round nothing */
 }
 
+static void queue(struct rig *rig, int number, const char *data, size_t len)
+{
+    FL_CLEANUP(fl_freep) char *path = fl_asprintf("%s/update-%d", rig->path, number);
+    const struct fl_aggregator_action action = {
+        .kind = FL_AGGREGATOR_FOLD,
+        .ticket = (uint64_t)number,
+        .fold = {.learner = "l", .examples = 10, .steps = 1, .loss_before = 1}};
+
+    assert_int_equal(fl_file_write(path, data, len, 0600, NULL), 0);
+    fl_folding_do(rig->folding, &action, path);
+}
+
+/* However they meet on the thread, each has its own answer, in order, and the model is that of the
+ * good ones. */
+static void test_updates_that_wait_are_added_together(void **state)
+{
+    FL_CLEANUP(fl_bytes_unrefp)
+    struct fl_bytes *good = model_of(4, 1), *wide = model_of(5, 1), *nan = model_of(4, NAN);
+    struct rig *rig = *state;
+    char base[FL_DIGEST_SIZE], alone[FL_DIGEST_SIZE];
+
+    put_model(rig, 0, base);
+    begin(rig, base, NULL);
+    for (int i = 0; i < 4; i++)
+        fold(rig, 4, 1, "good");
+    finish(rig);
+    memcpy(alone, rig->model, sizeof(alone));
+    for (int round = 0; round < 20; round++) {
+        const struct fl_bytes *const given[] = {good, nan, good, wide, wide, good, nan, good};
+
+        begin(rig, base, NULL);
+        rig->outcomes[0] = '\0';
+        rig->awaited = FL_COUNT_OF(given) + 1;
+        for (size_t i = 0; i < FL_COUNT_OF(given); i++)
+            queue(rig, (int)i + 1, given[i]->data, given[i]->len);
+        queue(rig, 99, "junk", 4);
+        await(rig, 99);
+        assert_string_equal(rig->outcomes, "+N+WW+N+M");
+        finish(rig);
+        assert_string_equal(rig->model, alone);
+    }
+}
+
 /* The same model whether the process lived on or not, and whatever was finished and thrown away. */
 static void test_momenta_are_those_that_are_named(void **state)
 {
@@ -290,6 +339,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_a_bad_update_is_refused_with_its_reason),
+        TEST(test_updates_that_wait_are_added_together),
         TEST(test_momenta_are_those_that_are_named),
         TEST(test_what_is_out_of_order_is_refused),
         TEST(test_it_ends_in_the_middle),

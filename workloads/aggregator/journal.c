@@ -25,6 +25,10 @@ static const char *const kinds[] = {"Start", "Spec", "Attempt", "Accept", "Commi
     {                                                                                              \
         .name = (json), .type = FL_P_DIGEST, AT(member)                                            \
     }
+#define ANY_DIGEST(json, member)                                                                   \
+    {                                                                                              \
+        .name = (json), .type = FL_P_ANY_DIGEST, AT(member)                                        \
+    }
 #define COUNT(json, member)                                                                        \
     {                                                                                              \
         .name = (json), .type = FL_P_INT, AT(member), .max = FL_PROTOCOL_NUMBER_MAX                \
@@ -39,7 +43,7 @@ static const struct fl_member record_members[] = {
     NAME("origin", origin),
     NAME("work", work),
     NAME("learner", learner),
-    DIGEST("digest", digest),
+    ANY_DIGEST("digest", digest),
     COUNT("workRound", work_round),
     COUNT("examples", examples),
     COUNT("steps", steps),
@@ -47,7 +51,7 @@ static const struct fl_member record_members[] = {
      .type = FL_P_SORTED,
      AT(contributors),
      .max = FL_PROTOCOL_CONTRIBUTORS_MAX},
-    DIGEST("model", model),
+    ANY_DIGEST("model", model), /* a lower tier's is a partial sum, and no model */
     DIGEST("state", state),
     DIGEST("rule", rule),
     COUNT("modelSize", model_size),

@@ -447,6 +447,27 @@ int fl_data_store_open(const struct fl_data_store *store, const char *tag,
     return r < 0 ? r : open_whole(store, arena, &info, limits, true, ret_dataset, err);
 }
 
+int fl_data_store_find(const struct fl_data_store *store, struct fl_arena *arena, const char *tag,
+                       struct fl_data_place *ret_place, struct fl_error *err)
+{
+    FL_CLEANUP(fl_dataset_unrefp) struct fl_dataset *dataset = NULL;
+    const char *dot = strchr(tag, '.'), *name = tag;
+    uint64_t part = 0;
+    int r = fl_data_store_open(store, tag, NULL, &dataset, err); /* so it can be read, too */
+
+    if (r < 0)
+        return r;
+    if (dot) {
+        (void)fl_str_to_uint64(dot + 1, FL_PARTITION_LEARNERS_MAX, &part);
+        name = fl_arena_printf(arena, "%.*s" FL_DATA_PARTS_SUFFIX, (int)(dot - tag), tag);
+    }
+    *ret_place = (struct fl_data_place){.file = path_of(store, arena, name, DATA),
+                                        .rows = dot ? path_of(store, arena, name, ROWS) : NULL,
+                                        .part = (size_t)part,
+                                        .examples = (int64_t)dataset->count};
+    return 0;
+}
+
 static int write_rows(const struct fl_partition_rows *rows, const char *path, struct fl_error *err)
 {
     FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;

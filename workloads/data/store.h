@@ -91,4 +91,15 @@ int fl_data_store_open(const struct fl_data_store *store, const char *tag,
                        const struct fl_dataset_limits *limits, struct fl_dataset **ret_dataset,
                        struct fl_error *err);
 
+/* The same for who reads the files itself: where the table is and, of a part, the file that says
+ * which of its rows are meant ("rows" from "starts"[part] to "starts"[part + 1] - 1). */
+struct fl_data_place {
+    const char *file;
+    const char *rows; /* NULL: all of it */
+    size_t part;
+    int64_t examples;
+};
+int fl_data_store_find(const struct fl_data_store *store, struct fl_arena *arena, const char *tag,
+                       struct fl_data_place *ret_place, struct fl_error *err);
+
 #endif

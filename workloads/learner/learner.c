@@ -174,23 +174,12 @@ static void take_metrics(struct lesson *lesson, const json_t *values, struct fl_
                 (struct fl_metric){fl_arena_strdup(lesson->arena, name), json_number_value(value)};
 }
 
-static int put_model(struct lesson *lesson, const struct fl_model *model)
+static int put_model(struct lesson *lesson, const struct fl_model *model, enum fl_digest_kind kind)
 {
-    struct fl_blobs *blobs = lesson->node->blobs;
-    FL_CLEANUP(fl_blob_writer_closep) struct fl_blob_writer *writer = NULL;
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *header = NULL;
-    size_t size;
-    int r = fl_blob_writer_open(blobs, &writer, &lesson->err);
+    int r = fl_safetensors_put(model, lesson->node->blobs, kind, NULL, lesson->digest,
+                               &lesson->offer.size, &lesson->err);
 
-    header = fl_safetensors_header(model, &size);
-    if (r == 0)
-        r = fl_blob_writer_add(writer, header->data, header->len, &lesson->err);
-    if (r == 0)
-        r = fl_blob_writer_add(writer, model->data, model->size, &lesson->err);
-    if (r == 0)
-        r = fl_blob_writer_finish(writer, NULL, false, lesson->digest, &lesson->err);
     lesson->offer.digest = lesson->digest;
-    lesson->offer.size = (int64_t)size;
     return r;
 }
 
@@ -222,7 +211,7 @@ static int fit(struct lesson *lesson, const struct fl_model *base)
     lesson->offer.loss_before = result.loss_before;
     lesson->offer.loss = result.loss;
     take_metrics(lesson, result.metrics, &lesson->offer.metrics);
-    r = put_model(lesson, result.model);
+    r = put_model(lesson, result.model, FL_DIGEST_XXH128);
     fl_model_unref(result.model);
     json_decref(result.metrics);
     if (r == 0)
@@ -237,7 +226,7 @@ static int init(struct lesson *lesson)
     int r = trainer->ops->init(trainer, (uint64_t)lesson->task.seed, &model, &lesson->err);
 
     lesson->offer.examples = 1; /* of nobody's data */
-    return r < 0 ? r : put_model(lesson, model);
+    return r < 0 ? r : put_model(lesson, model, FL_DIGEST_SHA256);
 }
 
 static int evaluate(struct lesson *lesson, const struct fl_model *model)

@@ -291,7 +291,7 @@ static void check_times(struct fl_learner_core *core)
     } else if (core->job && core->now_ms >= core->job_until_ms) {
         bool upload = core->stage == STAGE_UPLOAD;
 
-        learner_cancel(core, &core->job);
+        learner_cancel_job(core);
         learner_retry_job(core, upload ? "UploadFailed" : "DownloadFailed", &err);
         if (upload && core->stage == STAGE_UPLOAD)
             core->stage = STAGE_OFFER;

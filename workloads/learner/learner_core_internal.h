@@ -30,6 +30,13 @@ struct queued {
     TAILQ_ENTRY(queued) all;
 };
 
+/* A download that was cancelled, and may be done all the same. */
+#define DROPPED_MAX 8
+struct learner_dropped {
+    uint64_t ticket; /* 0: none */
+    char model[FL_DIGEST_SIZE];
+};
+
 struct fl_learner_core {
     struct fl_learner_options options;
     struct fl_arena *arena; /* of the options */
@@ -65,8 +72,8 @@ struct fl_learner_core {
     int64_t job_until_ms, job_start_ms;
     int64_t task_until_ms;      /* its deadline and the grace; INT64_MAX: none */
     char model[FL_DIGEST_SIZE]; /* the last that a task named: here, or on its way */
-    uint64_t dropped;           /* a download that was cancelled, and may be done all the same */
-    char dropped_model[FL_DIGEST_SIZE];
+    struct learner_dropped dropped[DROPPED_MAX];
+    unsigned dropped_next;
     int64_t done, all; /* progress */
     int64_t due_ms, progress_due_ms;
     int64_t failures, download_ms;
@@ -110,6 +117,7 @@ void learner_send_result(struct fl_learner_core *core);
 void learner_send_poll(struct fl_learner_core *core);
 
 /* learner_core_work.c */
+void learner_cancel_job(struct fl_learner_core *core);
 void learner_drop_work(struct fl_learner_core *core);
 void learner_give_up(struct fl_learner_core *core, const char *reason, const char *message);
 void learner_start_download(struct fl_learner_core *core);

@@ -8,13 +8,40 @@
 
 /* --- jobs ----------------------------------------------------------------------------------- */
 
+/* It may be through all the same, before it hears of it; and so may those before it. */
+static void note_dropped(struct fl_learner_core *core)
+{
+    struct learner_dropped *dropped = &core->dropped[core->dropped_next % DROPPED_MAX];
+
+    if (core->stage != STAGE_DOWNLOAD || core->job == 0)
+        return;
+    core->dropped_next++;
+    dropped->ticket = core->job;
+    memcpy(dropped->model, core->model, sizeof(dropped->model));
+}
+
+static void release_dropped(struct fl_learner_core *core, uint64_t ticket, bool is_there)
+{
+    for (size_t i = 0; i < DROPPED_MAX; i++) {
+        struct learner_dropped *dropped = &core->dropped[i];
+
+        if (ticket == 0 || dropped->ticket != ticket)
+            continue;
+        dropped->ticket = 0;
+        if (is_there && !fl_learner_needs(core, dropped->model))
+            learner_release(core, dropped->model);
+    }
+}
+
+void learner_cancel_job(struct fl_learner_core *core)
+{
+    note_dropped(core);
+    learner_cancel(core, &core->job);
+}
+
 void learner_drop_work(struct fl_learner_core *core)
 {
-    if (core->stage == STAGE_DOWNLOAD && core->job) {
-        core->dropped = core->job;
-        memcpy(core->dropped_model, core->model, sizeof(core->dropped_model));
-    }
-    learner_cancel(core, &core->job);
+    learner_cancel_job(core);
     core->stage = STAGE_NONE;
     core->done = core->all = 0;
 }
@@ -228,8 +255,7 @@ static bool job_ends(struct fl_learner_core *core, int64_t now_ms, uint64_t tick
 void fl_learner_downloaded(struct fl_learner_core *core, int64_t now_ms, uint64_t ticket,
                            const struct fl_error *err)
 {
-    if (!err && ticket == core->dropped && !fl_learner_needs(core, core->dropped_model))
-        learner_release(core, core->dropped_model);
+    release_dropped(core, ticket, !err);
     if (!job_ends(core, now_ms, ticket))
         return;
     if (err) {

@@ -5,13 +5,13 @@
 #include "lib/folder.h"
 #include "lib/str.h"
 #include "lib/yaml.h"
+#include "workloads/model/mlflow_internal.h"
 #include "workloads/model/onnx.h"
 
 #include <inttypes.h>
 
 #define ONNX_FILE    "model.onnx"
 #define ONNX_PACKAGE "1.12.0" /* of PyPI: the first that knows the opset */
-#define PYTHON       "3.10"   /* at least */
 
 static const char requirements[] = "mlflow>=2.9\n"
                                    "numpy\n"
@@ -48,11 +48,11 @@ static json_t *signature_of(const struct fl_description *description)
 }
 
 /* What it says of itself and where it came from. */
-static json_t *metadata_of(const struct fl_model *model, const struct fl_mlflow_options *options)
+json_t *fl_mlflow_metadata(const struct fl_model *model, const struct fl_mlflow_options *options)
 {
     json_t *metadata = json_object();
 
-    for (size_t i = 0; i < model->note_count; i++)
+    for (size_t i = 0; model && i < model->note_count; i++)
         (void)json_object_set_new(metadata, model->notes[i].key,
                                   json_string(model->notes[i].value));
     for (size_t i = 0; i < options->lineage_count; i++)
@@ -71,7 +71,7 @@ static json_t *flavors(void)
 }
 
 /* "2026-11-23 00:49:31.447311" */
-static json_t *time_created(int64_t made_us)
+json_t *fl_mlflow_time(int64_t made_us)
 {
     char text[FL_TIME_SIZE];
 
@@ -85,28 +85,28 @@ static json_t *mlmodel(const struct fl_model *model, const struct fl_description
                        const struct fl_mlflow_options *options, size_t onnx_size)
 {
     return json_pack("{s:o, s:o, s:o, s:o, s:s, s:I}", "flavors", flavors(), "signature",
-                     signature_of(description), "metadata", metadata_of(model, options),
-                     "utc_time_created", time_created(options->made_us), "model_uuid",
+                     signature_of(description), "metadata", fl_mlflow_metadata(model, options),
+                     "utc_time_created", fl_mlflow_time(options->made_us), "model_uuid",
                      options->model_uuid, "model_size_bytes", (json_int_t)onnx_size);
 }
 
 static json_t *conda_env(void)
 {
     return json_pack("{s:s, s:[s], s:[s, s, {s:[s, s, s, s]}]}", "name", "flops-model", "channels",
-                     "conda-forge", "dependencies", "python>=" PYTHON, "pip", "pip", "mlflow>=2.9",
-                     "numpy", "onnx>=" ONNX_PACKAGE, "onnxruntime>=" ONNX_PACKAGE);
+                     "conda-forge", "dependencies", "python>=" FL_MLFLOW_PYTHON, "pip", "pip",
+                     "mlflow>=2.9", "numpy", "onnx>=" ONNX_PACKAGE, "onnxruntime>=" ONNX_PACKAGE);
 }
 
-static json_t *python_env(void)
+json_t *fl_mlflow_python_env(void)
 {
-    return json_pack("{s:s, s:[s, s, s], s:[s]}", "python", PYTHON, "build_dependencies", "pip",
-                     "setuptools", "wheel", "dependencies", "-r requirements.txt");
+    return json_pack("{s:s, s:[s, s, s], s:[s]}", "python", FL_MLFLOW_PYTHON, "build_dependencies",
+                     "pip", "setuptools", "wheel", "dependencies", "-r requirements.txt");
 }
 
 /* Files */
 
-static int write_file(const char *folder, const char *name, const void *data, size_t len,
-                      struct fl_error *err)
+int fl_mlflow_write_file(const char *folder, const char *name, const void *data, size_t len,
+                         struct fl_error *err)
 {
     FL_CLEANUP(fl_freep) char *path = fl_asprintf("%s/%s", folder, name);
 
@@ -114,14 +114,14 @@ static int write_file(const char *folder, const char *name, const void *data, si
 }
 
 /* Takes the value. */
-static int write_yaml(const char *folder, const char *name, json_t *value, struct fl_error *err)
+int fl_mlflow_write_yaml(const char *folder, const char *name, json_t *value, struct fl_error *err)
 {
     struct fl_buf text;
     int r;
 
     fl_buf_init(&text, 0);
     fl_yaml_write(&text, value);
-    r = write_file(folder, name, text.data, text.len, err);
+    r = fl_mlflow_write_file(folder, name, text.data, text.len, err);
     fl_buf_finish(&text);
     json_decref(value);
     return r;
@@ -137,24 +137,39 @@ static int fill(const char *folder, struct fl_model *model,
     if (r == 0)
         r = fl_dir_ensure(folder, 0755, err);
     if (r == 0)
-        r = write_file(folder, ONNX_FILE, onnx->data, onnx->len, err);
+        r = fl_mlflow_write_file(folder, ONNX_FILE, onnx->data, onnx->len, err);
     if (r == 0)
-        r = write_yaml(folder, "MLmodel", mlmodel(model, description, options, onnx->len), err);
+        r = fl_mlflow_write_yaml(folder, "MLmodel", mlmodel(model, description, options, onnx->len),
+                                 err);
     if (r == 0)
-        r = write_yaml(folder, "conda.yaml", conda_env(), err);
+        r = fl_mlflow_write_yaml(folder, "conda.yaml", conda_env(), err);
     if (r == 0)
-        r = write_yaml(folder, "python_env.yaml", python_env(), err);
+        r = fl_mlflow_write_yaml(folder, "python_env.yaml", fl_mlflow_python_env(), err);
     return r < 0 ? r
-                 : write_file(folder, "requirements.txt", requirements, sizeof(requirements) - 1,
-                              err);
+                 : fl_mlflow_write_file(folder, "requirements.txt", requirements,
+                                        sizeof(requirements) - 1, err);
+}
+
+const char *fl_mlflow_part(struct fl_arena *arena, const struct fl_mlflow_options *options)
+{
+    return fl_arena_printf(arena, "%s.part-%.32s", options->path, options->model_uuid);
+}
+
+int fl_mlflow_finish(const char *folder, const struct fl_mlflow_options *options, int r,
+                     struct fl_error *err)
+{
+    if (r == 0)
+        r = fl_folder_move(folder, options->path, err);
+    if (r < 0)
+        (void)fl_dir_remove(folder, NULL);
+    return r;
 }
 
 int fl_mlflow_write(struct fl_model *model, const struct fl_mlflow_options *options,
                     struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    const char *folder =
-        fl_arena_printf(arena, "%s.part-%.32s", options->path, options->model_uuid);
+    const char *folder = fl_mlflow_part(arena, options);
     struct fl_description description;
     int r;
 
@@ -163,9 +178,5 @@ int fl_mlflow_write(struct fl_model *model, const struct fl_mlflow_options *opti
     r = fl_description_read(model, arena, &description, err);
     if (r == 0)
         r = fill(folder, model, &description, options, err);
-    if (r == 0)
-        r = fl_folder_move(folder, options->path, err);
-    if (r < 0)
-        (void)fl_dir_remove(folder, NULL);
-    return r;
+    return fl_mlflow_finish(folder, options, r, err);
 }

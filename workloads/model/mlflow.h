@@ -23,4 +23,22 @@ struct fl_mlflow_options {
 int fl_mlflow_write(struct fl_model *model, const struct fl_mlflow_options *options,
                     struct fl_error *err);
 
+/* A model that is no network of ours, with the code that it is for: model.safetensors, the folder
+ * of code and our Python adapter beside it; MLflow runs them in its own process. What the code
+ * needs from PyPI or conda is what its requirements.txt or conda.yaml says. Names that begin with a
+ * dot and __pycache__ stay behind. TOO_LARGE where it is more than a repository of code has. */
+struct fl_mlflow_python {
+    const char *content; /* a safetensors file */
+    const char *code;
+    const char *entry;   /* "module:object"; NULL: as the adapter finds it */
+    const char *adapter; /* a folder with flops_trainer and stand-ins */
+};
+int fl_mlflow_write_python(const struct fl_mlflow_python *python,
+                           const struct fl_mlflow_options *options, struct fl_error *err);
+
+/* The same model where its code is not at hand: its file, and where it came from. MLflow keeps,
+ * registers and hands it out; it does not run it. `content` is a safetensors file. */
+int fl_mlflow_write_content(const char *content, const struct fl_mlflow_options *options,
+                            struct fl_error *err);
+
 #endif

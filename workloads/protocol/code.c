@@ -89,13 +89,14 @@ static int read_name(struct fl_arena *arena, const struct place *place, const js
     return r;
 }
 
-static int read_digest(struct fl_arena *arena, const struct place *place, const json_t *value,
-                       const char **ret_text, struct fl_error *err)
+static int read_digest(struct fl_arena *arena, const struct place *place, bool any,
+                       const json_t *value, const char **ret_text, struct fl_error *err)
 {
     int r = read_text(arena, place, value, FL_DIGEST_SIZE, ret_text, err);
+    enum fl_digest_kind kind = r == 0 ? fl_digest_kind(*ret_text) : FL_DIGEST_NONE;
 
-    if (r == 0 && !fl_digest_is_valid(*ret_text))
-        return bad(place, err, "is no digest (sha256:…)");
+    if (r == 0 && kind != FL_DIGEST_SHA256 && !(any && kind == FL_DIGEST_XXH128))
+        return bad(place, err, "is no digest (sha256:…%s)", any ? " or xxh128:…" : "");
     return r;
 }
 
@@ -316,7 +317,8 @@ static int read_member(struct fl_arena *arena, const struct place *place,
     case FL_P_TEXT:
         return read_text(arena, place, value, member->max, at, err);
     case FL_P_DIGEST:
-        return read_digest(arena, place, value, at, err);
+    case FL_P_ANY_DIGEST:
+        return read_digest(arena, place, member->type == FL_P_ANY_DIGEST, value, at, err);
     case FL_P_INT:
         return read_int(place, member, value, at, err);
     case FL_P_REAL:
@@ -470,6 +472,7 @@ static json_t *write_member(const struct fl_member *member, const void *at)
     case FL_P_NAME:
     case FL_P_TEXT:
     case FL_P_DIGEST:
+    case FL_P_ANY_DIGEST:
         return *(const char *const *)at ? json_string(*(const char *const *)at) : NULL;
     case FL_P_INT:
         return write_int(member, *(const int64_t *)at);

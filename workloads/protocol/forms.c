@@ -37,6 +37,10 @@ const char *const fl_outcomes[] = {"Late", "Dropped", "Rejected", NULL};
     {                                                                                              \
         .name = (json), .type = FL_P_DIGEST, AT(member), .required = (must)                        \
     }
+#define ANY_DIGEST(json, member, must)                                                             \
+    {                                                                                              \
+        .name = (json), .type = FL_P_ANY_DIGEST, AT(member), .required = (must)                    \
+    }
 #define INT(json, member, low_, high_, default_)                                                   \
     {                                                                                              \
         .name = (json), .type = FL_P_INT, AT(member), .min = (low_), .max = (high_),               \
@@ -267,7 +271,7 @@ static const struct fl_member offer_members[] = {
     INT_REQUIRED("attempt", attempt, 1, COUNT_MAX),
     NAME_REQUIRED("work", work),
     DIGEST("base", base, false),
-    DIGEST("digest", digest, true),
+    ANY_DIGEST("digest", digest, true),
     INT_REQUIRED("size", size, 1, NUMBER_MAX),
     INT_REQUIRED("examples", examples, 1, NUMBER_MAX),
     COUNT("steps", steps),
@@ -438,7 +442,7 @@ static const struct fl_member round_report_members[] = {
     METRICS("evaluation", evaluation),
     DIGEST("base", base, false),
     COUNT("baseSize", base_size),
-    DIGEST("model", model, false),
+    ANY_DIGEST("model", model, false), /* of a lower tier: its partial sum */
     COUNT("modelSize", model_size),
     SPAN("selectMs", select_ms, 0),
     SPAN("downloadMs", download_ms, 0),
@@ -481,7 +485,7 @@ static const struct fl_member status_members[] = {
     COUNT("examples", examples),
     COUNT("round", round),
     COUNT("committed", committed),
-    DIGEST("model", model, false),
+    ANY_DIGEST("model", model, false),
     BOOL("stopped", stopped),
     COUNT("version", version),
     {0},

@@ -6,20 +6,21 @@
 #include "workloads/protocol/protocol.h"
 
 enum fl_member_type {
-    FL_P_NAME = 1, /* const char *: an identifier, [A-Za-z0-9] and ._-/ within */
-    FL_P_TEXT,     /* const char *: up to `max` bytes */
-    FL_P_DIGEST,   /* const char * */
-    FL_P_INT,      /* int64_t from min to max, `def` where absent */
-    FL_P_REAL,     /* double from low to high, `real` where absent (NAN: not said) */
-    FL_P_BOOL,     /* bool, false where absent */
-    FL_P_ENUM,     /* an enum whose value n is words[n - 1], `def` where absent */
-    FL_P_OBJECT,   /* a struct of `form`; absent: its defaults. */
-    FL_P_NAMES,    /* struct fl_texts of identifiers */
-    FL_P_SORTED,   /* the same, strictly rising */
-    FL_P_PAIRS,    /* struct fl_pairs, an object of texts */
-    FL_P_METRICS,  /* struct fl_metrics, an object of numbers */
-    FL_P_LIST,     /* a list of structs of `form`, as {items, count} */
-    FL_P_JSON,     /* const json_t *: an object of at most `max` bytes as text */
+    FL_P_NAME = 1,   /* const char *: an identifier, [A-Za-z0-9] and ._-/ within */
+    FL_P_TEXT,       /* const char *: up to `max` bytes */
+    FL_P_DIGEST,     /* const char *: of a model: sha256 */
+    FL_P_ANY_DIGEST, /* const char *: of either kind, see lib/digest.h */
+    FL_P_INT,        /* int64_t from min to max, `def` where absent */
+    FL_P_REAL,       /* double from low to high, `real` where absent (NAN: not said) */
+    FL_P_BOOL,       /* bool, false where absent */
+    FL_P_ENUM,       /* an enum whose value n is words[n - 1], `def` where absent */
+    FL_P_OBJECT,     /* a struct of `form`; absent: its defaults. */
+    FL_P_NAMES,      /* struct fl_texts of identifiers */
+    FL_P_SORTED,     /* the same, strictly rising */
+    FL_P_PAIRS,      /* struct fl_pairs, an object of texts */
+    FL_P_METRICS,    /* struct fl_metrics, an object of numbers */
+    FL_P_LIST,       /* a list of structs of `form`, as {items, count} */
+    FL_P_JSON,       /* const json_t *: an object of at most `max` bytes as text */
 };
 
 struct fl_member {

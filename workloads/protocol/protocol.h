@@ -5,8 +5,9 @@
  * same. Two kinds of connection that never share one:
  *
  *   control   the requests below. One connection holds the long poll, another all the rest.
- *   bulk      models and updates: GET /v1/models/{digest} (ranges; the digest is that of the whole)
- *             and the pieces of an upload at the path that the answer to an offer names.
+ *   bulk      models and updates: GET /v1/models/{digest} (ranges; the digest is that of the whole,
+ *             see workloads/transfer/bulk_server.h) and the pieces of an upload at the path that
+ * the answer to an offer names.
  *
  * What a learner does (anybody may write one):
  *
@@ -211,9 +212,9 @@ struct fl_offer {
     const char *learner, *project;
     int64_t round, attempt;
     const char *work, *base; /* as in the task; base NULL: an initial model */
-    const char *digest;
-    int64_t size;     /* bytes */
-    int64_t examples; /* trained on */
+    const char *digest;      /* a sha256 or an xxh128 (lib/digest.h); of an initial model: sha256 */
+    int64_t size;            /* bytes */
+    int64_t examples;        /* trained on */
     int64_t steps;
     double loss_before, loss; /* means over the examples; NAN: not said */
     double loss_rms;          /* root of the mean square of the examples' losses; NAN: not said */

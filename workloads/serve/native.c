@@ -17,14 +17,6 @@ struct native {
     struct fl_predictor *predictors[];
 };
 
-/* Eight bytes of the header's length, and the header is an object. */
-static bool native_knows(const void *data, size_t len)
-{
-    const unsigned char *bytes = data;
-
-    return len > 9 && bytes[6] == 0 && bytes[7] == 0 && bytes[8] == '{';
-}
-
 static void native_destroy(void *state)
 {
     struct native *native = state;
@@ -98,7 +90,7 @@ static int native_predict(void *state, unsigned seat, const float *rows, size_t 
 }
 
 const struct fl_predictor_ops fl_native_predictor = {.name = "native",
-                                                     .knows = native_knows,
+                                                     .knows = fl_safetensors_seems,
                                                      .load = native_load,
                                                      .signature = native_signature,
                                                      .platform = native_platform,

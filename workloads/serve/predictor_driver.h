@@ -1,24 +1,30 @@
 /* What makes predictions: the table that a server of models is blind behind.
  *
  * A driver makes something of a model's file that answers rows. Drivers: native.c (networks of this
- * program's own trainers). A program in another language fits the same table, behind a pipe: a call
- * may take its time and may fail, as it is made on threads unless warming up has shown that it is
- * quick. */
+ * program's own trainers), program.c (programs of somebody's, behind a socket). A call may take its
+ * time and may fail, as it is made on threads unless warming up has shown that it is quick. */
 #ifndef FL_WORKLOADS_SERVE_PREDICTOR_DRIVER_H
 #define FL_WORKLOADS_SERVE_PREDICTOR_DRIVER_H
 
+#include "lib/env.h"
 #include "lib/error.h"
 #include "workloads/serve/request.h"
+
+struct fl_trainer_program;
 
 struct fl_predictor_source {
     const void *data; /* the model's file; lent for the call */
     size_t len;
     unsigned seats;   /* calls of predict at the same time, at most */
     size_t max_batch; /* rows of most calls; more may come */
+    /* For drivers that need one; lent for as long as anything is served. */
+    const struct fl_trainer_program *program;
+    const struct fl_env *env;
 };
 
 struct fl_predictor_ops {
     const char *name;
+    bool waits; /* predict waits for somebody else: it is never run on a loop */
     /* must: whether this file is the driver's. */
     bool (*knows)(const void *data, size_t len);
     /* must: any thread. NOT_FOUND where the model does not say what it is, INVALID where it is not
@@ -31,6 +37,8 @@ struct fl_predictor_ops {
      * On failure none was answered, and another call may fare better. */
     int (*predict)(void *state, unsigned seat, const float *rows, size_t count, float *ret_answers,
                    struct fl_error *err);
+    /* may: how often what predicts had to be started again. Any thread. */
+    uint64_t (*restarts)(const void *state);
     /* must: no call is under way; of half-made things too. */
     void (*destroy)(void *state);
 };

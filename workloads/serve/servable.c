@@ -2,7 +2,9 @@
 
 #include "lib/env.h"
 #include "lib/str.h"
+#include "workloads/serve/program.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,11 +102,18 @@ static int warm_up(struct fl_servable *served, unsigned seats, struct fl_error *
     return r < 0 ? fl_error_wrap(err, "warming up") : 0;
 }
 
+uint64_t fl_servable_restarts(const struct fl_servable *served)
+{
+    return served->ops->restarts ? served->ops->restarts(served->state) : 0;
+}
+
 double fl_servable_run_us(const struct fl_servable *served, size_t rows)
 {
     const double more = served->batch_us > served->one_us ? served->batch_us - served->one_us : 0;
     const double steps = served->max_batch > 1 ? (double)served->max_batch - 1 : 1;
 
+    if (served->ops->waits)
+        return INFINITY;
     return served->one_us + more * ((double)rows - 1) / steps;
 }
 
@@ -116,13 +125,19 @@ static int load_state(struct fl_servable *served, const struct fl_servable_optio
     const struct fl_predictor_source source = {.data = data,
                                                .len = len,
                                                .seats = options->seats ? options->seats : SEATS,
-                                               .max_batch = served->max_batch};
+                                               .max_batch = served->max_batch,
+                                               .program = options->program,
+                                               .env = options->env};
     int r;
 
     served->ops = options->ops ? options->ops : find_driver(data, len, err);
     if (!served->ops)
         return FL_E_INVALID;
     r = served->ops->load(&source, &served->state, err);
+    if (r == FL_E_NOT_FOUND && options->program) {
+        served->ops = &fl_program_predictor;
+        r = served->ops->load(&source, &served->state, err);
+    }
     if (r < 0)
         return r;
     served->signature = served->ops->signature(served->state);

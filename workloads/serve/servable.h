@@ -15,6 +15,10 @@ struct fl_servable_options {
     const char *expected_digest; /* NULL: any */
     /* NULL: whichever driver knows the file. */
     const struct fl_predictor_ops *ops;
+    /* What predicts with a model that does not say what it is; NULL: nothing. Lent for as long as
+     * anything is served, with its texts. It is never quick enough for a loop. */
+    const struct fl_trainer_program *program;
+    const struct fl_env *env; /* of the program; lent likewise */
 };
 /* From the bytes of a model's file. INVALID says why it cannot be served. Warm: rows have been
  * predicted on every seat before it returns. */
@@ -27,7 +31,9 @@ FL_DEFINE_CLEANUP(struct fl_servable, fl_servable_unref)
 const struct fl_signature *fl_servable_signature(const struct fl_servable *served);
 const char *fl_servable_digest(const struct fl_servable *served);
 const char *fl_servable_platform(const struct fl_servable *served);
-/* How long a run with so many rows takes, as warming up has shown. */
+/* How often what predicts had to be started again. */
+uint64_t fl_servable_restarts(const struct fl_servable *served);
+/* How long a run with so many rows takes, as warming up has shown; INFINITY: nobody knows. */
 double fl_servable_run_us(const struct fl_servable *served, size_t rows);
 
 /* A seat is one thread's at a time. */

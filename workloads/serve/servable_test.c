@@ -3,15 +3,18 @@
 
 #include "lib/buf.h"
 #include "workloads/model/predictor.h"
+#include "workloads/serve/program.h"
 #include "workloads/tensor/kernels.h"
 #include "workloads/tensor/safetensors.h"
-#include "workloads/trainer/trainer.h"
+#include "workloads/trainer/host.h"
+#include "workloads/trainer/predicting_testing.h"
 #include "workloads/trainer/trainer_testing.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 /* cmocka wants these first */
 #include <cmocka.h>
 
@@ -22,9 +25,15 @@
 static const struct fl_patterns patterns = {
     .count = ROWS, .height = 5, .width = 4, .channels = 1, .classes = 3, .noise = 1, .seed = 4};
 
+static struct fl_env env;
+static const char *const argv_of_program[] = {"/proc/self/exe", "predictor", "native", NULL};
+static struct fl_trainer_program program = {.argv = argv_of_program};
+
 static int begin(void **state)
 {
     (void)state;
+    env = fl_env_real(NULL);
+    program.environ = (const char *const *)environ;
     return fl_kernels_init(NULL);
 }
 
@@ -63,13 +72,20 @@ static void native_sample(struct sample *sample)
     trainer->ops->destroy(trainer);
 }
 
+/* The same model, behind a socket. */
+static void program_sample(struct sample *sample)
+{
+    native_sample(sample);
+    sample->ops = &fl_program_predictor;
+}
+
 static void sample_finish(struct sample *sample)
 {
     fl_buf_finish(&sample->file);
     fl_patterns_finish(&sample->data);
 }
 
-static void (*const samples[])(struct sample *sample) = {native_sample};
+static void (*const samples[])(struct sample *sample) = {native_sample, program_sample};
 
 static void assert_answers(const struct sample *sample, const float *answers, size_t first,
                            size_t count)
@@ -88,8 +104,12 @@ static void drivers_keep_the_contract(void **state)
         struct fl_predictor_source source;
 
         samples[s](&sample);
-        source = (struct fl_predictor_source){
-            .data = sample.file.data, .len = sample.file.len, .seats = SEATS, .max_batch = BATCH};
+        source = (struct fl_predictor_source){.data = sample.file.data,
+                                              .len = sample.file.len,
+                                              .seats = SEATS,
+                                              .max_batch = BATCH,
+                                              .program = &program,
+                                              .env = &env};
         assert_true(sample.ops->knows(sample.file.data, sample.file.len));
         assert_false(sample.ops->knows("", 0));
         assert_false(sample.ops->knows("<html><body></body></html>", 26));
@@ -121,9 +141,13 @@ static void drivers_refuse_what_is_broken(void **state)
         FL_CLEANUP(sample_finish) struct sample sample;
 
         samples[s](&sample);
-        for (size_t i = 0; i < 200; i++) {
-            struct fl_predictor_source source = {
-                .data = sample.file.data, .len = i * 7, .seats = 1, .max_batch = 1};
+        for (size_t i = 0; i < 200; i += sample.ops->waits ? 20 : 1) {
+            struct fl_predictor_source source = {.data = sample.file.data,
+                                                 .len = i * 7,
+                                                 .seats = 1,
+                                                 .max_batch = 1,
+                                                 .program = &program,
+                                                 .env = &env};
             struct fl_error err = {0};
             void *model = NULL;
 
@@ -160,6 +184,31 @@ static void a_servable_is_warm_and_named(void **state)
     assert_answers(&sample, answers, 0, ROWS);
 }
 
+/* Two numbers a row, of a model that does not say what it is. */
+static void what_says_nothing_is_for_a_program(void **state)
+{
+    static const char file[] = "\x38\0\0\0\0\0\0\0{\"w\":{\"dtype\":\"F32\",\"shape\":[1],"
+                               "\"data_offsets\":[0,4]}}  \0\0\0";
+    static const char *const argv[] = {"/proc/self/exe", "predictor", "good", NULL};
+    const struct fl_trainer_program good = {.argv = argv, .environ = program.environ};
+    FL_CLEANUP(fl_servable_unrefp) struct fl_servable *served = NULL;
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+    struct fl_servable_options options = {.seats = 2, .max_batch = BATCH, .env = &env};
+    struct fl_error err = {0};
+    const float rows[] = {1, 2};
+    float answer = 0;
+
+    (void)state;
+    assert_int_equal(fl_safetensors_read(file, sizeof(file), NULL, &model, &err), 0);
+    assert_int_equal(fl_servable_load(&options, file, sizeof(file), &served, &err), FL_E_NOT_FOUND);
+    options.program = &good;
+    assert_int_equal(fl_servable_load(&options, file, sizeof(file), &served, &err), 0);
+    assert_string_equal(fl_servable_platform(served), "flops_program");
+    assert_true(isinf(fl_servable_run_us(served, 1)));
+    assert_int_equal(fl_servable_predict(served, 1, rows, 1, &answer, &err), 0);
+    assert_float_equal(answer, 1 + 2 + 0x38, 0);
+}
+
 static void what_cannot_be_served_says_why(void **state)
 {
     FL_CLEANUP(sample_finish) struct sample sample;
@@ -183,14 +232,17 @@ static void what_cannot_be_served_says_why(void **state)
     assert_null(served);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(drivers_keep_the_contract),
         cmocka_unit_test(drivers_refuse_what_is_broken),
         cmocka_unit_test(a_servable_is_warm_and_named),
+        cmocka_unit_test(what_says_nothing_is_for_a_program),
         cmocka_unit_test(what_cannot_be_served_says_why),
     };
 
+    if (argc == 3 && strcmp(argv[1], "predictor") == 0)
+        return fl_predicting_main(argv[2]);
     return cmocka_run_group_tests(tests, begin, NULL);
 }

@@ -39,6 +39,7 @@
 #include <stdint.h>
 
 struct fl_serve;
+struct fl_trainer_program;
 
 enum { FL_SERVE_OPEN_INFERENCE = 1, FL_SERVE_MLFLOW = 2, FL_SERVE_KSERVE_V1 = 4 };
 
@@ -68,6 +69,9 @@ struct fl_serve_options {
     unsigned threads;       /* for runs that are not quick; 0: 1 */
     size_t max_batch;       /* rows; 0: 32 */
     int64_t batch_delay_ms; /* 0: none */
+    /* What predicts with models that are not of this program's trainers, a process for each of
+     * `threads`; NULL: nothing. Lent for the server's life, with its texts. */
+    const struct fl_trainer_program *program;
     /* There is no model, and the one asked for by fl_serve_load could not be had, after all tries.
      */
     void (*failed)(void *user, const struct fl_error *err);

@@ -256,7 +256,9 @@ void fl_serve_load_for(struct fl_serve *serve, const char *source, const char *d
     loading->digest = digest ? fl_strdup(digest) : NULL;
     loading->options = (struct fl_servable_options){.seats = fl_engine_seats(serve->engine),
                                                     .max_batch = serve->options.max_batch,
-                                                    .expected_digest = loading->digest};
+                                                    .expected_digest = loading->digest,
+                                                    .program = serve->options.program,
+                                                    .env = serve->options.env};
     loading->cache = fl_serve_cache_ref(serve->cache);
     loading->env = serve->options.env;
     loading->waiter = waiter;

@@ -124,6 +124,9 @@ void fl_serve_write_metrics(const struct fl_serve *serve, struct fl_buf *out)
                 serve->loads);
     write_value(out, "flops_serve_model_load_failures_total", "counter",
                 "Models that could not be had.", serve->load_failures);
+    write_value(out, "flops_serve_program_restarts_total", "counter",
+                "Times that a program that predicts was started again, of the model that answers.",
+                serve->served ? fl_servable_restarts(serve->served) : 0);
     if (serve->served)
         fl_buf_printf(out,
                       "# HELP flops_serve_model_info The model that answers.\n"

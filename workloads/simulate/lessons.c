@@ -12,8 +12,10 @@
 static bool is_cancelled(void *user)
 {
     const struct lesson *lesson = user;
+    const struct fl_simulation *simulation = lesson->population->simulation;
 
-    return __atomic_load_n(&lesson->chore.cancelled, __ATOMIC_RELAXED);
+    return __atomic_load_n(&lesson->chore.cancelled, __ATOMIC_RELAXED) ||
+           (simulation->interrupted && simulation->interrupted(simulation->user));
 }
 
 static int fit(struct lesson *lesson, struct fl_trainer *trainer)
@@ -29,6 +31,7 @@ static int fit(struct lesson *lesson, struct fl_trainer *trainer)
         .weight_decay = local->weight_decay,
         .without_loss_before = strcmp(simulation->spec.strategy.name, "QFedAvg") != 0,
         .seed = lesson->seed,
+        .config = simulation->spec.local.config,
         .cancelled = is_cancelled,
         .user = lesson,
     };
@@ -36,24 +39,22 @@ static int fit(struct lesson *lesson, struct fl_trainer *trainer)
     return trainer->ops->fit(trainer, lesson->base, &options, &lesson->fit, &lesson->err);
 }
 
-static void run(struct chore *chore)
+static void run(struct fl_chore *chore)
 {
     struct lesson *lesson = (struct lesson *)chore;
     const struct population *population = lesson->population;
-    const struct fl_simulation *simulation = population->simulation;
     struct fl_trainer *trainer = NULL;
 
-    lesson->result = simulation->trainer->create(
-        simulation->trainer_options, population->data[lesson->learner], &trainer, &lesson->err);
+    lesson->result = population_take_trainer(population, lesson->learner, &trainer, &lesson->err);
     if (lesson->result < 0)
         return;
     lesson->result = fit(lesson, trainer);
-    trainer->ops->destroy(trainer);
+    population_leave_trainer(population, trainer);
     if (lesson->result < 0)
         return;
     population_attack(population, lesson->learner, lesson->seed, lesson->base, lesson->fit.model);
     if (lesson->digest)
-        fl_model_digest(lesson->fit.model, lesson->name);
+        fl_model_digest_by(lesson->fit.model, FL_DIGEST_XXH128, lesson->name);
 }
 
 struct lesson *lesson_create(const struct population *population, size_t learner, int64_t round,
@@ -82,7 +83,8 @@ void lesson_destroy(struct lesson *lesson)
 
 int lesson_check(const struct lesson *lesson, struct fl_error *err)
 {
-    if (lesson->drops || lesson->result == 0 || !fl_error_is_retryable(lesson->err.code))
+    if (lesson->drops || lesson->result == 0 || lesson->population->desks ||
+        !fl_error_is_retryable(lesson->err.code))
         return 0;
     return fl_error_set(err, lesson->err.code, "learner %zu: %s", lesson->learner, lesson->err.msg);
 }
@@ -124,7 +126,7 @@ const struct lesson *schedule_next(const struct schedule *schedule)
 
 static void compute_ahead(struct schedule *schedule)
 {
-    size_t jobs = crew_jobs(schedule->crew), ahead = jobs > 1 ? AHEAD * jobs : 1;
+    size_t jobs = fl_crew_jobs(schedule->crew), ahead = jobs > 1 ? AHEAD * jobs : 1;
 
     for (size_t i = schedule->count; i > 0 && ahead > 0; i--) {
         struct lesson *lesson = schedule->items[i - 1];
@@ -132,7 +134,7 @@ static void compute_ahead(struct schedule *schedule)
         if (lesson->drops)
             continue;
         if (!lesson->begun)
-            crew_submit(schedule->crew, &lesson->chore);
+            fl_crew_submit(schedule->crew, &lesson->chore);
         lesson->begun = true;
         ahead--;
     }
@@ -145,14 +147,14 @@ struct lesson *schedule_take(struct schedule *schedule)
     compute_ahead(schedule);
     lesson = schedule->items[--schedule->count];
     if (!lesson->drops)
-        crew_wait(schedule->crew, &lesson->chore);
+        fl_crew_wait(schedule->crew, &lesson->chore);
     return lesson;
 }
 
 static void give_up(struct schedule *schedule, struct lesson *lesson)
 {
     if (lesson->begun)
-        crew_cancel(schedule->crew, &lesson->chore);
+        fl_crew_cancel(schedule->crew, &lesson->chore);
     lesson_destroy(lesson);
 }
 

@@ -202,6 +202,8 @@ static int settle(struct round *round, struct lesson *lesson, struct fl_error *e
 
     if (lesson->drops || lesson->result < 0) {
         round->counts->dropped++;
+        if (!lesson->drops)
+            course_note_failure(course, facts.learner, &lesson->err);
         return lesson_check(lesson, err);
     }
     if (fl_strategy_add(course->strategy, lesson->fit.model, &facts, NULL) < 0)
@@ -232,7 +234,9 @@ static int train(struct round *round, struct fl_error *err)
         }
         lesson = schedule_take(&course->schedule);
         course->now_ms = lesson->finish_ms;
-        r = settle(round, lesson, err);
+        r = course_check_interrupt(course, err);
+        if (r == 0)
+            r = settle(round, lesson, err);
         if (r < 0)
             return r;
         if (simulation->update_done)

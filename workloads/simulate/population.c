@@ -139,10 +139,30 @@ void population_destroy(struct population *population)
         return;
     for (size_t i = 0; i < population->count; i++)
         fl_dataset_unref(population->data[i]);
+    desks_destroy(population->desks);
     free(population->data);
     free(population->attacks);
     free(population->slowness);
     free(population);
+}
+
+int population_take_trainer(const struct population *population, size_t learner,
+                            struct fl_trainer **ret_trainer, struct fl_error *err)
+{
+    const struct fl_simulation *simulation = population->simulation;
+
+    if (population->desks)
+        return desks_take(population->desks, learner, ret_trainer, err);
+    return simulation->trainer->create(simulation->trainer_options, population->data[learner],
+                                       ret_trainer, err);
+}
+
+void population_leave_trainer(const struct population *population, struct fl_trainer *trainer)
+{
+    if (population->desks)
+        desks_leave(population->desks, trainer);
+    else
+        trainer->ops->destroy(trainer);
 }
 
 /* --- what happens to them ------------------------------------------------------------------- */

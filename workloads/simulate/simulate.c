@@ -1,3 +1,4 @@
+#include "lib/str.h"
 #include "workloads/aggregator/folding.h"
 #include "workloads/simulate/simulate_internal.h"
 #include "workloads/tensor/safetensors.h"
@@ -14,8 +15,8 @@
 /* --- evaluation ----------------------------------------------------------------------------- */
 
 struct chunk {
-    struct chore chore;
-    const struct fl_simulation *simulation;
+    struct fl_chore chore;
+    const struct population *population;
     struct fl_dataset *data;
     const struct fl_model *model;
     struct fl_evaluation evaluation;
@@ -29,18 +30,22 @@ struct judge {
 };
 
 /* A trainer of its own, for as long as it takes: its space may be large. */
-static void evaluate_chunk(struct chore *chore)
+static void evaluate_chunk(struct fl_chore *chore)
 {
     struct chunk *chunk = (struct chunk *)chore;
-    const struct fl_simulation *simulation = chunk->simulation;
+    const struct fl_simulation *simulation = chunk->population->simulation;
     struct fl_trainer *trainer;
 
-    chunk->result = simulation->trainer->create(simulation->trainer_options, chunk->data, &trainer,
-                                                &chunk->err);
+    chunk->result =
+        chunk->population->desks
+            ? desks_take(chunk->population->desks, chunk->population->count, &trainer, &chunk->err)
+            : simulation->trainer->create(simulation->trainer_options, chunk->data, &trainer,
+                                          &chunk->err);
     if (chunk->result < 0)
         return;
     chunk->result = trainer->ops->evaluate(trainer, chunk->model, &chunk->evaluation, &chunk->err);
-    trainer->ops->destroy(trainer);
+    json_decref(FL_TAKE(chunk->evaluation.metrics));
+    population_leave_trainer(chunk->population, trainer);
 }
 
 static void judge_finish(struct judge *judge)
@@ -50,15 +55,16 @@ static void judge_finish(struct judge *judge)
 }
 
 /* In chunks that depend on the data only: the sums of losses are the same for all numbers of
- * threads. */
-static int judge_init(struct judge *judge, const struct fl_simulation *simulation,
+ * threads. Code of one's own has all of the test data, and may keep a part of it back. */
+static int judge_init(struct judge *judge, const struct population *population,
                       struct fl_error *err)
 {
+    const struct fl_simulation *simulation = population->simulation;
     size_t count = simulation->test->count, chunks = count / CHUNK_EXAMPLES;
     FL_CLEANUP(fl_freep) uint32_t *rows = fl_calloc(count, sizeof(*rows));
     int r = 0;
 
-    chunks = chunks < 1 ? 1 : chunks > CHUNKS_MAX ? CHUNKS_MAX : chunks;
+    chunks = chunks < 1 || population->desks ? 1 : chunks > CHUNKS_MAX ? CHUNKS_MAX : chunks;
     for (size_t i = 0; i < count; i++)
         rows[i] = (uint32_t)i;
     for (size_t i = 0; i < chunks && r == 0; i++) {
@@ -66,13 +72,13 @@ static int judge_init(struct judge *judge, const struct fl_simulation *simulatio
         struct chunk *chunk = &judge->chunks[judge->count++];
 
         chunk->chore.run = evaluate_chunk;
-        chunk->simulation = simulation;
+        chunk->population = population;
         r = fl_dataset_view(simulation->test, rows + from, to - from, &chunk->data, err);
     }
     return r;
 }
 
-static int judge_model(struct judge *judge, struct crew *crew, const struct fl_model *model,
+static int judge_model(struct judge *judge, struct fl_crew *crew, const struct fl_model *model,
                        struct fl_simulated_round *round, struct fl_error *err)
 {
     double loss = 0, hits = 0, examples = 0;
@@ -80,16 +86,17 @@ static int judge_model(struct judge *judge, struct crew *crew, const struct fl_m
 
     for (size_t i = 0; i < judge->count; i++) {
         judge->chunks[i].model = model;
-        crew_submit(crew, &judge->chunks[i].chore);
+        fl_crew_submit(crew, &judge->chunks[i].chore);
     }
     for (size_t i = 0; i < judge->count; i++) {
         const struct chunk *chunk = &judge->chunks[i];
         double count;
 
-        crew_wait(crew, &judge->chunks[i].chore);
+        fl_crew_wait(crew, &judge->chunks[i].chore);
         count = (double)chunk->evaluation.examples;
         loss += chunk->evaluation.loss * count;
-        hits += rint(chunk->evaluation.accuracy * count);
+        hits += chunk->population->desks ? chunk->evaluation.accuracy * count
+                                         : rint(chunk->evaluation.accuracy * count);
         examples += count;
         if (chunk->result < 0 && r == 0)
             r = fl_error_set(err, chunk->err.code, "evaluation: %s", chunk->err.msg);
@@ -143,6 +150,35 @@ void course_take_model(struct course *course, struct fl_model *model)
     fl_model_digest(model, course->digest);
 }
 
+int course_check_interrupt(const struct course *course, struct fl_error *err)
+{
+    const struct fl_simulation *simulation = course->simulation;
+
+    if (simulation->interrupted && simulation->interrupted(simulation->user))
+        return fl_error_set(err, FL_E_UNAVAILABLE, "interrupted");
+    return 0;
+}
+
+void course_note_failure(struct course *course, const char *learner, const struct fl_error *why)
+{
+    struct fl_simulated_failure *failure;
+    size_t at = 0;
+
+    if (!course->failures)
+        course->failures = fl_calloc(FL_SIMULATED_FAILURES_MAX, sizeof(*course->failures));
+    while (at < course->failure_count && !fl_streq(course->failures[at].learner, learner))
+        at++;
+    if (at == FL_SIMULATED_FAILURES_MAX)
+        return;
+    if (at == course->failure_count)
+        course->failure_count++;
+    failure = &course->failures[at];
+    (void)snprintf(failure->learner, sizeof(failure->learner), "%s", learner);
+    (void)snprintf(failure->error, sizeof(failure->error), "%.*s",
+                   (int)fl_utf8_cut(why->msg, strlen(why->msg), sizeof(failure->error) - 1),
+                   why->msg);
+}
+
 static int check(const struct fl_simulation *simulation, struct fl_error *err)
 {
     const struct fl_attack *attack = &simulation->attack;
@@ -194,13 +230,17 @@ static int first_model(struct course *course, struct fl_error *err)
     const struct fl_simulation *simulation = course->simulation;
     struct fl_trainer *trainer = NULL;
     struct fl_model *model;
-    int r = simulation->trainer->create(simulation->trainer_options, course->population->data[0],
-                                        &trainer, err);
+    int r;
 
+    if (simulation->initial) {
+        course_take_model(course, fl_model_ref(simulation->initial));
+        return 0;
+    }
+    r = population_take_trainer(course->population, 0, &trainer, err);
     if (r < 0)
         return r;
     r = trainer->ops->init(trainer, (uint64_t)simulation->spec.seed, &model, err);
-    trainer->ops->destroy(trainer);
+    population_leave_trainer(course->population, trainer);
     if (r == 0)
         course_take_model(course, model);
     return r;
@@ -209,14 +249,17 @@ static int first_model(struct course *course, struct fl_error *err)
 static int begin(struct course *course, struct fl_error *err)
 {
     const struct fl_simulation *simulation = course->simulation;
+    size_t jobs = simulation->jobs ? simulation->jobs : 1;
     int r = population_create(simulation, &course->population, err);
 
+    if (r == 0 && simulation->code)
+        r = desks_create(course->population, jobs, &course->population->desks, err);
     if (r == 0)
         r = first_model(course, err);
     if (r == 0)
         r = check_spec(course, err);
     if (r == 0)
-        r = crew_create(simulation->jobs ? simulation->jobs : 1, &course->crew, err);
+        r = fl_crew_create("learn", jobs, &course->crew, err);
     course->schedule.crew = course->crew;
     return r;
 }
@@ -226,19 +269,53 @@ struct driver {
     struct virtual_world *world;
 };
 
+/* Code that fails at it leaves the round without figures, and is told as a failure. */
+static int evaluate(struct course *course, struct judge *judge, struct fl_simulated_round *round,
+                    struct fl_error *err)
+{
+    struct fl_error why = {0};
+    int r = judge_model(judge, course->crew, course->model, round, &why);
+
+    if (r == 0)
+        return 0;
+    if (!course->population->desks)
+        return fl_error_set(err, why.code, "%s", why.msg);
+    round->evaluated = false;
+    round->loss = round->accuracy = (double)NAN;
+    course_note_failure(course, JUDGE_ID, &why);
+    return 0;
+}
+
+static int add_reason(const struct fl_simulated_failure *failure, struct fl_error *err)
+{
+    const struct fl_error whole = *err;
+
+    return fl_error_set(err, whole.code, "%s (%s: %s)", whole.msg, failure->learner,
+                        failure->error);
+}
+
 static int one_round(struct course *course, struct driver *driver, struct judge *judge,
                      struct fl_simulated_round *round, struct fl_error *err)
 {
     const struct fl_simulation *simulation = course->simulation;
     const struct fl_round_order spec = course_spec(course, round->round);
     int64_t every = simulation->evaluate_every;
-    int r = driver->world ? virtual_round(driver->world, &spec, round, err)
-                          : memory_round(driver->memory, &spec, round, err);
+    int r;
+
+    course->failure_count = 0;
+    r = driver->world ? virtual_round(driver->world, &spec, round, err)
+                      : memory_round(driver->memory, &spec, round, err);
 
     round->virtual_ms = course->now_ms;
     round->model = course->digest;
     if (r == 0 && (round->round == simulation->rounds || (every > 0 && round->round % every == 0)))
-        r = judge_model(judge, course->crew, course->model, round, err);
+        r = evaluate(course, judge, round, err);
+    if (r == 0)
+        r = course_check_interrupt(course, err);
+    round->failures = course->failures;
+    round->failure_count = course->failure_count;
+    if (r < 0 && course->failure_count > 0)
+        r = add_reason(&course->failures[0], err);
     return r < 0 ? fl_error_wrap(err, "round %" PRId64, round->round) : 0;
 }
 
@@ -265,7 +342,8 @@ static int all_rounds(struct course *course, struct driver *driver, struct judge
 static void course_finish(struct course *course)
 {
     schedule_finish(&course->schedule);
-    crew_destroy(course->crew);
+    fl_crew_destroy(course->crew);
+    free(course->failures);
     fl_strategy_destroy(course->strategy);
     fl_model_unref(course->model);
     population_destroy(course->population);
@@ -278,7 +356,7 @@ static int run(struct course *course, struct judge *judge, struct fl_error *err)
     int r = begin(course, err);
 
     if (r == 0)
-        r = judge_init(judge, simulation, err);
+        r = judge_init(judge, course->population, err);
     if (r == 0)
         r = simulation->protocol ? virtual_world_create(course, &driver.world, err)
                                  : memory_rounds_create(course, &driver.memory, err);

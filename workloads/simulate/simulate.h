@@ -11,6 +11,11 @@
  * Everything random comes from the seeds; the number of threads changes nothing but the speed. A
  * round that does not reach its quorum ends the simulation: it is not tried again.
  *
+ * What trains is a native trainer, or code of somebody's own: programs that speak the trainer
+ * protocol, each of which serves many learners, one after the other. What goes wrong in it, an end
+ * of the program included, is a dropout of that learner. The models are then the same again if the
+ * code's are: its seeds are.
+ *
  * Memory: the data, and a few updates for each thread; robust strategies keep all updates of a
  * round, in `spill_dir` or in memory. Call fl_kernels_init before. One thread calls; callbacks come
  * on it. */
@@ -20,6 +25,7 @@
 #include "lib/digest.h"
 #include "workloads/data/dataset.h"
 #include "workloads/protocol/protocol.h"
+#include "workloads/trainer/host.h"
 #include "workloads/trainer/trainer.h"
 
 enum fl_attack_kind {
@@ -47,6 +53,23 @@ struct fl_delays {
     double dropout; /* 0 … 1 */
 };
 
+/* Code of somebody's own. Texts are lent. */
+struct fl_simulated_code {
+    const char *name;                  /* for reports */
+    struct fl_trainer_program program; /* its `output` is called on any thread */
+    const struct fl_env *env;
+    const char *folder; /* for the learners' data, a file each; the caller's to remove */
+    /* What a learner's code keeps is there when it trains again, as in a program of its own; what a
+     * program's learners kept ends with it. Otherwise each training begins with code that is made
+     * anew. */
+    bool stateful;
+};
+
+struct fl_simulated_failure {
+    char learner[24]; /* "learner-000003"; "judge": the evaluation on the test data */
+    char error[512];  /* "CodeFailed: training: ValueError: …" */
+};
+
 struct fl_simulated_round {
     int64_t round;
     int64_t selected, reported, late, dropped, rejected, examples;
@@ -55,13 +78,19 @@ struct fl_simulated_round {
     bool evaluated;     /* then: on the test data */
     double loss, accuracy;
     const char *model; /* digest */
+    /* Why learners dropped out, in order; the first FL_SIMULATED_FAILURES_MAX. */
+    const struct fl_simulated_failure *failures;
+    size_t failure_count;
 };
+#define FL_SIMULATED_FAILURES_MAX 1000
 
 struct fl_simulation {
     struct fl_dataset *train, *test; /* lent */
+    struct fl_model *initial;        /* to begin with; NULL: the trainer makes one; lent */
     struct fl_partition partition;
-    const struct fl_trainer_ops *trainer;
-    const json_t *trainer_options; /* may be NULL; lent */
+    const struct fl_trainer_ops *trainer; /* or `code` */
+    const json_t *trainer_options;        /* may be NULL; lent */
+    const struct fl_simulated_code *code;
     /* As for PUT /v1/rounds/N; minAvailable, project, round, model, evaluation are filled in. */
     struct fl_round_order spec;
     double learning_rate_decay; /* of the learners' rate, each round; 0: 1 */
@@ -71,9 +100,11 @@ struct fl_simulation {
     struct fl_attack attack;
     struct fl_delays delays;
     bool protocol;
-    size_t jobs;           /* threads; 0: 1 */
+    size_t jobs;           /* threads, and programs; 0: 1 */
     const char *spill_dir; /* robust strategies: where updates wait; NULL: memory */
 
+    /* Whether to end now: asked by any thread, often. May be NULL. */
+    bool (*interrupted)(void *user);
     void (*update_done)(void *user, int64_t round, int64_t done, int64_t all); /* may be NULL */
     void (*round_done)(void *user, const struct fl_simulated_round *round);    /* may be NULL */
     void *user;
@@ -81,8 +112,8 @@ struct fl_simulation {
 
 /* With spec's defaults; the strategy is FedAvg. */
 void fl_simulation_init(struct fl_simulation *simulation);
-/* Until the last round, or the target. INVALID: options that cannot be, by name. What a round fails
- * of is told with its number. `ret_model` may be NULL. */
+/* Until the last round, or the target; UNAVAILABLE where it was interrupted. INVALID: options that
+ * cannot be, by name. What a round fails of is told with its number. `ret_model` may be NULL. */
 int fl_simulate(const struct fl_simulation *simulation, struct fl_model **ret_model,
                 struct fl_error *err);
 

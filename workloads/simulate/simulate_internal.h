@@ -2,7 +2,7 @@
  *
  * simulate.c    the front door: options, the rounds one after the other, evaluation
  * population.c  who the learners are: data, attackers, delays
- * crew.c        threads that do things which were asked for
+ * desks.c       programs that train, shared by the learners
  * lessons.c     one learner's training, and those that are under way by virtual time
  * memory.c      a round, by its rules alone
  * virtual.c     a round, by the state machines of the protocol
@@ -10,50 +10,37 @@
 #ifndef FL_WORKLOADS_SIMULATE_INTERNAL_H
 #define FL_WORKLOADS_SIMULATE_INTERNAL_H
 
+#include "lib/crew.h"
 #include "workloads/simulate/simulate.h"
 #include "workloads/strategy/strategy.h"
 
 #include <sys/queue.h>
 
-/* --- threads -------------------------------------------------------------------------------- */
-
-enum chore_state { CHORE_NEW, CHORE_QUEUED, CHORE_RUNNING, CHORE_DONE };
-
-/* Something to do. Its results may be read once crew_wait is through. */
-struct chore {
-    void (*run)(struct chore *chore);
-    bool cancelled;         /* atomic; `run` looks at it now and then */
-    enum chore_state state; /* the crew's */
-    STAILQ_ENTRY(chore) link;
-};
-
-struct crew;
-/* `jobs` 1: whoever waits for a chore does it. */
-int crew_create(size_t jobs, struct crew **ret_crew, struct fl_error *err);
-void crew_destroy(struct crew *crew); /* no chore is left */
-size_t crew_jobs(const struct crew *crew);
-void crew_submit(struct crew *crew, struct chore *chore);
-void crew_wait(struct crew *crew, struct chore *chore);
-/* Afterwards nobody looks at it any more. */
-void crew_cancel(struct crew *crew, struct chore *chore);
-
 /* --- learners ------------------------------------------------------------------------------- */
 
 #define LEARNER_ID_SIZE 24
 
+#define JUDGE_ID "judge"
+
+struct desks;
 struct population {
     const struct fl_simulation *simulation; /* lent */
     size_t count;
     struct fl_dataset **data;
     bool *attacks;
-    double *slowness; /* factor on the delay */
-    int64_t examples; /* of all */
+    double *slowness;    /* factor on the delay */
+    int64_t examples;    /* of all */
+    struct desks *desks; /* NULL: the trainer is a native one */
 };
 int population_create(const struct fl_simulation *simulation, struct population **ret_population,
                       struct fl_error *err);
 void population_destroy(struct population *population);
 FL_DEFINE_CLEANUP(struct population, population_destroy)
 
+/* Who trains for a learner, for one training. */
+int population_take_trainer(const struct population *population, size_t learner,
+                            struct fl_trainer **ret_trainer, struct fl_error *err);
+void population_leave_trainer(const struct population *population, struct fl_trainer *trainer);
 void learner_id(size_t learner, char out[LEARNER_ID_SIZE]);
 size_t learner_index(const char *id); /* of an id made by learner_id */
 int64_t population_delay_ms(const struct population *population, size_t learner, int64_t round);
@@ -62,10 +49,21 @@ bool population_drops(const struct population *population, size_t learner, int64
 void population_attack(const struct population *population, size_t learner, uint64_t seed,
                        const struct fl_model *base, struct fl_model *update);
 
+/* --- programs ------------------------------------------------------------------------------- */
+
+int desks_create(const struct population *population, size_t count, struct desks **ret_desks,
+                 struct fl_error *err);
+void desks_destroy(struct desks *desks); /* nobody sits there */
+/* Waits until one is free, or its own. `learner` may be the population's count: the judge, whose
+ * data is the test data. A program that ended is started anew. */
+int desks_take(struct desks *desks, size_t learner, struct fl_trainer **ret_trainer,
+               struct fl_error *err);
+void desks_leave(struct desks *desks, const struct fl_trainer *trainer);
+
 /* --- training ------------------------------------------------------------------------------- */
 
 struct lesson {
-    struct chore chore;
+    struct fl_chore chore;
     const struct population *population;
     size_t learner;
     int64_t round;
@@ -93,7 +91,7 @@ int lesson_check(const struct lesson *lesson, struct fl_error *err);
 
 /* Those under way, by the time at which they finish. A few of the next are being computed. */
 struct schedule {
-    struct crew *crew;
+    struct fl_crew *crew;
     struct lesson **items; /* the last one is the next */
     size_t count, cap;
     uint64_t added;
@@ -133,14 +131,20 @@ void timers_drop(struct timers *timers);
 struct course {
     const struct fl_simulation *simulation;
     struct population *population;
-    struct crew *crew;
+    struct fl_crew *crew;
     struct schedule schedule;
     struct fl_strategy *strategy;
     double strategy_rate;   /* that it was made for */
     struct fl_model *model; /* the newest */
     char digest[FL_DIGEST_SIZE];
-    int64_t now_ms; /* virtual */
+    int64_t now_ms;                        /* virtual */
+    struct fl_simulated_failure *failures; /* of the round */
+    size_t failure_count;
 };
+/* Another one of the round; of a learner that tried more than once, the last. */
+void course_note_failure(struct course *course, const char *learner, const struct fl_error *why);
+/* UNAVAILABLE where the user wants it to end. */
+int course_check_interrupt(const struct course *course, struct fl_error *err);
 /* The round's rules: numbered, with the decayed rate. */
 struct fl_round_order course_spec(const struct course *course, int64_t round);
 /* The strategy as the spec has it; its state goes on. */

@@ -29,7 +29,8 @@ static void take_round(void *user, const struct fl_simulated_round *round)
 
     assert_true(told->count < ROUNDS_MAX);
     told->rounds[told->count] = *round;
-    (void)snprintf(told->models[told->count++], FL_DIGEST_SIZE, "%s", round->model);
+    (void)snprintf(told->models[told->count], FL_DIGEST_SIZE, "%s", round->model);
+    __atomic_store_n(&told->count, told->count + 1, __ATOMIC_RELAXED);
 }
 
 static void take_update(void *user, int64_t round, int64_t done, int64_t all)
@@ -356,6 +357,31 @@ static void few_examples(struct fl_simulation *simulation)
     simulation->partition.learners = 1000;
 }
 
+/* Asked by several threads. */
+static bool in_the_second_round(void *user)
+{
+    const struct told *told = user;
+
+    return __atomic_load_n(&told->count, __ATOMIC_RELAXED) > 0;
+}
+
+static void test_ends_when_interrupted(void **state)
+{
+    struct fl_simulation simulation = small();
+    struct fl_error err = {0};
+    struct told told;
+
+    (void)state;
+    simulation.interrupted = in_the_second_round;
+    for (int way = 0; way < 4; way++) {
+        simulation.protocol = way % 2;
+        simulation.jobs = way < 2 ? 1 : 3;
+        assert_int_equal(run(simulation, &told, &err), FL_E_UNAVAILABLE);
+        assert_non_null(strstr(err.msg, "round 2: interrupted"));
+        assert_int_equal(told.count, 1);
+    }
+}
+
 static void test_what_cannot_be(void **state)
 {
     static const struct {
@@ -421,12 +447,12 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_strategies_agree),     cmocka_unit_test(test_lots_agree),
-        cmocka_unit_test(test_selections_agree),     cmocka_unit_test(test_attacks_agree),
-        cmocka_unit_test(test_refused_are_replaced), cmocka_unit_test(test_failed_rounds_agree),
-        cmocka_unit_test(test_other_modes),          cmocka_unit_test(test_robust_rules_hold),
-        cmocka_unit_test(test_ends_at_target),       cmocka_unit_test(test_seeds_differ),
-        cmocka_unit_test(test_what_cannot_be),
+        cmocka_unit_test(test_strategies_agree),      cmocka_unit_test(test_lots_agree),
+        cmocka_unit_test(test_selections_agree),      cmocka_unit_test(test_attacks_agree),
+        cmocka_unit_test(test_refused_are_replaced),  cmocka_unit_test(test_failed_rounds_agree),
+        cmocka_unit_test(test_other_modes),           cmocka_unit_test(test_robust_rules_hold),
+        cmocka_unit_test(test_ends_at_target),        cmocka_unit_test(test_seeds_differ),
+        cmocka_unit_test(test_ends_when_interrupted), cmocka_unit_test(test_what_cannot_be),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -442,6 +442,8 @@ static void finish_lesson(struct virtual_world *world)
         return;
     if (lesson->drops)
         (void)fl_error_set(&err, FL_E_INVALID, "it was switched off");
+    else if (lesson->result < 0)
+        course_note_failure(course, world->nodes[lesson->learner].id, &err);
     if (lesson->drops || lesson->result < 0)
         fl_learner_failed(core, course->now_ms, lesson->ticket, "TrainingFailed", &err);
     else
@@ -533,6 +535,9 @@ int virtual_round(struct virtual_world *world, const struct fl_round_order *spec
     while (world->failure.code == 0 && world->status.phase < FL_ROUND_COMMITTED) {
         if (!step(world))
             return fl_error_set(err, FL_E_INTERNAL, "the protocol stands still");
+        r = course_check_interrupt(world->course, err);
+        if (r < 0)
+            return r;
         tell_progress(world, &told);
     }
     if (world->failure.code) {

@@ -2,6 +2,7 @@
 
 #include "workloads/tensor/kernels.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -18,9 +19,12 @@ struct fl_exact {
     struct fl_model *sum; /* I64 tensors with the names of the float tensors */
     int64_t weight;
     float *line; /* for tensors of other float types */
+    struct fl_crew *crew;
 };
 
-#define LINE 4096
+#define LINE          4096
+#define STRETCHES_MAX 8
+#define STRETCH_MIN   ((size_t)256 * 1024) /* elements that are worth a thread's while */
 
 static unsigned bits_of(int64_t value) /* the least b with value <= 2^b */
 {
@@ -111,15 +115,119 @@ int64_t fl_exact_weight(const struct fl_exact *exact)
     return exact->weight;
 }
 
-/* One tensor, forth or (weight negative) back. False where it does not fit; nothing is added then.
- */
-static bool fold_tensor(struct fl_exact *exact, const struct fl_tensor *tensor, double factor,
-                        int64_t weight, int64_t *sum)
+void fl_exact_use(struct fl_exact *exact, struct fl_crew *crew)
+{
+    exact->crew = crew;
+}
+
+/* --- large tensors, by the crew --- */
+
+/* A part of a tensor. */
+struct stretch {
+    struct fl_chore chore;
+    void (*work)(void *user, const struct stretch *stretch);
+    void *user;
+    size_t index, from, count;
+};
+
+static void work_on(struct fl_chore *chore)
+{
+    const struct stretch *stretch = (struct stretch *)chore;
+
+    stretch->work(stretch->user, stretch);
+}
+
+static size_t stretches_of(const struct fl_exact *exact, size_t count)
+{
+    size_t most = exact->crew ? fl_crew_jobs(exact->crew) : 1;
+
+    if (most > STRETCHES_MAX)
+        most = STRETCHES_MAX;
+    return count / STRETCH_MIN < most ? count / STRETCH_MIN + (count < STRETCH_MIN) : most;
+}
+
+/* All of them, at once; how many there were. */
+static size_t in_stretches(const struct fl_exact *exact, size_t count,
+                           void (*work)(void *user, const struct stretch *stretch), void *user,
+                           struct stretch stretches[STRETCHES_MAX])
+{
+    const size_t parts = stretches_of(exact, count), each = (count / parts + LINE) / LINE * LINE;
+
+    for (size_t i = 0, from = 0; i < parts; i++, from += each) {
+        stretches[i] = (struct stretch){.chore = {.run = work_on},
+                                        .work = work,
+                                        .user = user,
+                                        .index = i,
+                                        .from = from,
+                                        .count = i + 1 < parts ? each : count - from};
+        if (parts > 1)
+            fl_crew_submit(exact->crew, &stretches[i].chore);
+        else
+            work_on(&stretches[i].chore);
+    }
+    for (size_t i = parts; parts > 1 && i-- > 0;) /* others take the first */
+        fl_crew_wait(exact->crew, &stretches[i].chore);
+    return parts;
+}
+
+/* --- folding --- */
+
+/* A tensor of several updates, and what became of each stretch of each. */
+struct floats {
+    const struct fl_exact *exact;
+    struct fl_fold *folds;
+    size_t count;
+    int64_t *sum;
+    struct fl_fold outcomes[STRETCHES_MAX][FL_FOLDS_MAX];
+};
+
+static void fold_stretch(void *user, const struct stretch *stretch)
+{
+    struct floats *floats = user;
+    struct fl_fold *folds = floats->outcomes[stretch->index];
+
+    for (size_t f = 0; f < floats->count; f++) {
+        folds[f] = floats->folds[f];
+        folds[f].x += stretch->from;
+    }
+    fl_k_fold_all(stretch->count, folds, floats->count, floats->exact->precision.bits,
+                  floats->exact->limit, floats->sum + stretch->from);
+}
+
+/* Of what does not fit somewhere, nothing stays anywhere. */
+static void judge(struct floats *floats, size_t f, const struct stretch *stretches, size_t parts)
+{
+    struct fl_fold *fold = &floats->folds[f];
+    const struct fl_exact *exact = floats->exact;
+
+    fold->fits = true;
+    for (size_t i = 0; i < parts; i++)
+        fold->fits = fold->fits && floats->outcomes[i][f].fits;
+    for (size_t i = 0; !fold->fits && i < parts; i++)
+        if (floats->outcomes[i][f].fits)
+            (void)fl_k_fold(stretches[i].count, floats->outcomes[i][f].x, fold->factor,
+                            exact->precision.bits, exact->limit, -fold->weight,
+                            floats->sum + stretches[i].from);
+}
+
+static void fold_floats(const struct fl_exact *exact, struct fl_fold *folds, size_t count,
+                        size_t elements, int64_t *sum)
+{
+    struct floats floats = {.exact = exact, .folds = folds, .count = count, .sum = sum};
+    struct stretch stretches[STRETCHES_MAX];
+    const size_t parts = in_stretches(exact, elements, fold_stretch, &floats, stretches);
+
+    for (size_t f = 0; f < count; f++)
+        judge(&floats, f, stretches, parts);
+}
+
+/* A tensor of another float type, forth or (weight negative) back. False where it does not fit;
+ * nothing is added then. */
+static bool fold_lines(struct fl_exact *exact, const struct fl_tensor *tensor, double factor,
+                       int64_t weight, int64_t *sum)
 {
     unsigned bits = exact->precision.bits;
 
-    if (tensor->dtype == FL_DTYPE_F32)
-        return fl_k_fold(tensor->count, tensor->data, factor, bits, exact->limit, weight, sum);
     for (size_t at = 0; at < tensor->count; at += LINE) {
         size_t count = tensor->count - at < LINE ? tensor->count - at : LINE;
 
@@ -212,31 +320,108 @@ static int check_form(const struct fl_exact *exact, const struct fl_model *updat
     return 0;
 }
 
+static int check_addend(const struct fl_exact *exact, const struct fl_exact_addend *addend,
+                        struct fl_error *err)
+{
+    int r = check_weight(exact, addend->weight, err);
+
+    if (r == 0)
+        r = check_form(exact, addend->update, err);
+    if (r == 0 && !isfinite(addend->factor))
+        r = fl_error_set(err, FL_E_INVALID, "a factor of %g", addend->factor);
+    return r;
+}
+
+/* Tensor `at` does not fit: what was added before it is taken back. */
+static void take_back(struct fl_exact *exact, struct fl_exact_addend *addend, size_t at)
+{
+    const struct fl_tensor *tensors = addend->update->tensors;
+
+    for (size_t i = 0; i < at; i++) {
+        int64_t *sum =
+            fl_dtype_is_float(tensors[i].dtype) ? counterpart(exact, &tensors[i])->data : NULL;
+
+        if (sum && tensors[i].dtype == FL_DTYPE_F32)
+            (void)fl_k_fold(tensors[i].count, tensors[i].data, addend->factor,
+                            exact->precision.bits, exact->limit, -addend->weight, sum);
+        else if (sum)
+            (void)fold_lines(exact, &tensors[i], addend->factor, -addend->weight, sum);
+    }
+    addend->result = misfit(exact, &tensors[at], addend->factor, &addend->err);
+}
+
+static void fold_tensor(struct fl_exact *exact, struct fl_exact_addend *addends, size_t count,
+                        size_t at)
+{
+    const struct fl_tensor *like = &addends[0].update->tensors[at];
+    struct fl_exact_addend *who[FL_FOLDS_MAX];
+    struct fl_fold folds[FL_FOLDS_MAX];
+    int64_t *sum = counterpart(exact, like)->data;
+    size_t used = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct fl_tensor *tensor = &addends[i].update->tensors[at];
+
+        if (addends[i].result < 0)
+            continue;
+        if (tensor->dtype == FL_DTYPE_F32) {
+            folds[used] = (struct fl_fold){
+                .x = tensor->data, .factor = addends[i].factor, .weight = addends[i].weight};
+            who[used++] = &addends[i];
+        } else if (!fold_lines(exact, tensor, addends[i].factor, addends[i].weight, sum)) {
+            take_back(exact, &addends[i], at);
+        }
+    }
+    if (used > 0)
+        fold_floats(exact, folds, used, like->count, sum);
+    for (size_t f = 0; f < used; f++)
+        if (!folds[f].fits)
+            take_back(exact, who[f], at);
+}
+
+/* They are good by themselves, of one form, and their weights fit together. */
+static bool may_go_together(const struct fl_exact *exact, const struct fl_exact_addend *addends,
+                            size_t count)
+{
+    int64_t left = exact->precision.max_weight - exact->weight;
+
+    for (size_t i = 0; i < count; i++) {
+        if (check_addend(exact, &addends[i], NULL) < 0 || addends[i].weight > left ||
+            fl_model_check_like(addends[0].update, addends[i].update, NULL) < 0)
+            return false;
+        left -= addends[i].weight;
+    }
+    return true;
+}
+
+void fl_exact_fold_all(struct fl_exact *exact, struct fl_exact_addend *addends, size_t count)
+{
+    const struct fl_model *like = addends[0].update;
+
+    assert(count >= 1 && count <= FL_FOLDS_MAX);
+
+    if (count > 1 && !may_go_together(exact, addends, count)) {
+        for (size_t i = 0; i < count; i++)
+            fl_exact_fold_all(exact, &addends[i], 1);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        addends[i].result = check_addend(exact, &addends[i], &addends[i].err);
+    for (size_t at = 0; at < like->count && (count > 1 || addends[0].result == 0); at++)
+        if (fl_dtype_is_float(like->tensors[at].dtype))
+            fold_tensor(exact, addends, count, at);
+    for (size_t i = 0; i < count; i++)
+        if (addends[i].result == 0)
+            exact->weight += addends[i].weight;
+}
+
 int fl_exact_fold(struct fl_exact *exact, const struct fl_model *update, double factor,
                   int64_t weight, struct fl_error *err)
 {
-    int r = check_weight(exact, weight, err);
+    struct fl_exact_addend addend = {.update = update, .factor = factor, .weight = weight};
 
-    if (r == 0)
-        r = check_form(exact, update, err);
-    if (r == 0 && !isfinite(factor))
-        r = fl_error_set(err, FL_E_INVALID, "a factor of %g", factor);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < update->count; i++) {
-        const struct fl_tensor *tensor = &update->tensors[i];
-
-        if (!fl_dtype_is_float(tensor->dtype) ||
-            fold_tensor(exact, tensor, factor, weight, counterpart(exact, tensor)->data))
-            continue;
-        for (size_t back = 0; back < i; back++)
-            if (fl_dtype_is_float(update->tensors[back].dtype))
-                (void)fold_tensor(exact, &update->tensors[back], factor, -weight,
-                                  counterpart(exact, &update->tensors[back])->data);
-        return misfit(exact, tensor, factor, err);
-    }
-    exact->weight += weight;
-    return 0;
+    fl_exact_fold_all(exact, &addend, 1);
+    return addend.result < 0 ? fl_error_set(err, addend.result, "%s", addend.err.msg) : 0;
 }
 
 int fl_exact_partial(const struct fl_exact *exact, struct fl_model **ret_partial,
@@ -274,14 +459,33 @@ int fl_exact_fold_partial(struct fl_exact *exact, const struct fl_model *partial
     return 0;
 }
 
-static void mean_of(const struct fl_tensor *sum, double divisor, unsigned bits,
+struct unfold {
+    const int64_t *sum;
+    double divisor;
+    unsigned bits;
+    float *out;
+};
+
+static void unfold_stretch(void *user, const struct stretch *stretch)
+{
+    const struct unfold *unfold = user;
+    const size_t from = stretch->from;
+
+    fl_k_unfold(stretch->count, unfold->sum + from, unfold->divisor, unfold->bits,
+                unfold->out + from);
+}
+
+static void mean_of(const struct fl_exact *exact, const struct fl_tensor *sum, double divisor,
                     struct fl_tensor *out)
 {
+    const unsigned bits = exact->precision.bits;
     const int64_t *values = sum->data;
     double scale = ldexp(divisor, (int)bits);
+    struct stretch stretches[STRETCHES_MAX];
 
     if (out->dtype == FL_DTYPE_F32) {
-        fl_k_unfold(sum->count, values, divisor, bits, out->data);
+        (void)in_stretches(exact, sum->count, unfold_stretch,
+                           &(struct unfold){values, divisor, bits, out->data}, stretches);
         return;
     }
     for (size_t i = 0; i < sum->count; i++)
@@ -301,8 +505,7 @@ int fl_exact_mean(const struct fl_exact *exact, double divisor, struct fl_model 
         return r;
     for (size_t i = 0; i < out->count; i++)
         if (fl_dtype_is_float(out->tensors[i].dtype))
-            mean_of(counterpart(exact, &out->tensors[i]), divisor, exact->precision.bits,
-                    &out->tensors[i]);
+            mean_of(exact, counterpart(exact, &out->tensors[i]), divisor, &out->tensors[i]);
     return 0;
 }
 

@@ -11,10 +11,12 @@
  * the base model (counters of steps have no mean), as the header of a strategy says. What does not
  * fit is refused by the tensor's name and index, and leaves the sum as it was.
  *
- * Memory: 8 bytes a parameter. One thread at a time. */
+ * Memory: 8 bytes a parameter. One thread at a time, with a crew where one was lent. */
 #ifndef FL_WORKLOADS_EXACT_H
 #define FL_WORKLOADS_EXACT_H
 
+#include "lib/crew.h"
+#include "workloads/tensor/kernels.h"
 #include "workloads/tensor/tensor.h"
 
 struct fl_exact;
@@ -34,11 +36,21 @@ int fl_exact_create(const struct fl_model *like, const struct fl_exact_precision
 void fl_exact_destroy(struct fl_exact *exact);
 FL_DEFINE_CLEANUP(struct fl_exact, fl_exact_destroy)
 void fl_exact_reset(struct fl_exact *exact);
+void fl_exact_use(struct fl_exact *exact, struct fl_crew *crew); /* lent; NULL: none */
 
 /* sum += weight * factor * update. All or nothing. INVALID: NaN, infinity, out of range, another
  * shape; TOO_LARGE: the sum of weights. */
 int fl_exact_fold(struct fl_exact *exact, const struct fl_model *update, double factor,
                   int64_t weight, struct fl_error *err);
+/* Several updates in one go through memory, each as by fl_exact_fold; at most FL_FOLDS_MAX. */
+struct fl_exact_addend {
+    const struct fl_model *update;
+    double factor;
+    int64_t weight;
+    int result; /* the answer, and its error */
+    struct fl_error err;
+};
+void fl_exact_fold_all(struct fl_exact *exact, struct fl_exact_addend *addends, size_t count);
 /* What a tier hands up, as a model of I64 tensors with the float tensors' names; and taking it in.
  */
 int fl_exact_partial(const struct fl_exact *exact, struct fl_model **ret_partial,

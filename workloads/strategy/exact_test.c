@@ -212,6 +212,104 @@ static void what_is_refused_leaves_no_trace(void **state)
     assert_int_equal(fl_exact_fold(exact, updates[1], NAN, 1, NULL), FL_E_INVALID);
 }
 
+/* --- large tensors and several updates, by a crew --- */
+
+static struct fl_model *large(void)
+{
+    const struct fl_tensor tensors[] = {
+        {.name = "a", .dtype = FL_DTYPE_F32, .rank = 1, .shape = {700001}},
+        {.name = "b", .dtype = FL_DTYPE_F16, .rank = 1, .shape = {9000}},
+        {.name = "c", .dtype = FL_DTYPE_F32, .rank = 1, .shape = {300}},
+        {.name = "n", .dtype = FL_DTYPE_I64, .rank = 1, .shape = {2}},
+    };
+    struct fl_model *model = NULL;
+
+    assert_int_equal(fl_model_create(tensors, FL_COUNT_OF(tensors), &model, NULL), 0);
+    for (size_t t = 0; t < model->count; t++)
+        for (size_t i = 0; i < model->tensors[t].count; i++)
+            fl_tensor_set(&model->tensors[t], i, (double)((i * 7919 + t) % 4001) / 1000 - 2);
+    return model;
+}
+
+static void spoil(struct fl_model *model)
+{
+    static const double bad[] = {1e6, NAN, -INFINITY, -17};
+    const struct fl_tensor *tensor;
+
+    do {
+        tensor = &model->tensors[fl_random_below(&fake.env, model->count)];
+    } while (!fl_dtype_is_float(tensor->dtype));
+    fl_tensor_set((struct fl_tensor *)tensor, fl_random_below(&fake.env, tensor->count),
+                  bad[fl_random_below(&fake.env, FL_COUNT_OF(bad))]);
+}
+
+static void assert_same_sum(const struct fl_exact *a, const struct fl_exact *b)
+{
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *of_a = NULL;
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *of_b = NULL;
+
+    assert_int_equal(fl_exact_weight(a), fl_exact_weight(b));
+    assert_int_equal(fl_exact_partial(a, &of_a, NULL), 0);
+    assert_int_equal(fl_exact_partial(b, &of_b, NULL), 0);
+    assert_memory_equal(of_a->data, of_b->data, of_a->size);
+}
+
+/* One after the other on one thread is what it must come to; also where some do not fit, and where
+ * the weights are too much for some. */
+static void together_or_apart_the_same_bits(void **state)
+{
+    FL_CLEANUP(fl_model_unrefp) struct fl_model *like = large();
+    FL_CLEANUP(fl_crew_destroyp) struct fl_crew *crew = NULL;
+    struct fl_exact_precision precision;
+    size_t refused = 0, too_large = 0;
+
+    (void)state;
+    assert_int_equal(fl_crew_create("sum", 4, &crew, NULL), 0);
+    assert_int_equal(fl_exact_plan(4, 64, &precision, NULL), 0);
+    for (int round = 0; round < 20; round++) {
+        FL_CLEANUP(fl_exact_destroyp) struct fl_exact *alone = NULL;
+        FL_CLEANUP(fl_exact_destroyp) struct fl_exact *crewed = NULL;
+        struct fl_exact_addend addends[FL_FOLDS_MAX] = {0};
+        struct fl_model *models[FL_FOLDS_MAX];
+        size_t count = 1 + fl_random_below(&fake.env, FL_FOLDS_MAX);
+
+        assert_int_equal(fl_exact_create(like, &precision, &alone, NULL), 0);
+        assert_int_equal(fl_exact_create(like, &precision, &crewed, NULL), 0);
+        fl_exact_use(crewed, crew);
+        for (size_t i = 0; i < count; i++) {
+            models[i] = large();
+            if (fl_random_below(&fake.env, 3) == 0)
+                spoil(models[i]);
+            addends[i] =
+                (struct fl_exact_addend){.update = models[i],
+                                         .factor = 0.5 + (double)i / 8,
+                                         .weight = 1 + (int64_t)fl_random_below(&fake.env, 50)};
+        }
+        fl_exact_fold_all(crewed, addends, count);
+        for (size_t i = 0; i < count; i++) {
+            struct fl_error err = {0};
+
+            assert_int_equal(
+                fl_exact_fold(alone, models[i], addends[i].factor, addends[i].weight, &err),
+                addends[i].result);
+            assert_string_equal(addends[i].err.msg, err.msg);
+            refused += addends[i].result == FL_E_INVALID;
+            too_large += addends[i].result == FL_E_TOO_LARGE;
+            fl_model_unref(models[i]);
+        }
+        assert_same_sum(alone, crewed);
+        if (fl_exact_weight(crewed) > 0) {
+            FL_CLEANUP(fl_model_unrefp) struct fl_model *mean_alone = large();
+            FL_CLEANUP(fl_model_unrefp) struct fl_model *mean_crewed = large();
+
+            assert_int_equal(fl_exact_mean(alone, 0, mean_alone, NULL), 0);
+            assert_int_equal(fl_exact_mean(crewed, 0, mean_crewed, NULL), 0);
+            assert_memory_equal(mean_alone->data, mean_crewed->data, mean_alone->size);
+        }
+    }
+    assert_true(refused > 2 && too_large > 0);
+}
+
 /* A tier that claims a small weight cannot bring a large sum. */
 static void a_tier_cannot_bring_more_than_its_weight(void **state)
 {
@@ -276,6 +374,7 @@ int main(void)
         cmocka_unit_test(any_order_is_the_same_bits),
         cmocka_unit_test(any_tiers_are_the_same_bits),
         cmocka_unit_test(what_is_refused_leaves_no_trace),
+        cmocka_unit_test(together_or_apart_the_same_bits),
         cmocka_unit_test(a_tier_cannot_bring_more_than_its_weight),
         cmocka_unit_test(precision_is_planned),
         cmocka_unit_test(single_numbers),

@@ -2,6 +2,7 @@
 
 #include "lib/str.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -193,6 +194,8 @@ int fl_strategy_begin(struct fl_strategy *strategy, struct fl_model *base,
         r = fl_exact_create(base, precision, &strategy->sum, err);
     else
         r = fl_spill_create(strategy->options.spill_dir, base, &strategy->spill, err);
+    if (r == 0 && strategy->sum)
+        fl_exact_use(strategy->sum, strategy->options.crew);
     if (r < 0)
         fl_strategy_abandon(strategy);
     return r;
@@ -227,49 +230,119 @@ static int rebase(const struct fl_strategy *strategy, const struct fl_model *upd
     return 0;
 }
 
-static int add_to_sum(struct fl_strategy *strategy, const struct fl_model *update,
-                      const struct fl_update_facts *facts, struct fl_error *err)
+/* An update on its way into the sum. */
+struct entry {
+    struct fl_strategy_addend *addend;
+    struct fl_model *moved; /* NULL: it enters as it is */
+    struct fl_share share;
+};
+
+static int check_addend(const struct fl_strategy *strategy, struct fl_strategy_addend *addend)
 {
-    FL_CLEANUP(fl_model_unrefp) struct fl_model *moved = NULL;
-    struct fl_share share = {.factor = 1};
+    const struct fl_update_facts *facts = addend->facts;
+    int r = fl_model_check_like(strategy->base, addend->update, &addend->err);
+
+    if (r == 0 && facts->examples < 1)
+        r = fl_error_set(&addend->err, FL_E_INVALID, "%" PRId64 " examples", facts->examples);
+    if (r == 0 && facts->base)
+        r = fl_model_check_like(strategy->base, facts->base, &addend->err);
+    return r;
+}
+
+static int prepare(const struct fl_strategy *strategy, struct entry *entry)
+{
+    struct fl_strategy_addend *addend = entry->addend;
+    const struct fl_update_facts *facts = addend->facts;
     int r = 0;
 
+    entry->share = (struct fl_share){.factor = 1};
     if (facts->base && facts->base != strategy->base)
-        r = rebase(strategy, update, facts->base, &moved, err);
-    if (moved)
-        update = moved;
-    if (r == 0)
-        r = strategy->rule->weigh(strategy, update, facts, &share, err);
-    if (r == 0)
-        r = fl_exact_fold(strategy->sum, update, share.factor, share.weight, err);
-    if (r < 0)
-        return r;
-    fl_exact_scalar_add(&strategy->sums.factors, (double)share.weight * share.factor);
-    fl_exact_scalar_add(&strategy->sums.extra, share.extra);
-    return 0;
+        r = rebase(strategy, addend->update, facts->base, &entry->moved, &addend->err);
+    return r < 0 ? r
+                 : strategy->rule->weigh(strategy, entry->moved ? entry->moved : addend->update,
+                                         facts, &entry->share, &addend->err);
+}
+
+static void count_in(struct fl_strategy *strategy, const struct fl_share *share)
+{
+    fl_exact_scalar_add(&strategy->sums.factors, (double)share->weight * share->factor);
+    fl_exact_scalar_add(&strategy->sums.extra, share->extra);
+    strategy->sums.updates++;
+}
+
+static void add_to_sum(struct fl_strategy *strategy, struct fl_strategy_addend *addends,
+                       size_t count)
+{
+    struct fl_exact_addend exact[FL_FOLDS_MAX];
+    struct entry entries[FL_FOLDS_MAX] = {0};
+    size_t used = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct entry *entry = &entries[used];
+
+        entry->addend = &addends[i];
+        if (addends[i].result == 0)
+            addends[i].result = prepare(strategy, entry);
+        if (addends[i].result == 0)
+            exact[used++] =
+                (struct fl_exact_addend){.update = entry->moved ? entry->moved : addends[i].update,
+                                         .factor = entry->share.factor,
+                                         .weight = entry->share.weight};
+        else
+            fl_model_unref(FL_TAKE(entry->moved));
+    }
+    if (used > 0)
+        fl_exact_fold_all(strategy->sum, exact, used);
+    for (size_t i = 0; i < used; i++) {
+        entries[i].addend->result = exact[i].result;
+        entries[i].addend->err = exact[i].err;
+        if (exact[i].result == 0)
+            count_in(strategy, &entries[i].share);
+        fl_model_unref(entries[i].moved);
+    }
+}
+
+static void add_to_spill(struct fl_strategy *strategy, struct fl_strategy_addend *addend)
+{
+    if (addend->result == 0)
+        addend->result = fl_model_check_finite(addend->update, &addend->err);
+    if (addend->result == 0)
+        addend->result = fl_spill_add(strategy->spill, addend->update, addend->facts->learner,
+                                      fl_strategy_examples(strategy, addend->facts), &addend->err);
+    strategy->sums.updates += addend->result == 0;
+}
+
+void fl_strategy_add_all(struct fl_strategy *strategy, struct fl_strategy_addend *addends,
+                         size_t count)
+{
+    assert(count <= FL_FOLDS_MAX);
+
+    for (size_t i = 0; i < count; i++)
+        addends[i].result = check_addend(strategy, &addends[i]);
+    if (fl_strategy_is_sum(strategy))
+        add_to_sum(strategy, addends, count);
+    for (size_t i = 0; !fl_strategy_is_sum(strategy) && i < count; i++)
+        add_to_spill(strategy, &addends[i]);
 }
 
 int fl_strategy_add(struct fl_strategy *strategy, const struct fl_model *update,
                     const struct fl_update_facts *facts, struct fl_error *err)
 {
-    int r = fl_model_check_like(strategy->base, update, err);
+    struct fl_strategy_addend addend = {.update = update, .facts = facts};
 
-    if (r == 0 && facts->examples < 1)
-        r = fl_error_set(err, FL_E_INVALID, "%" PRId64 " examples", facts->examples);
-    if (r == 0 && facts->base)
-        r = fl_model_check_like(strategy->base, facts->base, err);
-    if (r < 0)
-        return r;
-    if (fl_strategy_is_sum(strategy)) {
-        r = add_to_sum(strategy, update, facts, err);
-    } else {
-        r = fl_model_check_finite(update, err);
-        if (r == 0)
-            r = fl_spill_add(strategy->spill, update, facts->learner,
-                             fl_strategy_examples(strategy, facts), err);
-    }
-    if (r == 0)
-        strategy->sums.updates++;
+    fl_strategy_add_all(strategy, &addend, 1);
+    return addend.result < 0 ? fl_error_set(err, addend.result, "%s", addend.err.msg) : 0;
+}
+
+/* Integers stay the base's; of the rest each rule makes all. */
+static int begin_next(const struct fl_model *base, struct fl_model **ret_model,
+                      struct fl_error *err)
+{
+    int r = fl_model_like(base, false, ret_model, err);
+
+    for (size_t i = 0; r == 0 && i < base->count; i++)
+        if (!fl_dtype_is_float(base->tensors[i].dtype) && base->tensors[i].size > 0)
+            memcpy((*ret_model)->tensors[i].data, base->tensors[i].data, base->tensors[i].size);
     return r;
 }
 
@@ -283,7 +356,7 @@ int fl_strategy_finish(struct fl_strategy *strategy, struct fl_model **ret_model
     if (strategy->sums.updates < needed)
         return fl_error_set(err, FL_E_INVALID, "%s needs %" PRId64 " updates and has %" PRId64,
                             strategy->rule->name, needed, strategy->sums.updates);
-    r = fl_model_like(strategy->base, true, &out, err); /* integers stay the base's */
+    r = begin_next(strategy->base, &out, err);
     if (r == 0)
         r = fl_strategy_is_sum(strategy) ? strategy->rule->step(strategy, out, err)
                                          : strategy->rule->reduce(strategy, out, err);

@@ -31,6 +31,7 @@ struct fl_strategy_options {
                         what they promise */
     const char *spill_dir; /* robust rules: where updates wait; NULL: memory */
     size_t block_bytes;    /* robust rules: of all updates' blocks together; 0: 32 MiB */
+    struct fl_crew *crew;  /* lent: adds up large tensors; NULL: the caller's thread alone */
 };
 void fl_strategy_options_init(struct fl_strategy_options *options, const char *name);
 
@@ -61,6 +62,15 @@ int fl_strategy_begin(struct fl_strategy *strategy, struct fl_model *base,
 /* All or nothing. Twice from one learner is a mistake of the caller's. */
 int fl_strategy_add(struct fl_strategy *strategy, const struct fl_model *update,
                     const struct fl_update_facts *facts, struct fl_error *err);
+/* Several, each as by fl_strategy_add, which is quicker for large models; at most FL_FOLDS_MAX. */
+struct fl_strategy_addend {
+    const struct fl_model *update;
+    const struct fl_update_facts *facts;
+    int result; /* the answer, and its error */
+    struct fl_error err;
+};
+void fl_strategy_add_all(struct fl_strategy *strategy, struct fl_strategy_addend *addends,
+                         size_t count);
 /* Sums only: what this tier hands up (a model of I64 tensors; its notes carry the numbers), and
  * taking a lower tier's in. */
 int fl_strategy_partial(struct fl_strategy *strategy, struct fl_model **ret_partial,

@@ -519,10 +519,72 @@ static void state_goes_into_a_journal_and_back(void **state)
     assert_memory_equal(a->data, b->data, a->size);
 }
 
+/* Numbers that are no sums of few powers of two, from whole numbers only. */
+static double some_number(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return ((double)(*seed >> 40) - (double)(1 << 23)) / 9e6;
+}
+
+static uint32_t bits_after_two_rounds(const char *name)
+{
+    const struct fl_strategy_options options = options_of(name);
+    FL_CLEANUP(fl_strategy_destroyp) struct fl_strategy *strategy = make(&options);
+    uint64_t seed = 1;
+    uint32_t hash = 2166136261u;
+
+    for (int round = 0; round < 2; round++) {
+        static const char *const learners[] = {"a", "b", "c", "d", "e", "f", "g"};
+        FL_CLEANUP(fl_model_unrefp) struct fl_model *model = NULL;
+        double base[4];
+
+        for (size_t i = 0; i < 4; i++)
+            base[i] = some_number(&seed);
+        begin(strategy, base, 4);
+        for (size_t l = 0; l < FL_COUNT_OF(learners); l++) {
+            struct given given = {.facts = {.learner = learners[l],
+                                            .examples = 3 + (int64_t)l * 7,
+                                            .steps = 1 + (int64_t)l,
+                                            .loss = 0.3 + 0.1 * (double)l}};
+
+            for (size_t i = 0; i < 4; i++)
+                given.values[i] = base[i] + some_number(&seed) / 3;
+            add(strategy, &given, 4);
+        }
+        model = finish(strategy);
+        for (size_t i = 0; i < 4; i++) {
+            float value32 = (float)value(model, i);
+            uint32_t bits;
+
+            memcpy(&bits, &value32, sizeof(bits));
+            hash = (hash ^ bits) * 16777619u;
+        }
+    }
+    return hash;
+}
+
+/* A root of one kind of machine goes on where one of another kind was. */
+static void bits_are_the_same_on_all_machines(void **state)
+{
+    static const uint32_t known[FL_COUNT_OF(names)] = {
+        0x3d2de09a, 0x22c195a7, 0x3d2de09a, 0xbdef72fa, 0x9b02add4, 0x68e28c0b,
+        0x2b17484d, 0x3e605991, 0x3d2de09a, 0x115d1a7e, 0x8ff2c2b4, 0xe31f1ca5,
+        0x8241414c, 0x3d2de09a, 0x115d1a7e, 0x0c522e0b};
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(names); i++) {
+        uint32_t bits = bits_after_two_rounds(names[i]);
+
+        if (bits != known[i])
+            fail_msg("%s comes to 0x%08x, not 0x%08x", names[i], bits, known[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_results),
+        cmocka_unit_test(bits_are_the_same_on_all_machines),
         cmocka_unit_test(medians_of_each_coordinate),
         cmocka_unit_test(steps_of_the_server),
         cmocka_unit_test(scaled_updates),

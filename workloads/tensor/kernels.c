@@ -201,22 +201,43 @@ MACHINES_256 static void fold_block(size_t n, const float *restrict x, double sc
         sum[i] += weight * to_whole(x[i] * scale);
 }
 
+static void fold_back(size_t n, const struct fl_fold *fold, double scale, int64_t *sum)
+{
+    for (size_t back = 0; back < n; back += BLOCK) /* whole blocks, all of them */
+        fold_block(BLOCK, fold->x + back, scale, -fold->weight, sum + back);
+}
+
+void fl_k_fold_all(size_t n, struct fl_fold *folds, size_t count, unsigned bits, int64_t limit,
+                   int64_t *sum)
+{
+    double scales[FL_FOLDS_MAX];
+
+    for (size_t f = 0; f < count; f++) {
+        scales[f] = ldexp(folds[f].factor, (int)bits);
+        folds[f].fits = true;
+    }
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t len = n - at < BLOCK ? n - at : BLOCK;
+
+        for (size_t f = 0; f < count; f++) {
+            if (!folds[f].fits)
+                continue;
+            folds[f].fits = fits(len, folds[f].x + at, scales[f], (double)limit);
+            if (folds[f].fits)
+                fold_block(len, folds[f].x + at, scales[f], folds[f].weight, sum + at);
+            else
+                fold_back(at, &folds[f], scales[f], sum);
+        }
+    }
+}
+
 bool fl_k_fold(size_t n, const float *x, double factor, unsigned bits, int64_t limit,
                int64_t weight, int64_t *sum)
 {
-    double scale = ldexp(factor, (int)bits);
+    struct fl_fold fold = {.x = x, .factor = factor, .weight = weight};
 
-    for (size_t at = 0; at < n; at += BLOCK) {
-        size_t count = n - at < BLOCK ? n - at : BLOCK;
-
-        if (!fits(count, x + at, scale, (double)limit)) {
-            for (size_t back = 0; back < at; back += BLOCK) /* whole blocks, all of them */
-                fold_block(BLOCK, x + back, scale, -weight, sum + back);
-            return false;
-        }
-        fold_block(count, x + at, scale, weight, sum + at);
-    }
-    return true;
+    fl_k_fold_all(n, &fold, 1, bits, limit, sum);
+    return fold.fits;
 }
 
 bool fl_ref_fold(size_t n, const float *x, double factor, unsigned bits, int64_t limit,

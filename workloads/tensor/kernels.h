@@ -40,6 +40,17 @@ bool fl_k_fold(size_t n, const float *x, double factor, unsigned bits, int64_t l
                int64_t weight, int64_t *sum);
 bool fl_ref_fold(size_t n, const float *x, double factor, unsigned bits, int64_t limit,
                  int64_t weight, int64_t *sum);
+/* Several at once, so that the sum, which is larger than they are, is read and written once for all
+ * of them. Of those that do not fit nothing is added. */
+#define FL_FOLDS_MAX 4
+struct fl_fold {
+    const float *x;
+    double factor;
+    int64_t weight;
+    bool fits; /* the answer */
+};
+void fl_k_fold_all(size_t n, struct fl_fold *folds, size_t count, unsigned bits, int64_t limit,
+                   int64_t *sum);
 /* sum[i] += add[i]; false, with sum unchanged, where one of them is above `limit` after it. */
 bool fl_k_add_sums(size_t n, const int64_t *add, int64_t limit, int64_t *sum);
 bool fl_ref_add_sums(size_t n, const int64_t *add, int64_t limit, int64_t *sum);

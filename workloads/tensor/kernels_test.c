@@ -117,6 +117,30 @@ static void what_does_not_fit_leaves_no_trace(void **state)
     }
 }
 
+static void several_at_once(void **state)
+{
+    FL_CLEANUP(fl_freep)
+    float *good = noise(N), *early = noise(N), *late = noise(N), *other = noise(N);
+    FL_CLEANUP(fl_freep) int64_t *sum = fl_calloc(N, 8), *want = fl_calloc(N, 8);
+    const int64_t limit = (int64_t)1 << 45;
+    struct fl_fold folds[] = {
+        {.x = good, .factor = 0.7, .weight = 3},
+        {.x = early, .factor = 1, .weight = 1000},
+        {.x = late, .factor = 1, .weight = 5},
+        {.x = other, .factor = -1.5, .weight = (int64_t)1 << 10},
+    };
+
+    (void)state;
+    early[1] = NAN;
+    late[N - 1] = 33;
+    fl_k_fold_all(N, folds, FL_COUNT_OF(folds), 40, limit, sum);
+    assert_true(folds[0].fits && folds[3].fits);
+    assert_false(folds[1].fits || folds[2].fits);
+    assert_true(fl_ref_fold(N, good, 0.7, 40, limit, 3, want));
+    assert_true(fl_ref_fold(N, other, -1.5, 40, limit, (int64_t)1 << 10, want));
+    assert_memory_equal(sum, want, N * sizeof(int64_t));
+}
+
 static void sums_of_sums(void **state)
 {
     const int64_t limit = (int64_t)1 << 62;
@@ -150,6 +174,7 @@ int main(void)
         cmocka_unit_test(vectors),
         cmocka_unit_test(sums_are_the_same_bits),
         cmocka_unit_test(what_does_not_fit_leaves_no_trace),
+        cmocka_unit_test(several_at_once),
         cmocka_unit_test(sums_of_sums),
     };
 

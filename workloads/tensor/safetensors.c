@@ -267,6 +267,13 @@ static void copy_data(const struct reading *reading, struct fl_model *model)
     }
 }
 
+bool fl_safetensors_seems(const void *data, size_t len)
+{
+    const unsigned char *bytes = data;
+
+    return len > 9 && bytes[6] == 0 && bytes[7] == 0 && bytes[8] == '{';
+}
+
 int fl_safetensors_read(const void *data, size_t len, const struct fl_model_limits *limits,
                         struct fl_model **ret_model, struct fl_error *err)
 {
@@ -409,13 +416,69 @@ int fl_safetensors_write(const struct fl_model *model, const char *path, struct 
     return fl_file_write_parts(path, parts, FL_COUNT_OF(parts), 0600, err);
 }
 
-void fl_model_digest(const struct fl_model *model, char out[FL_DIGEST_SIZE])
+/* A model's name, made while it is written. */
+struct naming {
+    struct fl_chore chore;
+    const struct fl_model *model;
+    char name[FL_DIGEST_SIZE];
+};
+
+static void make_name(struct fl_chore *chore)
 {
-    FL_CLEANUP(fl_sha256_destroyp) struct fl_sha256 *hash = fl_sha256_create();
+    struct naming *naming = (struct naming *)chore;
+
+    fl_model_digest(naming->model, naming->name);
+}
+
+static int add_model(struct fl_blob_writer *writer, const struct fl_model *model, int64_t *ret_size,
+                     struct fl_error *err)
+{
+    size_t size;
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *header = fl_safetensors_header(model, &size);
+    int r = fl_blob_writer_add(writer, header->data, header->len, err);
+
+    *ret_size = (int64_t)size;
+    return r < 0 ? r : fl_blob_writer_add(writer, model->data, model->size, err);
+}
+
+int fl_safetensors_put(const struct fl_model *model, struct fl_blobs *blobs,
+                       enum fl_digest_kind kind, struct fl_crew *crew, char digest[FL_DIGEST_SIZE],
+                       int64_t *ret_size, struct fl_error *err)
+{
+    FL_CLEANUP(fl_blob_writer_closep) struct fl_blob_writer *writer = NULL;
+    struct naming naming = {.chore = {.run = make_name}, .model = model};
+    const bool apart = crew && kind == FL_DIGEST_SHA256;
+    int r = fl_blob_writer_open(blobs, &writer, err);
+
+    if (r < 0)
+        return r;
+    fl_blob_writer_hash_by(writer, apart ? FL_DIGEST_XXH128 : kind);
+    if (apart)
+        fl_crew_submit(crew, &naming.chore);
+    r = add_model(writer, model, ret_size, err);
+    if (apart)
+        fl_crew_wait(crew, &naming.chore);
+    if (r < 0)
+        return r;
+    if (!apart)
+        return fl_blob_writer_finish(writer, NULL, false, digest, err);
+    memcpy(digest, naming.name, FL_DIGEST_SIZE);
+    return fl_blob_writer_finish_as(writer, NULL, digest, false, err);
+}
+
+void fl_model_digest_by(const struct fl_model *model, enum fl_digest_kind kind,
+                        char out[FL_DIGEST_SIZE])
+{
+    FL_CLEANUP(fl_hash_destroyp) struct fl_hash *hash = fl_hash_create(kind);
     size_t size;
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *header = fl_safetensors_header(model, &size);
 
-    fl_sha256_add(hash, header->data, header->len);
-    fl_sha256_add(hash, model->data, model->size);
-    fl_sha256_end_text(hash, out);
+    fl_hash_add(hash, header->data, header->len);
+    fl_hash_add(hash, model->data, model->size);
+    fl_hash_end(hash, out);
+}
+
+void fl_model_digest(const struct fl_model *model, char out[FL_DIGEST_SIZE])
+{
+    fl_model_digest_by(model, FL_DIGEST_SHA256, out);
 }

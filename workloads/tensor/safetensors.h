@@ -8,7 +8,8 @@
 #ifndef FL_WORKLOADS_SAFETENSORS_H
 #define FL_WORKLOADS_SAFETENSORS_H
 
-#include "lib/digest.h"
+#include "lib/blobs.h"
+#include "lib/crew.h"
 #include "workloads/tensor/tensor.h"
 
 #define FL_SAFETENSORS_HEADER_MAX ((size_t)16 * 1024 * 1024)
@@ -18,6 +19,8 @@ struct fl_model_limits {
     size_t max_tensors; /* 0: 65,536 */
 };
 
+/* Whether it begins like one: a small header size, and an object. */
+bool fl_safetensors_seems(const void *data, size_t len);
 /* From memory; copies the data. */
 int fl_safetensors_read(const void *data, size_t len, const struct fl_model_limits *limits,
                         struct fl_model **ret_model, struct fl_error *err);
@@ -31,7 +34,13 @@ int fl_safetensors_open_fd(int fd, const struct fl_model_limits *limits,
 struct fl_bytes *fl_safetensors_header(const struct fl_model *model, size_t *ret_file_size);
 /* Atomically and durably, as fl_file_write. */
 int fl_safetensors_write(const struct fl_model *model, const char *path, struct fl_error *err);
-/* SHA-256 of the file it would be: "sha256:…". */
+/* Among the blobs, named by that kind of digest. `crew` (NULL: none) makes a sha256 meanwhile. */
+int fl_safetensors_put(const struct fl_model *model, struct fl_blobs *blobs,
+                       enum fl_digest_kind kind, struct fl_crew *crew, char digest[FL_DIGEST_SIZE],
+                       int64_t *ret_size, struct fl_error *err);
+/* Of the file it would be: sha256, or of that kind. */
 void fl_model_digest(const struct fl_model *model, char out[FL_DIGEST_SIZE]);
+void fl_model_digest_by(const struct fl_model *model, enum fl_digest_kind kind,
+                        char out[FL_DIGEST_SIZE]);
 
 #endif

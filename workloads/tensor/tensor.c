@@ -1,6 +1,7 @@
 #include "workloads/tensor/tensor.h"
 
 #include "lib/str.h"
+#include "workloads/tensor/kernels.h"
 #include "workloads/tensor/tensor_internal.h"
 
 #include <inttypes.h>
@@ -173,15 +174,28 @@ void fl_model_place(struct fl_model *model, unsigned char *data)
 }
 
 /* Large ones in large pages, where the kernel gives some away: sums run through all of it again and
- * again, and each page costs a fault and a place in the processor's table. */
-static void *allocate_block(size_t size)
+ * again, and each page costs a fault and a place in the processor's table. They are zeros, and are
+ * there as they are used. */
+static void *map_block(struct fl_model_memory *memory, size_t size)
 {
-    const size_t align = size < 4 * LARGE_PAGE ? 64 : LARGE_PAGE;
-    void *block = aligned_alloc(align, (size + align - 1) & ~(align - 1));
+    const size_t all = size + LARGE_PAGE;
+    void *map = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uintptr_t block = ((uintptr_t)map + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1);
 
-    if (block && align == LARGE_PAGE)
-        (void)madvise(block, size, MADV_HUGEPAGE);
-    return block;
+    if (map == MAP_FAILED)
+        return NULL;
+    memory->map = map;
+    memory->map_size = all;
+    (void)madvise((void *)block, size, MADV_HUGEPAGE);
+    return (void *)block;
+}
+
+static void *allocate_block(struct fl_model_memory *memory, size_t size)
+{
+    if (size >= 4 * LARGE_PAGE)
+        return map_block(memory, size);
+    memory->block = aligned_alloc(64, size);
+    return memory->block ? memset(memory->block, 0, size) : NULL;
 }
 
 /* Aligned for the widest vector loads; a size that is chosen by a peer was bounded before, and may
@@ -191,12 +205,12 @@ int fl_model_allocate(struct fl_model *model, struct fl_error *err)
     struct fl_model_memory *memory = model->memory;
     size_t size = (model->size + 127) & ~(size_t)63;
 
-    memory->block = allocate_block(size);
-    if (!memory->block)
+    void *block = allocate_block(memory, size);
+
+    if (!block)
         return fl_error_set(err, FL_E_UNAVAILABLE, "no memory for a model of %zu bytes",
                             model->size);
-    memset(memory->block, 0, size);
-    fl_model_place(model, memory->block);
+    fl_model_place(model, block);
     return 0;
 }
 
@@ -299,15 +313,9 @@ int fl_model_check_like(const struct fl_model *model, const struct fl_model *oth
     return 0;
 }
 
-/* Without a branch in it, so that it goes as fast as memory does. */
 static bool is_finite_f32(const struct fl_tensor *tensor)
 {
-    const uint32_t *bits = tensor->data, exponent = UINT32_C(0x7f800000);
-    uint32_t found = 0;
-
-    for (size_t i = 0; i < tensor->count; i++)
-        found |= (bits[i] & exponent) == exponent;
-    return !found;
+    return fl_k_find_bad(tensor->count, tensor->data) == tensor->count;
 }
 
 int fl_model_check_finite(const struct fl_model *model, struct fl_error *err)

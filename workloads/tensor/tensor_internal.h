@@ -7,7 +7,7 @@
 struct fl_model_memory {
     struct fl_arena *arena; /* the model itself, names, notes */
     void *block;            /* heap, or NULL */
-    void *map;              /* a mapped file, or NULL */
+    void *map;              /* a mapped file, or large zeros; or NULL */
     size_t map_size;
 };
 

@@ -211,6 +211,12 @@ static int on_request(struct guest *guest, const struct fl_frame *frame, struct 
         return on_evaluate(guest, frame, err);
     case FL_FRAME_EXPORT:
         return answer_error(guest, "Unsupported", "this trainer exports nothing", err);
+    case FL_FRAME_LOAD:
+    case FL_FRAME_PREDICT:
+        return answer_error(guest, "Unsupported",
+                            "what a builtin trainer made is served without it", err);
+    case FL_FRAME_LEARNER:
+        return answer_error(guest, "Unsupported", "this trainer serves one learner", err);
     case FL_FRAME_CANCEL: /* of what is answered already */
         return 0;
     case FL_FRAME_STOP:

@@ -97,6 +97,8 @@ static int fit_somehow(struct fl_trainer *self, const struct fl_model *base,
     misbehave();
     if (strcmp(role, "deaf") == 0)
         changed.cancelled = never;
+    while (strcmp(role, "slow") == 0)
+        options->progress(options->user, 1, 2);
     if (strcmp(role, "chatter") == 0)
         for (int i = 0; i < 20000; i++)
             (void)write(1, "a line that nobody asked for\n", 29);
@@ -138,6 +140,43 @@ static int speak_badly(void)
     return 0;
 }
 
+static void answer(unsigned type, uint32_t id, const char *head)
+{
+    const struct fl_frame frame = {.type = type, .id = id};
+    unsigned char header[FL_TRAINER_HEADER_SIZE];
+
+    fl_frame_header(&frame, strlen(head), header);
+    (void)write(FL_TRAINER_FD, header, sizeof(header));
+    (void)write(FL_TRAINER_FD, head, strlen(head));
+}
+
+/* Writes down what hello said, and answers all else with an error that has a traceback. */
+static int tell_all(void)
+{
+    unsigned char header[FL_TRAINER_HEADER_SIZE];
+    char head[4096];
+
+    for (uint32_t id = 1; read(FL_TRAINER_FD, header, sizeof(header)) == sizeof(header); id++) {
+        size_t size = header[12] + ((size_t)header[13] << 8);
+
+        if (read(FL_TRAINER_FD, head, size) != (ssize_t)size)
+            return 7;
+        if (id == 1) {
+            (void)write(1, head, size);
+            (void)write(1, "\n", 1);
+            answer(FL_FRAME_RESULT, id, "{\"version\":1}");
+        } else if (header[4] == FL_FRAME_STOP) {
+            answer(FL_FRAME_RESULT, id, "{}");
+            return 0;
+        } else {
+            answer(FL_FRAME_ERROR, id,
+                   "{\"message\":\"pixels\",\"reason\":\"KeyError\","
+                   "\"traceback\":\"Traceback:\\n  line 1\\nKeyError: pixels\"}");
+        }
+    }
+    return 6;
+}
+
 static int serve(void)
 {
     const struct fl_error why = {FL_E_NOT_FOUND, "there is no data of tag mnist"};
@@ -149,6 +188,8 @@ static int serve(void)
     env = fl_env_real(NULL);
     if (strcmp(role, "silent") == 0)
         (void)pause();
+    if (strcmp(role, "tell") == 0)
+        return tell_all();
     if (strcmp(role, "refuse") == 0) {
         fl_trainer_refuse(FL_TRAINER_FD, &env, &why);
         return 0;
@@ -172,14 +213,15 @@ static int serve(void)
 
 struct lines {
     int count;
-    char last[128];
+    char first[256], last[128];
 };
 
 static void on_line(void *user, const char *line)
 {
     struct lines *lines = user;
 
-    lines->count++;
+    if (lines->count++ == 0)
+        (void)snprintf(lines->first, sizeof(lines->first), "%.250s", line);
     (void)snprintf(lines->last, sizeof(lines->last), "%.100s", line);
 }
 
@@ -214,6 +256,8 @@ static struct fl_trainer *start(const char *name, struct lines *lines)
         program.silence_timeout_ms = SHORT_MS;
     if (strcmp(name, "deaf") == 0 || strcmp(name, "close") == 0 || strcmp(name, "unsealed") == 0)
         program.cancel_timeout_ms = SHORT_MS;
+    if (strcmp(name, "slow") == 0)
+        program.work_timeout_ms = SHORT_MS;
     if (strcmp(name, "balloon") == 0)
         program.max_memory_bytes = (uint64_t)400 << 20;
     if (fl_trainer_start(&program, &env, &trainer, &err) < 0)
@@ -274,6 +318,7 @@ static void how_programs_fail_is_told(void **state)
         {"exit", FL_E_UNAVAILABLE, FL_TRAINER_EXITED,
          "it exited with status 3; the last line it wrote: KeyError: 'pixels'", false},
         {"hang", FL_E_UNAVAILABLE, FL_TRAINER_HUNG, "it said nothing for ", false},
+        {"slow", FL_E_UNAVAILABLE, FL_TRAINER_TOO_SLOW, " ms when asked to FIT", false},
         {"balloon", FL_E_UNAVAILABLE, FL_TRAINER_TOO_BIG, " MiB of memory, more than 400", false},
         {"garbage", FL_E_INTERNAL, FL_TRAINER_PROTOCOL, "what came is no frame", false},
         {"close", FL_E_INTERNAL, FL_TRAINER_PROTOCOL, "it closed its connection and went on",
@@ -324,7 +369,7 @@ static void programs_that_do_not_start(void **state)
         {"/bin/true", "", FL_E_UNAVAILABLE, "TrainerNotStarted: TrainerExited: "},
         {"/proc/self/exe", "silent", FL_E_UNAVAILABLE,
          "TrainerNotStarted: TrainerHung: it said nothing for "},
-        {"/proc/self/exe", "refuse", FL_E_INTERNAL,
+        {"/proc/self/exe", "refuse", FL_E_INVALID,
          "TrainerNotStarted: NotFound: there is no data of tag mnist"},
     };
 
@@ -422,6 +467,27 @@ static void its_own_errors_leave_it_running(void **state)
     fl_model_unref(result.model);
 }
 
+static void data_is_told_and_tracebacks_are_written_down(void **state)
+{
+    static const char *const argv[] = {"/proc/self/exe", "child", "tell", NULL};
+    FL_JSON data = json_pack("[{s:s}]", "name", "mnist.3");
+    struct lines lines = {0};
+    struct fl_trainer_program program = program_for(argv, &lines);
+    FL_CLEANUP(destroy_trainer) struct fl_trainer *trainer = NULL;
+    struct fl_model *model = NULL;
+    struct fl_error err = {0};
+
+    (void)state;
+    program.data = data;
+    assert_int_equal(fl_trainer_start(&program, &env, &trainer, &err), 0);
+    assert_int_equal(trainer->ops->init(trainer, 1, &model, &err), FL_E_INVALID);
+    assert_string_equal(err.msg, "KeyError: pixels");
+    assert_non_null(strstr(lines.first, "\"data\":[{\"name\":\"mnist.3\"}]"));
+    assert_int_equal(lines.count, 4);
+    assert_string_equal(lines.last, "KeyError: pixels");
+    assert_false(fl_trainer_has_ended(trainer));
+}
+
 static void output_is_passed_on(void **state)
 {
     struct lines lines = {0};
@@ -445,6 +511,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(programs_that_do_not_start),
         cmocka_unit_test(a_fit_can_be_cancelled),
         cmocka_unit_test(its_own_errors_leave_it_running),
+        cmocka_unit_test(data_is_told_and_tracebacks_are_written_down),
         cmocka_unit_test(output_is_passed_on),
     };
 

@@ -11,11 +11,13 @@ static const char magic[4] = {'F', 'L', 'T', '1'};
 const char *fl_frame_type_name(unsigned type)
 {
     static const char *const names[] = {
-        [FL_FRAME_HELLO] = "HELLO",   [FL_FRAME_INIT] = "INIT",
-        [FL_FRAME_FIT] = "FIT",       [FL_FRAME_EVALUATE] = "EVALUATE",
-        [FL_FRAME_EXPORT] = "EXPORT", [FL_FRAME_CANCEL] = "CANCEL",
-        [FL_FRAME_STOP] = "STOP",     [FL_FRAME_PROGRESS] = "PROGRESS",
-        [FL_FRAME_RESULT] = "RESULT", [FL_FRAME_ERROR] = "ERROR",
+        [FL_FRAME_HELLO] = "HELLO",     [FL_FRAME_INIT] = "INIT",
+        [FL_FRAME_FIT] = "FIT",         [FL_FRAME_EVALUATE] = "EVALUATE",
+        [FL_FRAME_EXPORT] = "EXPORT",   [FL_FRAME_CANCEL] = "CANCEL",
+        [FL_FRAME_STOP] = "STOP",       [FL_FRAME_LOAD] = "LOAD",
+        [FL_FRAME_PREDICT] = "PREDICT", [FL_FRAME_PROGRESS] = "PROGRESS",
+        [FL_FRAME_LEARNER] = "LEARNER", [FL_FRAME_RESULT] = "RESULT",
+        [FL_FRAME_ERROR] = "ERROR",
     };
 
     return type < FL_COUNT_OF(names) ? names[type] : NULL;

@@ -1,3 +1,4 @@
+/* clang-format off */
 /* The trainer protocol: how a learner drives a program that trains. Version 1.
  *
  * This header is all that one needs to write a trainer in any language. The trainer is started with
@@ -33,21 +34,53 @@
  *               First, and once. RESULT: {"version": 1, "name": "mnist-cnn", "descriptors": true,
  *               "maxBodyBytes": …, "can": ["init", "fit", "evaluate", "export"], "examples": 600}.
  *               The version is the highest that both know; who knows none in common sends an ERROR.
- *   2 INIT      {"seed": "42"}                     RESULT body: a fresh model, safetensors
+ *               "shared": true says that the process will serve many learners, one after the other:
+ *               LEARNER comes before anything else (where "can" lists it).
+ *               "data" may be there, too: what the learner was told to train on, a list of
+ *               {"name": "mnist.3", "examples": 600, "file": "/…/data.safetensors",
+ *               "rows": {"file": "/…/rows.safetensors", "part": 3}}. The file has the tensors
+ *               "features" (F32, an example a row) and "labels" (I32, classes) or "targets" (F32),
+ *               and the notes "classes" (a number) and "classNames" (JSON). Where there are "rows",
+ *               only those are meant: of its tensor "rows" (U32) the items from starts[part] to
+ *               starts[part + 1] - 1, "starts" being U64. Neither file is ever changed in place.
+ *               Without "file" the node knows nothing by this name: the trainer may. Two data sets
+ *               or more count as one. Where "predicts" is true, it is to predict (8, 9) and never to
+ *               train: there is no data, and none needs to be prepared.
+ *   2 INIT      {"seed": "42"}
+ *               RESULT body: a fresh model, safetensors
  *   3 FIT       {"epochs": 1, "batchSize": 10 (0: all examples at once), "learningRate": 0.05,
- *                "momentum": 0, "proximalMu": 0, "weightDecay": 0, "seed": "42", "lossBefore":
- * true, "config": {…}}                    body: the model to start from RESULT: {"examples": 600,
- * "steps": 60, "lossBefore": 2.3 or null, "loss": 0.4, "metrics": {"name": number, …}}    body: the
- * trained model, of the same tensors PROGRESS: {"done": 12, "of": 60}, in steps; at least every few
- * seconds: silence is taken for a hang (the learner's deadline; 5 minutes unless it says otherwise)
- *   4 EVALUATE  {}                                 body: the model
+ *                "momentum": 0, "proximalMu": 0, "weightDecay": 0, "seed": "42",
+ *                "lossBefore": true, "config": {…}}
+ *               body: the model to start from
+ *               RESULT: {"examples": 600, "steps": 60, "lossBefore": 2.3 or null, "loss": 0.4,
+ *                "metrics": {"name": number, …}}
+ *               body: the trained model, of the same tensors
+ *               PROGRESS: {"done": 12, "of": 60}, in steps; at least every few seconds: silence is
+ *               taken for a hang (the learner's deadline; 5 minutes unless it says otherwise)
+ *   4 EVALUATE  {}
+ *               body: the model
  *               RESULT: {"examples": 100, "loss": 0.2, "accuracy": 0.97 or null, "metrics": {…}}
- *   5 EXPORT    {"format": "onnx"}                 body: the model
+ *   5 EXPORT    {"format": "onnx"}
+ *               body: the model
  *               RESULT body: the exported file
  *   6 CANCEL    {"id": 3}  gets no answer: the request of that id should end soon with an ERROR of
  *               reason Cancelled (or with its RESULT, where that was on its way). To look for it is
  *               up to the trainer; who does not is killed when the learner loses patience.
  *   7 STOP      {}  RESULT {}, and the trainer exits with status 0.
+ *   8 LOAD      {}
+ *               body: the model to predict with from now on
+ *               RESULT: {"input": {"shape": [28, 28]}, "output": {"size": 10}}: of one row. Who
+ *               offers this and PREDICT has "predict" under "can". One that failed leaves the
+ *               model before it in its place.
+ *   9 PREDICT   {"rows": 32}
+ *               body: the inputs, F32, one row after the other
+ *               RESULT {"rows": 32}
+ *               body: the answers, likewise; all are finite
+ *  10 LEARNER   {"learner": "learner-000003", "seed": "42", "part": 3, "parts": 20, "keep": false,
+ *               "data": as in hello}. RESULT {"examples": 600}. What follows is asked for another
+ *               learner, whose data, number and chance these are: nothing of the one before may be
+ *               seen by it. With "keep" what it leaves is there again at its next turn with "keep";
+ *               otherwise each turn is its first.
  *
  * ANSWERS, from the trainer.
  *
@@ -63,6 +96,7 @@
  * not known.
  *
  * What follows is the codec: it does no input or output. One thread. */
+/* clang-format on */
 #ifndef FL_WORKLOADS_TRAINER_PROTOCOL_H
 #define FL_WORKLOADS_TRAINER_PROTOCOL_H
 
@@ -82,6 +116,9 @@ enum fl_frame_type {
     FL_FRAME_EXPORT,
     FL_FRAME_CANCEL,
     FL_FRAME_STOP,
+    FL_FRAME_LOAD,
+    FL_FRAME_PREDICT,
+    FL_FRAME_LEARNER,
     FL_FRAME_PROGRESS = 64,
     FL_FRAME_RESULT,
     FL_FRAME_ERROR,

@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define ANSWER_MAX ((size_t)64 * 1024) /* of errors */
+#define ANSWER_MAX        ((size_t)64 * 1024) /* of errors */
+#define WHOLE_HEADER_SIZE 256
 
 struct fl_bulk_client {
     const struct fl_env *env;
@@ -224,6 +225,7 @@ struct fetching {
     struct job job;
     const struct fl_bulk_fetch *fetch;
     struct fl_blob_writer *writer;
+    char whole[FL_DIGEST_SIZE]; /* the xxh128 that it must have; "": its name is to be checked */
 };
 
 /* "bytes 100-999/1000" */
@@ -255,6 +257,19 @@ static int check_size(struct fetching *fetching, struct fl_error *err)
     return 0;
 }
 
+/* Who names the model says what its bytes are, too: a SHA-256 of them is made only where it does
+ * not. What was begun by one of them goes on by it. */
+static void note_whole_digest(struct fetching *fetching, const char *headers)
+{
+    char text[WHOLE_HEADER_SIZE];
+    const bool known = fl_http_find_header(headers, "Repr-Digest", text, sizeof(text)) &&
+                       fl_bulk_whole_parse(text, fetching->whole);
+
+    if (!known)
+        fetching->whole[0] = '\0';
+    fl_blob_writer_hash_by(fetching->writer, known ? FL_DIGEST_XXH128 : FL_DIGEST_SHA256);
+}
+
 /* Somebody on the way may not know ranges: then all comes once more. */
 static int fetch_begins(void *user, int status, const char *headers, struct fl_error *err)
 {
@@ -268,6 +283,8 @@ static int fetch_begins(void *user, int status, const char *headers, struct fl_e
         r = fl_blob_writer_restart(fetching->writer, err);
         fetching->job.done = 0;
     }
+    if (r == 0 && fl_blob_writer_size(fetching->writer) == 0)
+        note_whole_digest(fetching, headers);
     if (status == 200 && fl_http_find_header(headers, "Content-Length", text, sizeof(text)))
         (void)fl_str_to_int64(text, 0, INT64_MAX, &fetching->job.all);
     if (status == 206 && (!fl_http_find_header(headers, "Content-Range", text, sizeof(text)) ||
@@ -322,10 +339,19 @@ static int fetch_once(struct fetching *fetching, struct fl_error *err)
                : error_of(status, body, err);
 }
 
-static int fetch_all(struct fetching *fetching, struct fl_error *err)
+static int fetch_ends(struct fetching *fetching, struct fl_error *err)
 {
     const struct fl_bulk_fetch *fetch = fetching->fetch;
     char digest[FL_DIGEST_SIZE];
+
+    return *fetching->whole
+               ? fl_blob_writer_finish_as(fetching->writer, fetching->whole, fetch->digest,
+                                          fetch->pin, err)
+               : fl_blob_writer_finish(fetching->writer, fetch->digest, fetch->pin, digest, err);
+}
+
+static int fetch_all(struct fetching *fetching, struct fl_error *err)
+{
     int r;
 
     for (;;) {
@@ -333,7 +359,7 @@ static int fetch_all(struct fetching *fetching, struct fl_error *err)
 
         r = fetch_once(fetching, &failed);
         if (r == 0)
-            r = fl_blob_writer_finish(fetching->writer, fetch->digest, fetch->pin, digest, &failed);
+            r = fetch_ends(fetching, &failed);
         if (r == 0)
             return 0;
         fetching->job.done = fl_blob_writer_size(fetching->writer);
@@ -430,7 +456,7 @@ static int put_chunk(struct sending *sending, const char *target, const void *da
     struct fl_bulk_client *client = sending->job.client;
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = NULL;
     FL_CLEANUP(fl_freep) char *answer = NULL;
-    char digest[FL_BULK_CHECK_TEXT_SIZE], header[64];
+    char digest[FL_BULK_CHECK_TEXT_SIZE], header[FL_BULK_CHECK_TEXT_SIZE + 16];
     const char *const headers[] = {header, "Content-Type: application/octet-stream"};
     const struct fl_http_transfer transfer = {.method = "PUT",
                                               .target = target,
@@ -521,7 +547,7 @@ int fl_bulk_send(struct fl_bulk_client *client, const struct fl_bulk_send *send,
     struct sending sending = {.send = send};
     int r;
 
-    assert(send->target && fl_digest_is_valid(send->digest) && send->size >= 0);
+    assert(send->target && fl_digest_kind(send->digest) != FL_DIGEST_NONE && send->size >= 0);
 
     sending.job = begin_job(client, send->deadline_ms, send->progress, send->user);
     sending.job.all = send->size;

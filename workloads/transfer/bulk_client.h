@@ -2,8 +2,9 @@
  *
  * Blocking; one thread at a time uses a client, and any thread may cancel it. A transfer that is
  * cut off goes on where it was; what is damaged is sent again; nothing is given to the caller whose
- * digest was not checked. Tries are repeated with jittered, growing delays, until the deadline, or
- * until so many in a row brought nothing. Memory: one chunk. */
+ * digest was not checked: of a model that of its bytes which the server gives with it, where it
+ * does (Repr-Digest), and its name's otherwise. Tries are repeated with jittered, growing delays,
+ * until the deadline, or until so many in a row brought nothing. Memory: one chunk. */
 #ifndef FL_WORKLOADS_BULK_CLIENT_H
 #define FL_WORKLOADS_BULK_CLIENT_H
 

@@ -2,7 +2,9 @@
 
 #include "lib/str.h"
 
+#include <assert.h>
 #include <inttypes.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -26,29 +28,26 @@ static bool take_number(const char **at, uint64_t *ret_number)
 
 /* --- digests of chunks --- */
 
-static const char base64_digits[] =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 /* Exactly `size` bytes as base64 with padding, of `len` characters. */
 static bool decode(const char *text, size_t len, unsigned char *out, size_t size)
 {
-    uint32_t bits = 0;
     size_t used = 0;
 
-    if (len != (size + 2) / 3 * 4)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        const char *digit = text[i] ? strchr(base64_digits, text[i]) : NULL;
-        bool padding = i >= (size * 4 + 2) / 3;
+    return sodium_base642bin(out, size, text, len, NULL, &used, NULL,
+                             sodium_base64_VARIANT_ORIGINAL) == 0 &&
+           used == size;
+}
 
-        if (padding ? text[i] != '=' : !digit)
-            return false;
-        bits = bits << 6 | (uint32_t)(padding ? 0 : digit - base64_digits);
-        for (size_t byte = 0; i % 4 == 3 && byte < 3; byte++, used++)
-            if (used < size)
-                out[used] = (unsigned char)(bits >> (16 - 8 * byte));
-    }
-    return true;
+/* "name=:base64:" */
+static void format_member(const char *name, const unsigned char *bytes, size_t size,
+                          char out[FL_BULK_CHECK_TEXT_SIZE])
+{
+    char text[sodium_base64_ENCODED_LEN(FL_SHA256_SIZE, sodium_base64_VARIANT_ORIGINAL)];
+
+    assert(size <= FL_SHA256_SIZE);
+
+    sodium_bin2base64(text, sizeof(text), bytes, size, sodium_base64_VARIANT_ORIGINAL);
+    (void)snprintf(out, FL_BULK_CHECK_TEXT_SIZE, "%s=:%s:", name, text);
 }
 
 /* One member of the list: name=:base64: */
@@ -98,12 +97,44 @@ int fl_bulk_check_parse(const char *header, struct fl_bulk_check *ret_check, str
 
 void fl_bulk_check_crc32c_text(uint32_t crc, char out[FL_BULK_CHECK_TEXT_SIZE])
 {
-    const uint64_t bits = (uint64_t)crc << 16; /* six digits of 6 bits, 4 of which are padding */
-    char digits[6];
+    const unsigned char bytes[] = {(unsigned char)(crc >> 24), (unsigned char)(crc >> 16),
+                                   (unsigned char)(crc >> 8), (unsigned char)crc};
 
-    for (size_t i = 0; i < sizeof(digits); i++)
-        digits[i] = base64_digits[bits >> (42 - 6 * i) & 63];
-    (void)snprintf(out, FL_BULK_CHECK_TEXT_SIZE, "crc32c=:%.6s==:", digits);
+    format_member("crc32c", bytes, sizeof(bytes), out);
+}
+
+/* --- the digest of the whole, beside a model --- */
+
+#define XXH128 "xxh128"
+
+bool fl_bulk_whole_parse(const char *header, char out[FL_DIGEST_SIZE])
+{
+    const size_t prefix = strlen(XXH128 "=:");
+    unsigned char bytes[FL_XXH128_SIZE];
+
+    for (const char *at = header; *at; at += strcspn(at, ",")) {
+        size_t len;
+
+        at += strspn(at, " \t,");
+        len = strcspn(at, ", \t");
+        if (len <= prefix || memcmp(at, XXH128 "=:", prefix) != 0)
+            continue;
+        if (at[len - 1] != ':' || !decode(at + prefix, len - prefix - 1, bytes, sizeof(bytes)))
+            return false;
+        fl_xxh128_text(bytes, out);
+        return true;
+    }
+    return false;
+}
+
+bool fl_bulk_whole_text(const char *digest, char out[FL_BULK_CHECK_TEXT_SIZE])
+{
+    unsigned char bytes[FL_XXH128_SIZE];
+
+    if (!fl_xxh128_bytes(digest, bytes))
+        return false;
+    format_member(XXH128, bytes, sizeof(bytes), out);
+    return true;
 }
 
 /* --- parameters --- */
@@ -116,9 +147,9 @@ static bool take_parameter(const char *name, const char *value, struct fl_bulk_p
 
     if (number)
         return *number < 0 && fl_str_to_int64(value, 0, INT64_MAX, number);
-    if (strcmp(name, "digest") != 0 || *put->digest || !fl_digest_is_valid(value))
+    if (strcmp(name, "digest") != 0 || *put->digest || fl_digest_kind(value) == FL_DIGEST_NONE)
         return false;
-    memcpy(put->digest, value, FL_DIGEST_SIZE);
+    memcpy(put->digest, value, strlen(value) + 1);
     return true;
 }
 
@@ -192,6 +223,7 @@ bool fl_bulk_state_parse(const char *text, size_t len, struct fl_bulk_state *ret
     struct fl_bulk_state state = {0};
     char line[FL_BULK_STATE_MAX + 1];
     const char *at = line;
+    size_t digest;
 
     if (len == 0 || len > FL_BULK_STATE_MAX || text[len - 1] != '\n' || memchr(text, '\0', len))
         return false;
@@ -201,12 +233,14 @@ bool fl_bulk_state_parse(const char *text, size_t len, struct fl_bulk_state *ret
         return false;
     state.complete = *at == 'C';
     at += 2;
-    if (!take_fixed(&at, &state.size) || state.safe > state.size || strlen(at) <= FL_DIGEST_SIZE ||
-        at[FL_DIGEST_SIZE - 1] != ' ')
+    if (!take_fixed(&at, &state.size) || state.safe > state.size)
         return false;
-    memcpy(state.digest, at, FL_DIGEST_SIZE - 1);
-    at += FL_DIGEST_SIZE;
-    if (!fl_digest_is_valid(state.digest) || !key_is_valid(at))
+    digest = strcspn(at, " ");
+    if (digest >= FL_DIGEST_SIZE || at[digest] == '\0')
+        return false;
+    memcpy(state.digest, at, digest);
+    at += digest + 1;
+    if (fl_digest_kind(state.digest) == FL_DIGEST_NONE || !key_is_valid(at))
         return false;
     memcpy(state.key, at, strlen(at) + 1);
     *ret_state = state;

@@ -19,8 +19,13 @@ struct fl_bulk_check {
 /* BAD_REQUEST where it names none or is malformed. */
 int fl_bulk_check_parse(const char *header, struct fl_bulk_check *ret_check, struct fl_error *err);
 /* "crc32c=:…:" */
-#define FL_BULK_CHECK_TEXT_SIZE 24
+#define FL_BULK_CHECK_TEXT_SIZE 64
 void fl_bulk_check_crc32c_text(uint32_t crc, char out[FL_BULK_CHECK_TEXT_SIZE]);
+
+/* Repr-Digest (RFC 9530) of a model: "xxh128=:…:", among others that are not known here. False
+ * where it has none, or `digest` is none. */
+bool fl_bulk_whole_parse(const char *header, char out[FL_DIGEST_SIZE]);
+bool fl_bulk_whole_text(const char *digest, char out[FL_BULK_CHECK_TEXT_SIZE]);
 
 /* offset=N&size=TOTAL&digest=D, in any order, each once, nothing else. */
 struct fl_bulk_put {

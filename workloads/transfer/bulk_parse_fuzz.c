@@ -24,6 +24,7 @@ static void puts_and_keys(const char *text)
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     struct fl_bulk_check check;
     struct fl_bulk_put put;
+    char whole[FL_DIGEST_SIZE];
     const char *key;
 
     if (fl_bulk_put_parse(text, &put, NULL) == 0 && (put.offset < 0 || put.offset > put.size))
@@ -31,6 +32,8 @@ static void puts_and_keys(const char *text)
     if (fl_bulk_key_parse(arena, text, &key, NULL) == 0 && (!*key || strlen(key) > FL_BULK_KEY_MAX))
         __builtin_trap();
     if (fl_bulk_check_parse(text, &check, NULL) == 0 && check.kind == FL_BULK_CHECK_NONE)
+        __builtin_trap();
+    if (fl_bulk_whole_parse(text, whole) && fl_digest_kind(whole) != FL_DIGEST_XXH128)
         __builtin_trap();
 }
 

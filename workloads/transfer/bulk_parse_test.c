@@ -78,6 +78,10 @@ static void test_checks(void **state)
 
 #define D "sha256:84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
 
+/* Of "abc", as `xxhsum -H2` has it. */
+#define X      "xxh128:06b05ab6733a618578af5f94892f3950"
+#define X_TEXT "xxh128=:BrBatnM6YYV4r1+UiS85UA==:"
+
 static void test_parameters(void **state)
 {
     static const struct {
@@ -115,6 +119,47 @@ static void test_parameters(void **state)
     }
 }
 
+static void test_an_update_may_be_named_by_xxh128(void **state)
+{
+    struct fl_bulk_put put = {0};
+
+    (void)state;
+    assert_int_equal(fl_bulk_put_parse("offset=0&size=1&digest=" X, &put, NULL), 0);
+    assert_string_equal(put.digest, X);
+    assert_int_equal(fl_bulk_put_parse("offset=0&size=1&digest=" X "0", &put, NULL),
+                     FL_E_BAD_REQUEST);
+}
+
+static void test_the_digest_of_a_whole(void **state)
+{
+    static const struct {
+        const char *header, *digest; /* NULL: none */
+    } cases[] = {
+        {X_TEXT, X},
+        {"sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:, " X_TEXT, X},
+        {X_TEXT ",md5=:xyz:", X},
+        {"", NULL},
+        {"crc32c=:4waSgw==:", NULL},
+        {"xxh128=:BrBatnM6YYV4r1+UiS85:", NULL},
+        {"xxh128=:BrBatnM6YYV4r1+UiS85UA=:", NULL},
+        {"xxh128=:BrBatnM6YYV4r1+UiS85UA==", NULL},
+        {"xxh128=:", NULL},
+    };
+    char text[FL_BULK_CHECK_TEXT_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(cases); i++) {
+        char digest[FL_DIGEST_SIZE] = "";
+
+        if (fl_bulk_whole_parse(cases[i].header, digest) != (cases[i].digest != NULL) ||
+            !fl_streq(digest, fl_str_or(cases[i].digest, "")))
+            fail_msg("\"%s\": %s", cases[i].header, digest);
+    }
+    assert_true(fl_bulk_whole_text(X, text));
+    assert_string_equal(text, X_TEXT);
+    assert_false(fl_bulk_whole_text(D, text));
+}
+
 static void test_states_survive(void **state)
 {
     struct fl_bulk_state from = {.safe = 5, .size = INT64_MAX, .digest = D}, to;
@@ -122,8 +167,10 @@ static void test_states_survive(void **state)
     size_t len;
 
     (void)state;
-    for (int round = 0; round < 2; round++) {
+    for (int round = 0; round < 3; round++) {
         from.complete = round == 1;
+        if (round == 2)
+            memset(from.digest, 0, sizeof(from.digest)), memcpy(from.digest, X, strlen(X));
         memset(from.key, 'k', round == 1 ? FL_BULK_KEY_MAX : 1);
         fl_bulk_state_format(&from, text);
         len = strlen(text);
@@ -145,6 +192,8 @@ int main(void)
         cmocka_unit_test(test_crc32c),
         cmocka_unit_test(test_checks),
         cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_an_update_may_be_named_by_xxh128),
+        cmocka_unit_test(test_the_digest_of_a_whole),
         cmocka_unit_test(test_states_survive),
     };
 

@@ -125,6 +125,16 @@ static int open_model(struct fl_bulk_server *server, struct fl_http_request *req
     return fl_blobs_get(server->options.blobs, digest, ret_fd, ret_size, err);
 }
 
+/* So that who fetches it need not make a SHA-256 of it. */
+static void set_whole_digest(struct fl_bulk_server *server, struct fl_http_request *request,
+                             const char *digest)
+{
+    char check[FL_DIGEST_SIZE], text[FL_BULK_CHECK_TEXT_SIZE];
+
+    if (fl_blobs_check(server->options.blobs, digest, check) && fl_bulk_whole_text(check, text))
+        fl_http_set_header(request, "Repr-Digest", text);
+}
+
 static void get_model(struct fl_bulk_server *server, struct fl_http_request *request)
 {
     FL_CLEANUP(fl_fd_closep) int fd = -1;
@@ -137,6 +147,7 @@ static void get_model(struct fl_bulk_server *server, struct fl_http_request *req
         return;
     }
     etag = fl_arena_printf(fl_http_arena(request), "\"%s\"", digest);
+    set_whole_digest(server, request, digest);
     if (server->options.moved && strcmp(fl_http_method(request), "GET") == 0 &&
         !fl_http_etag_matches(fl_http_header(request, "If-None-Match"), etag))
         server->options.moved(server->options.user, NULL, digest, size);

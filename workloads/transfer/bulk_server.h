@@ -1,10 +1,12 @@
 /* The bulk side of an aggregator: models go out, updates come in, apart from control traffic.
  *
- *     GET, HEAD /v1/models/DIGEST     with Range, If-Range, If-None-Match; ETag is the digest
+ *     GET, HEAD /v1/models/DIGEST     with Range, If-Range, If-None-Match; ETag is the digest.
+ *         Repr-Digest, where the blobs have it: the XXH3-128 of the whole, "xxh128=:BASE64:"
  *     PUT /v1/models/DIGEST           the whole in one request (a Content-Length is needed), or as
  *         an upload: with ?offset=N&size=TOTAL&digest=DIGEST
  *     PUT /v1/uploads/KEY?offset=N&size=TOTAL&digest=D
  *         the bytes from N on, as one chunk with Content-Digest (crc32c or sha-256; RFC 9530).
+ *         DIGEST of a model is a sha256, D of an upload may be an xxh128, too (lib/digest.h).
  *         204: safe so far, 201: all is here and has that digest; both say Upload-Offset
  *         409: another offset is due (Upload-Offset), or the upload is another one
  *         422: the chunk (or, at offset 0, the whole) is damaged; go on at Upload-Offset
@@ -17,8 +19,9 @@
  * sends for a key wins. No body is in memory: it is written as it comes, and models are sent by the
  * kernel. A restarted server goes on with what was safe; an upload nobody sends for expires.
  *
- * Loop thread. Whole digests are computed by the loop's workers. What is wrong with a request is
- * answered as JSON: {"reason", "message"}. */
+ * Loop thread. Whole digests are computed by the loop's workers, but an xxh128, which is made as
+ * the bytes come, unless some came twice. What is wrong with a request is answered as JSON:
+ * {"reason", "message"}. */
 #ifndef FL_WORKLOADS_BULK_SERVER_H
 #define FL_WORKLOADS_BULK_SERVER_H
 

@@ -27,6 +27,7 @@ struct fl_bulk_incoming {
     int64_t received;                /* of it */
     uint32_t crc;
     struct fl_sha256 *hash;
+    struct fl_hash *whole;         /* of all that came, an xxh128; NULL: not all of it is known */
     struct fl_bulk_verify *verify; /* under way */
 };
 

@@ -88,6 +88,37 @@ static void test_what_cannot_be_fetched_is_an_error(void **state)
     rig_stop(rig);
 }
 
+/* The digest that comes with a model is what is checked; where it has none, its name is. */
+static void test_damaged_models_are_not_taken(void **state)
+{
+    (void)state;
+    for (int checks = 0; checks < 2; checks++) {
+        struct rig *rig = rig_start_with(NULL, checks);
+        struct fl_bulk_client *client = rig_client(rig, 0);
+        FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+        struct fl_blobs *fetched = open_fetched(rig);
+        struct fl_bulk_fetch fetch = {0};
+        struct fl_error err = {0};
+        char digest[FL_DIGEST_SIZE], check[FL_DIGEST_SIZE];
+        const char *path;
+
+        assert_int_equal(fl_blobs_put(rig->blobs, "0123456789", 10, false, digest, NULL), 0);
+        assert_int_equal(fl_blobs_path(rig->blobs, digest, arena, &path, NULL), 0);
+        assert_int_equal(fl_file_write(path, "012345678X", 10, 0600, NULL), 0);
+        fetch.digest = digest;
+        assert_int_equal(fl_bulk_fetch(client, &fetch, fetched, &err), FL_E_INVALID);
+        assert_non_null(strstr(err.msg, checks ? "not xxh128:" : "not sha256:"));
+        assert_false(fl_blobs_has(fetched, digest));
+        assert_int_equal(fl_file_write(path, "0123456789", 10, 0600, NULL), 0);
+        assert_int_equal(fl_bulk_fetch(client, &fetch, fetched, NULL), 0);
+        assert_int_equal(fl_blobs_check(fetched, digest, check), checks);
+        assert_int_equal(fl_blobs_verify(fetched, digest, NULL), 0);
+        fl_blobs_close(fetched);
+        fl_bulk_client_destroy(client);
+        rig_stop(rig);
+    }
+}
+
 /* What curl or anybody else asks for, by hand. */
 struct exchange {
     const char *method, *target, *headers[4];
@@ -226,6 +257,14 @@ static struct fl_bulk_send sending(const char *target, const char *data, size_t 
     fl_digest_of(data, len, digest);
     return (struct fl_bulk_send){
         .target = target, .data = data, .fd = -1, .size = (int64_t)len, .digest = digest};
+}
+
+static void xxh128_of(const char *data, size_t len, char digest[FL_DIGEST_SIZE])
+{
+    FL_CLEANUP(fl_hash_destroyp) struct fl_hash *hash = fl_hash_create(FL_DIGEST_XXH128);
+
+    fl_hash_add(hash, data, len);
+    fl_hash_end(hash, digest);
 }
 
 struct look {
@@ -393,6 +432,50 @@ static void test_uploads_as_http_has_it(void **state)
     assert_int_equal(rig_stats(rig).uploads_damaged, 1);
     fl_http_client_destroy(client);
     rig_stop(rig);
+}
+
+#define XXH128_OF_0_9 "xxh128:e353667619ec664b49655fc9692165fb"
+#define PUT_X(offset) "/v1/uploads/x?size=10&digest=" XXH128_OF_0_9 "&offset=" offset
+
+/* Made as the bytes come; of the file where some came that did not count. */
+static void test_updates_named_by_xxh128(void **state)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    const char *first = crc_header(arena, "01234"), *second = crc_header(arena, "56789");
+    const struct exchange exchanges[] = {
+        {"PUT", PUT_X("0"), {first}, "01234", 204, "Upload-Offset: 5\n", ""},
+        {"PUT", PUT_X("5"), {second}, "56789", 201, "Upload-Complete: ?1\n", ""},
+    };
+    const struct exchange damaged[] = {
+        {"PUT", PUT_X("0"), {first}, "01234", 204, "Upload-Offset: 5\n", ""},
+        {"PUT", PUT_X("5"), {first}, "56789", 422, "Upload-Offset: 5\n", NULL},
+        {"PUT", PUT_X("5"), {second}, "56789", 201, "Upload-Complete: ?1\n", ""},
+    };
+    const struct exchange other[] = {
+        {"PUT", PUT_X("0"), {first}, "01234", 204, "Upload-Offset: 5\n", ""},
+        {"PUT", PUT_X("5"), {first}, "01234", 422, "Upload-Offset: 0\n", NULL},
+        {"PUT", PUT_X("0"), {first}, "01234", 204, "Upload-Offset: 5\n", ""},
+        {"PUT", PUT_X("5"), {second}, "56789", 201, "Upload-Complete: ?1\n", ""},
+    };
+    const struct {
+        const struct exchange *exchanges;
+        size_t count;
+    } courses[] = {{exchanges, FL_COUNT_OF(exchanges)},
+                   {damaged, FL_COUNT_OF(damaged)},
+                   {other, FL_COUNT_OF(other)}};
+
+    (void)state;
+    for (size_t i = 0; i < FL_COUNT_OF(courses); i++) {
+        struct rig *rig = rig_start(NULL);
+        struct fl_http_client *client = plain_client(rig);
+
+        for (size_t at = 0; at < courses[i].count; at++)
+            check_exchange(client, &courses[i].exchanges[at]);
+        assert_upload_is(rig, "x", "0123456789", 10);
+        assert_int_equal(rig->completed, 1);
+        fl_http_client_destroy(client);
+        rig_stop(rig);
+    }
 }
 
 static void test_chunks_may_have_sha256(void **state)
@@ -779,6 +862,8 @@ static void send_through(struct rig *rig, struct proxy *proxy, int i)
     struct fl_bulk_send send = sending(target, data, len, digest);
     struct fl_error err = {0};
 
+    if (i % 2 == 1)
+        xxh128_of(data, len, digest);
     (void)snprintf(key, sizeof(key), "key-%d", i);
     (void)snprintf(target, sizeof(target), "/v1/uploads/%s", key);
     if (fl_bulk_send(client, &send, &err) < 0)
@@ -802,13 +887,12 @@ static void fetch_through(struct rig *rig, struct proxy *proxy, struct fl_blobs 
     fl_bulk_client_destroy(client);
 }
 
-static void test_a_bad_network_only_costs_time(void **state)
+static void a_bad_network_only_costs_time(bool checks)
 {
-    struct rig *rig = rig_start(NULL);
-    struct proxy *proxy = proxy_start(rig, 42, 3 * MIB);
+    struct rig *rig = rig_start_with(NULL, checks);
+    struct proxy *proxy = proxy_start(rig, 42 + checks, 3 * MIB);
     struct fl_blobs *fetched = open_fetched(rig);
 
-    (void)state;
     for (int i = 0; i < 30; i++) {
         send_through(rig, proxy, i);
         fetch_through(rig, proxy, fetched, i);
@@ -822,6 +906,18 @@ static void test_a_bad_network_only_costs_time(void **state)
     rig_stop(rig);
 }
 
+static void test_a_bad_network_only_costs_time(void **state)
+{
+    (void)state;
+    a_bad_network_only_costs_time(false);
+}
+
+static void test_a_bad_network_and_models_with_their_digest(void **state)
+{
+    (void)state;
+    a_bad_network_only_costs_time(true);
+}
+
 /* --- many at once --- */
 
 #define MANY 40
@@ -832,12 +928,13 @@ static void test_many_senders(void **state)
     FL_CLEANUP(fl_freep) char *data = rig_noise(9, MIB);
     struct sender *senders = fl_calloc(MANY, sizeof(*senders));
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    char digest[FL_DIGEST_SIZE];
+    char digests[MANY][FL_DIGEST_SIZE]; /* which others read while the next is made */
 
     (void)state;
     for (size_t i = 0; i < MANY; i++) {
         senders[i].client = rig_client(rig, 0);
-        senders[i].send = sending(fl_arena_printf(arena, "/v1/uploads/%zu", i), data, MIB, digest);
+        senders[i].send =
+            sending(fl_arena_printf(arena, "/v1/uploads/%zu", i), data, MIB, digests[i]);
         assert_int_equal(
             fl_thread_start("sender", run_sender, &senders[i], &senders[i].thread, NULL), 0);
     }
@@ -858,11 +955,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models_are_fetched),
         cmocka_unit_test(test_what_cannot_be_fetched_is_an_error),
+        cmocka_unit_test(test_damaged_models_are_not_taken),
         cmocka_unit_test(test_models_as_http_has_it),
         cmocka_unit_test(test_a_slow_reader_costs_no_memory),
         cmocka_unit_test(test_updates_are_sent),
         cmocka_unit_test(test_an_update_may_come_from_a_file),
         cmocka_unit_test(test_uploads_as_http_has_it),
+        cmocka_unit_test(test_updates_named_by_xxh128),
         cmocka_unit_test(test_chunks_may_have_sha256),
         cmocka_unit_test(test_models_are_put),
         cmocka_unit_test(test_bounds),
@@ -876,6 +975,7 @@ int main(void)
         cmocka_unit_test(test_a_server_restarts_in_mid_upload),
         cmocka_unit_test(test_transfers_are_cancelled),
         cmocka_unit_test(test_a_bad_network_only_costs_time),
+        cmocka_unit_test(test_a_bad_network_and_models_with_their_digest),
         cmocka_unit_test(test_many_senders),
     };
 

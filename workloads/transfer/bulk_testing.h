@@ -96,7 +96,7 @@ static inline void rig_halt(struct rig *rig)
     fl_loop_destroy(rig->loop);
 }
 
-static inline struct rig *rig_start(const struct fl_bulk_server_options *options)
+static inline struct rig *rig_start_with(const struct fl_bulk_server_options *options, bool checks)
 {
     struct rig *rig = fl_calloc(1, sizeof(*rig));
     struct fl_error err = {0};
@@ -107,15 +107,21 @@ static inline struct rig *rig_start(const struct fl_bulk_server_options *options
     (void)snprintf(rig->uploads, sizeof(rig->uploads), "%s/uploads", rig->folder);
     (void)snprintf(rig->served, sizeof(rig->served), "%s/served", rig->folder);
     (void)snprintf(rig->fetched, sizeof(rig->fetched), "%s/fetched", rig->folder);
-    assert_int_equal(
-        fl_blobs_open(
-            &(struct fl_blobs_options){.env = &rig->env, .path = rig->served, .fleeting = true},
-            &rig->blobs, &err),
-        0);
+    assert_int_equal(fl_blobs_open(&(struct fl_blobs_options){.env = &rig->env,
+                                                              .path = rig->served,
+                                                              .fleeting = true,
+                                                              .checks = checks},
+                                   &rig->blobs, &err),
+                     0);
     if (options)
         rig->options = *options;
     rig_serve(rig);
     return rig;
+}
+
+static inline struct rig *rig_start(const struct fl_bulk_server_options *options)
+{
+    return rig_start_with(options, false);
 }
 
 static inline void rig_stop(struct rig *rig)

@@ -22,6 +22,7 @@ struct fl_bulk_verify {
     int fd;
     bool durable;
     char expected[FL_DIGEST_SIZE];
+    char found[FL_DIGEST_SIZE]; /* "": not known yet */
     int result;
     struct fl_error err;
 };
@@ -118,16 +119,25 @@ void fl_bulk_upload_free(void *user)
         upload->verify->upload = NULL;
     close_files(upload);
     fl_sha256_destroy(upload->hash);
+    fl_hash_destroy(upload->whole);
     free(upload->path);
     free(upload->state_path);
     free(upload);
 }
 FL_DEFINE_CLEANUP(struct fl_bulk_incoming, fl_bulk_upload_free)
 
+/* Bytes that do not count have come: their digest is that of the file, when it is all there. */
+static void release_whole(struct fl_bulk_incoming *upload)
+{
+    if (upload->received > 0)
+        fl_hash_destroy(FL_TAKE(upload->whole));
+}
+
 static struct fl_http_request *release_request(struct fl_bulk_incoming *upload)
 {
     struct fl_http_request *request = FL_TAKE(upload->request);
 
+    release_whole(upload);
     upload->received = 0;
     fl_sha256_destroy(FL_TAKE(upload->hash));
     if (request)
@@ -186,6 +196,8 @@ int fl_bulk_upload_start(struct fl_bulk_server *server, const char *key,
     memcpy(state.digest, put->digest, FL_DIGEST_SIZE);
     (void)snprintf(state.key, sizeof(state.key), "%s", key);
     upload = create_upload(server, &state);
+    if (fl_digest_kind(put->digest) == FL_DIGEST_XXH128)
+        upload->whole = fl_hash_create(FL_DIGEST_XXH128);
     r = make_files(upload, err);
     if (r < 0) {
         remove_files(upload);
@@ -237,6 +249,8 @@ static int take_data(void *user, const void *data, size_t len)
         fl_sha256_add(upload->hash, data, len);
     else
         upload->crc = fl_crc32c(upload->crc, data, len);
+    if (upload->whole)
+        fl_hash_add(upload->whole, data, len);
     upload->received += (int64_t)len;
     if (upload->server->options.moved)
         upload->server->options.moved(upload->server->options.user, upload->state.key, NULL,
@@ -288,8 +302,10 @@ static bool chunk_is_whole(struct fl_bulk_incoming *upload)
 
 /* --- the whole --- */
 
-static void hash_file(struct fl_bulk_verify *verify, struct fl_sha256 *hash)
+static void hash_file(struct fl_bulk_verify *verify)
 {
+    FL_CLEANUP(fl_hash_destroyp)
+    struct fl_hash *hash = fl_hash_create(fl_digest_kind(verify->expected));
     FL_CLEANUP(fl_freep) char *piece = fl_malloc(READ_BYTES);
     off_t at = 0;
     ssize_t n;
@@ -301,24 +317,23 @@ static void hash_file(struct fl_bulk_verify *verify, struct fl_sha256 *hash)
             verify->result = fl_error_errno(&verify->err, errno, "read the upload");
             return;
         }
-        fl_sha256_add(hash, piece, (size_t)n);
+        fl_hash_add(hash, piece, (size_t)n);
         at += n;
     }
+    fl_hash_end(hash, verify->found);
 }
 
 /* On a worker. */
 static void verify_work(void *user)
 {
-    FL_CLEANUP(fl_sha256_destroyp) struct fl_sha256 *hash = fl_sha256_create();
     struct fl_bulk_verify *verify = user;
-    char found[FL_DIGEST_SIZE];
 
-    hash_file(verify, hash);
-    fl_sha256_end_text(hash, found);
-    if (verify->result == 0 && strcmp(found, verify->expected) != 0)
+    if (!*verify->found)
+        hash_file(verify);
+    if (verify->result == 0 && strcmp(verify->found, verify->expected) != 0)
         verify->result =
-            fl_error_set(&verify->err, FL_E_INVALID, "what came is %s, not %s; begin anew", found,
-                         verify->expected);
+            fl_error_set(&verify->err, FL_E_INVALID, "what came is %s, not %s; begin anew",
+                         verify->found, verify->expected);
     if (verify->result == 0 && verify->durable && fdatasync(verify->fd) != 0)
         verify->result = fl_error_errno(&verify->err, errno, "sync the upload");
 }
@@ -417,10 +432,13 @@ static void begin_verify(struct fl_bulk_incoming *upload)
     verify->upload = upload;
     verify->durable = upload->server->options.durable;
     memcpy(verify->expected, upload->state.digest, FL_DIGEST_SIZE);
+    if (upload->whole)
+        fl_hash_end(upload->whole, verify->found);
+    fl_hash_destroy(FL_TAKE(upload->whole));
     verify->fd = fcntl(upload->fd, F_DUPFD_CLOEXEC, 0);
     if (verify->fd < 0)
         (void)fl_error_errno(&err, errno, "open the upload once more");
-    else if (upload->state.size <= SMALL_BYTES && !verify->durable) {
+    else if ((upload->state.size <= SMALL_BYTES || *verify->found) && !verify->durable) {
         upload->verify = verify;
         verify_work(verify);
         verify_done(verify);

@@ -1,6 +1,8 @@
 #include "hack/bench/crowd/http.h"
 
+#include "lib/net.h"
 #include "lib/str.h"
+#include "workloads/transfer/bulk_parse.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -32,6 +34,7 @@ struct bench_http {
     char reply[HEAD_MAX]; /* its header, while it comes */
     size_t reply_len, received;
     struct bench_answer answer;
+    struct fl_hash *hash; /* of the body; NULL: none is wanted */
 };
 
 static void on_ready(void *user, unsigned what);
@@ -59,6 +62,7 @@ void bench_http_drop(struct bench_http *http)
     http->busy = false;
     http->reply_len = 0;
     fl_bytes_unref(FL_TAKE(http->answer.body));
+    fl_hash_destroy(FL_TAKE(http->hash));
 }
 
 void bench_http_destroy(struct bench_http *http)
@@ -128,6 +132,7 @@ static bool open_socket(struct bench_http *http)
     if (http->fd < 0)
         return false;
     (void)setsockopt(http->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    fl_net_set_loopback(http->fd);
     return connect(http->fd, (const struct sockaddr *)&http->server, sizeof(http->server)) == 0 ||
            errno == EINPROGRESS;
 }
@@ -162,6 +167,25 @@ static bool header_number(const char *head, const char *name, int64_t *ret_value
     return at && sscanf(at + strlen(name), ": %" SCNd64, ret_value) == 1;
 }
 
+static void note_whole_digest(struct bench_http *http)
+{
+    const char *at = strcasestr(http->reply, "\nRepr-Digest:");
+    char text[128];
+
+    http->answer.whole[0] = '\0';
+    if (at && sscanf(at, "%*[^:]: %127[^\r]", text) == 1)
+        (void)fl_bulk_whole_parse(text, http->answer.whole);
+    http->hash = *http->answer.whole ? fl_hash_create(FL_DIGEST_XXH128) : NULL;
+}
+
+/* While they are in the cache. */
+static void took(struct bench_http *http, size_t n)
+{
+    if (http->hash)
+        fl_hash_add(http->hash, http->answer.body->data + http->received, n);
+    http->received += n;
+}
+
 /* The header is there: what follows it goes into the body. */
 static bool begin_answer(struct bench_http *http, const char *end)
 {
@@ -174,12 +198,14 @@ static bool begin_answer(struct bench_http *http, const char *end)
         return false;
     http->answer.upload_offset = -1;
     (void)header_number(http->reply, "\nUpload-Offset", &http->answer.upload_offset);
+    note_whole_digest(http);
     (void)header_number(http->reply, "\nContent-Length", &length);
     if (length < 0 || rest > (size_t)length)
         return false;
     http->answer.body = fl_bytes_new(NULL, (size_t)length);
     memcpy(http->answer.body->data, http->reply + head_len, rest);
-    http->received = rest;
+    http->received = 0;
+    took(http, rest);
     return true;
 }
 
@@ -198,7 +224,7 @@ static bool take_bytes(struct bench_http *http, size_t n)
     const char *end;
 
     if (http->answer.body) {
-        http->received += n;
+        took(http, n);
         return true;
     }
     http->reply_len += n;
@@ -215,9 +241,12 @@ static bool is_whole(const struct bench_http *http)
 /* The callback may send the next request, or drop or destroy this. */
 static void tell(struct bench_http *http)
 {
-    const struct bench_answer answer = http->answer;
+    struct bench_answer answer = http->answer;
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *body = answer.body;
 
+    if (http->hash)
+        fl_hash_end(http->hash, answer.found);
+    fl_hash_destroy(FL_TAKE(http->hash));
     http->answer = (struct bench_answer){0};
     http->busy = false;
     http->reply_len = 0;

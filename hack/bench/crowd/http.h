@@ -4,6 +4,7 @@
 #ifndef FL_BENCH_HTTP_H
 #define FL_BENCH_HTTP_H
 
+#include "lib/digest.h"
 #include "lib/loop.h"
 
 #include <netinet/in.h>
@@ -18,9 +19,11 @@ struct bench_request {
 };
 
 struct bench_answer {
-    int status;            /* 0: there is none, the connection broke */
-    int64_t upload_offset; /* of the header; -1: absent */
-    struct fl_bytes *body; /* never NULL where there is an answer; lent */
+    int status;                 /* 0: there is none, the connection broke */
+    int64_t upload_offset;      /* of the header; -1: absent */
+    char whole[FL_DIGEST_SIZE]; /* of Repr-Digest; "": absent */
+    char found[FL_DIGEST_SIZE]; /* where that is there: the body's */
+    struct fl_bytes *body;      /* never NULL where there is an answer; lent */
 };
 typedef void bench_answered_fn(void *user, const struct bench_answer *answer);
 

@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHUNK_BYTES ((int64_t)4 << 20) /* as workloads/transfer/bulk_client.h */
+#define CHUNK_BYTES ((int64_t)4 << 20)   /* as workloads/transfer/bulk_client.h */
+#define CACHE_BYTES ((size_t)128 * 1024) /* are still there at a second look */
 #define MODELS      4
 
 enum lane { POLL, CALL, DOWNLOAD, UPLOAD, LANES };
@@ -20,6 +21,7 @@ enum lane { POLL, CALL, DOWNLOAD, UPLOAD, LANES };
 struct model {
     char digest[FL_DIGEST_SIZE]; /* "": none */
     struct fl_bytes *bytes;
+    struct fl_bytes *crcs; /* uint32_t of each chunk; NULL: it is not to be sent */
 };
 
 /* One request or transfer under way, and what it sends. */
@@ -28,7 +30,7 @@ struct errand {
     enum lane lane;
     struct bench_http *http;
     uint64_t ticket; /* 0: none */
-    struct fl_bytes *body;
+    struct fl_bytes *body, *crcs;
     char digest[FL_DIGEST_SIZE];
     char path[256];
     int64_t offset;
@@ -41,7 +43,7 @@ struct lesson {
     uint64_t ticket;
     bool download, cancelled; /* the first: only its digest is to be checked */
     struct fl_task task;
-    struct fl_bytes *base, *update;
+    struct fl_bytes *base, *update, *crcs;
     struct fl_offer offer;
     char digest[FL_DIGEST_SIZE];
     int result;
@@ -86,10 +88,12 @@ static struct model *find_model(struct member *member, const char *digest)
 static void forget_model(struct model *model)
 {
     fl_bytes_unref(FL_TAKE(model->bytes));
+    fl_bytes_unref(FL_TAKE(model->crcs));
     model->digest[0] = '\0';
 }
 
-static void keep_model(struct member *member, const char *digest, struct fl_bytes *bytes)
+static void keep_model(struct member *member, const char *digest, struct fl_bytes *bytes,
+                       struct fl_bytes *crcs)
 {
     struct model *model = find_model(member, digest);
 
@@ -101,6 +105,7 @@ static void keep_model(struct member *member, const char *digest, struct fl_byte
         die(member, "keeps too many models", &(struct fl_error){.msg = "none was released"});
     (void)snprintf(model->digest, sizeof(model->digest), "%s", digest);
     model->bytes = fl_bytes_ref(bytes);
+    model->crcs = crcs ? fl_bytes_ref(crcs) : NULL;
 }
 
 /* --- lessons, on a worker --- */
@@ -156,6 +161,22 @@ static void fit(struct lesson *lesson)
     json_decref(result.metrics);
 }
 
+/* The digest, and what the chunks will have to say of themselves, in one go. */
+static void digest_of(const struct fl_bytes *bytes, enum fl_digest_kind kind,
+                      char out[FL_DIGEST_SIZE], uint32_t *crcs)
+{
+    FL_CLEANUP(fl_hash_destroyp) struct fl_hash *hash = fl_hash_create(kind);
+
+    for (size_t at = 0; at < bytes->len; at += CACHE_BYTES) {
+        const size_t len = bytes->len - at < CACHE_BYTES ? bytes->len - at : CACHE_BYTES;
+        uint32_t *crc = &crcs[at / CHUNK_BYTES];
+
+        fl_hash_add(hash, bytes->data + at, len);
+        *crc = fl_crc32c(at % CHUNK_BYTES ? *crc : 0, bytes->data + at, len);
+    }
+    fl_hash_end(hash, out);
+}
+
 static void learn(void *user)
 {
     struct lesson *lesson = user;
@@ -168,8 +189,11 @@ static void learn(void *user)
             echo(lesson);
         made = lesson->update;
     }
-    if (lesson->result == 0)
-        fl_digest_of(made->data, made->len, lesson->digest);
+    if (lesson->result < 0)
+        return;
+    lesson->crcs = fl_bytes_new(NULL, (made->len / CHUNK_BYTES + 1) * sizeof(uint32_t));
+    digest_of(made, lesson->download ? FL_DIGEST_SHA256 : FL_DIGEST_XXH128, lesson->digest,
+              (uint32_t *)lesson->crcs->data);
 }
 
 /* --- lessons, on the loop --- */
@@ -180,28 +204,28 @@ static void lesson_destroy(struct lesson *lesson)
         return;
     fl_bytes_unref(lesson->base);
     fl_bytes_unref(lesson->update);
+    fl_bytes_unref(lesson->crcs);
     fl_arena_destroy(lesson->arena);
     free(lesson);
 }
 
-static void tell_downloaded(struct member *member, struct lesson *lesson)
+static void tell_downloaded(struct member *member, uint64_t ticket, const char *name,
+                            struct fl_bytes *model, bool is_whole)
 {
     struct fl_error err = {0};
 
-    if (strcmp(lesson->digest, lesson->task.model) == 0) {
-        keep_model(member, lesson->digest, lesson->base);
-        fl_learner_downloaded(member->core, now_ms(member), lesson->ticket, NULL);
-    } else {
+    if (is_whole)
+        keep_model(member, name, model, NULL);
+    else
         (void)fl_error_set(&err, FL_E_INVALID, "the model has another digest");
-        fl_learner_downloaded(member->core, now_ms(member), lesson->ticket, &err);
-    }
+    fl_learner_downloaded(member->core, now_ms(member), ticket, is_whole ? NULL : &err);
 }
 
 static void tell_trained(struct member *member, struct lesson *lesson)
 {
     if (lesson->result < 0)
         die(member, "training", &lesson->err);
-    keep_model(member, lesson->digest, lesson->update);
+    keep_model(member, lesson->digest, lesson->update, lesson->crcs);
     lesson->offer.digest = lesson->digest;
     lesson->offer.size = (int64_t)lesson->update->len;
     fl_learner_trained(member->core, now_ms(member), lesson->ticket, &lesson->offer);
@@ -216,7 +240,8 @@ static void learned(void *user)
 
     member->running = NULL;
     if (!lesson->cancelled && lesson->download)
-        tell_downloaded(member, lesson);
+        tell_downloaded(member, lesson->ticket, lesson->task.model, lesson->base,
+                        strcmp(lesson->digest, lesson->task.model) == 0);
     else if (!lesson->cancelled)
         tell_trained(member, lesson);
     lesson_destroy(lesson);
@@ -265,6 +290,12 @@ static void begin_training(struct member *member, const struct fl_learner_action
 
 /* --- the network --- */
 
+static void release_body(struct errand *errand)
+{
+    fl_bytes_unref(FL_TAKE(errand->body));
+    fl_bytes_unref(FL_TAKE(errand->crcs));
+}
+
 static const char *path_of(const struct errand *errand)
 {
     return errand->path;
@@ -276,9 +307,10 @@ static void send_chunk(struct errand *errand)
     const int64_t left = (int64_t)update->len - errand->offset;
     const size_t len = (size_t)(left < CHUNK_BYTES ? left : CHUNK_BYTES);
     const char *data = update->data + errand->offset;
-    char target[512], check[FL_BULK_CHECK_TEXT_SIZE], header[64];
+    char target[512], check[FL_BULK_CHECK_TEXT_SIZE], header[FL_BULK_CHECK_TEXT_SIZE + 16];
 
-    fl_bulk_check_crc32c_text(fl_crc32c(0, data, len), check);
+    fl_bulk_check_crc32c_text(((const uint32_t *)errand->crcs->data)[errand->offset / CHUNK_BYTES],
+                              check);
     (void)snprintf(header, sizeof(header), "Content-Digest: %s", check);
     (void)snprintf(target, sizeof(target), "%s%coffset=%" PRId64 "&size=%zu&digest=%s",
                    path_of(errand), strchr(errand->path, '?') ? '&' : '?', errand->offset,
@@ -299,7 +331,7 @@ static void took_chunk(struct errand *errand, const struct bench_answer *answer)
     }
     ticket = errand->ticket;
     errand->ticket = 0;
-    fl_bytes_unref(FL_TAKE(errand->body));
+    release_body(errand);
     if (answer->status == 201) {
         fl_learner_uploaded(member->core, now_ms(member), ticket, NULL);
         return;
@@ -321,6 +353,11 @@ static void took_model(struct errand *errand, const struct bench_answer *answer)
         fl_learner_downloaded(member->core, now_ms(member), ticket, &err);
         return;
     }
+    if (*answer->whole) {
+        tell_downloaded(member, ticket, errand->digest, answer->body,
+                        strcmp(answer->found, answer->whole) == 0);
+        return;
+    }
     lesson = lesson_create(member, ticket);
     lesson->download = true;
     lesson->task.model = fl_arena_strdup(lesson->arena, errand->digest);
@@ -335,7 +372,7 @@ static void took_answer(struct errand *errand, const struct bench_answer *answer
     struct fl_error err = {0};
 
     errand->ticket = 0;
-    fl_bytes_unref(FL_TAKE(errand->body));
+    release_body(errand);
     if (answer->status) {
         fl_learner_answered(member->core, now_ms(member), ticket, answer->status,
                             answer->body->data, answer->body->len);
@@ -409,6 +446,7 @@ static void upload(struct member *member, const struct fl_learner_action *action
     (void)snprintf(errand->digest, sizeof(errand->digest), "%s", action->digest);
     (void)snprintf(errand->path, sizeof(errand->path), "%s", action->target);
     errand->body = fl_bytes_ref(update->bytes);
+    errand->crcs = fl_bytes_ref(update->crcs);
     errand->offset = 0;
     send_chunk(errand);
 }
@@ -419,7 +457,7 @@ static void cancel(struct member *member, uint64_t ticket)
         if (member->errands[i].ticket == ticket) {
             bench_http_drop(member->errands[i].http);
             member->errands[i].ticket = 0;
-            fl_bytes_unref(FL_TAKE(member->errands[i].body));
+            release_body(&member->errands[i]);
         }
     if (member->running && member->running->ticket == ticket)
         member->running->cancelled = true;
@@ -537,7 +575,7 @@ void member_destroy(struct member *member)
 {
     for (int i = 0; i < LANES; i++) {
         bench_http_destroy(member->errands[i].http);
-        fl_bytes_unref(member->errands[i].body);
+        release_body(&member->errands[i]);
     }
     for (size_t i = 0; i < MODELS; i++)
         forget_model(&member->models[i]);

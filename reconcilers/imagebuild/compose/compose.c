@@ -10,9 +10,10 @@
 #define RECIPE_VERSION 2
 /* The time of all files, which says nothing and so changes nothing: 1980, when zip's time begins.
  */
-#define FILES_EPOCH_S 315532800
-#define DEBIAN_AGE_S  (24 * 60 * 60)
-#define PYTHON        "python3"
+#define FILES_EPOCH_S     315532800
+#define DEBIAN_AGE_S      (24 * 60 * 60)
+#define PYTHON            "python3"
+#define MORE_PACKAGES_MAX 64
 
 /* What wheels may expect of the system besides glibc (PEP 600's policies): C++'s library. */
 static const char *const python_packages[] = {PYTHON, "libstdc++6"};
@@ -23,6 +24,12 @@ static const char *const adapter_needs[] = {"numpy", NULL};
 static bool is_learner(const struct fl_compose *compose)
 {
     return compose->target == FL_IMAGEBUILD_TARGET_LEARNER;
+}
+
+/* Of our own making: what a base image has is its own affair. */
+static bool has_python(const struct compose_image *image)
+{
+    return is_learner(image->work->compose) && !image->base.digest;
 }
 
 static void tell(const struct compose_work *work, const char *name, enum fl_stage_state state,
@@ -88,15 +95,26 @@ static json_t *texts_json(const char *const *texts, size_t count)
     return list;
 }
 
+static bool serves(const struct compose_image *image)
+{
+    return image->work->compose->target == FL_IMAGEBUILD_TARGET_INFERENCE_SERVER;
+}
+
 static const char **debian_names(struct compose_image *image, size_t *ret_count)
 {
+    const char *const *more = image->work->compose->only_base_with;
     size_t count = fl_program_package_count;
-    const char **names =
-        fl_new_array(image->work->arena, const char *, count + FL_COUNT_OF(python_packages));
+    const char **names = fl_new_array(image->work->arena, const char *,
+                                      count + fl_program_serving_package_count +
+                                          FL_COUNT_OF(python_packages) + MORE_PACKAGES_MAX);
 
     (void)memcpy(names, fl_program_packages, count * sizeof(*names));
-    for (size_t i = 0; is_learner(image->work->compose) && i < FL_COUNT_OF(python_packages); i++)
+    for (size_t i = 0; serves(image) && i < fl_program_serving_package_count; i++)
+        names[count++] = fl_program_serving_packages[i];
+    for (size_t i = 0; has_python(image) && i < FL_COUNT_OF(python_packages); i++)
         names[count++] = python_packages[i];
+    for (size_t i = 0; more && more[i] && i < MORE_PACKAGES_MAX; i++)
+        names[count++] = more[i];
     *ret_count = count;
     return names;
 }
@@ -220,9 +238,9 @@ static int resolve(struct compose_image *image, struct fl_error *err)
     tell(image->work, "Resolve", FL_STAGE_RUNNING,
          fl_platform_text(image->work->arena, image->platform));
     r = lock_debian(image, err);
-    if (r == 0 && is_learner(image->work->compose)) {
+    if (r == 0 && has_python(image)) {
         r = find_python(image, err);
-        if (r == 0)
+        if (r == 0 && !image->work->compose->dependencies && !image->work->compose->only_base_with)
             r = lock_python(image, err);
     }
     tell(image->work, "Resolve", r < 0 ? FL_STAGE_FAILED : FL_STAGE_DONE, NULL);
@@ -237,9 +255,10 @@ static int write_layer(struct compose_image *image, const struct fl_tree *tree,
 {
     const struct fl_compose *compose = image->work->compose;
 
-    return fl_tree_write_layer(tree, FL_LAYER_GZIP, FILES_EPOCH_S, compose->blobs,
-                               compose->hooks.keep_going, compose->hooks.user, image->work->arena,
-                               ret_layer, err);
+    /* What is only built in goes nowhere else. */
+    return fl_tree_write_layer(tree, compose->only_base_with ? FL_LAYER_PLAIN : FL_LAYER_GZIP,
+                               FILES_EPOCH_S, compose->blobs, compose->hooks.keep_going,
+                               compose->hooks.user, image->work->arena, ret_layer, err);
 }
 
 static int fill_and_write(struct compose_image *image, fill_fn *fill, struct fl_layer *ret_layer,
@@ -248,7 +267,7 @@ static int fill_and_write(struct compose_image *image, fill_fn *fill, struct fl_
     FL_CLEANUP(fl_tree_destroyp) struct fl_tree *tree = fl_tree_create();
     int r = fill(image, tree, err);
 
-    return r < 0 ? r : write_layer(image, tree, ret_layer, err);
+    return r < 0 || fl_tree_count(tree) == 0 ? r : write_layer(image, tree, ret_layer, err);
 }
 
 static void begin_stage(const struct compose_image *image, const char *stage)
@@ -261,12 +280,14 @@ static void begin_stage(const struct compose_image *image, const char *stage)
 static void end_layer(struct compose_image *image, const char *stage, const char *purpose,
                       bool is_kept, int r)
 {
+    bool is_empty = !image->layers[image->count].descriptor.digest;
+
     tell(image->work, stage,
          r < 0     ? FL_STAGE_FAILED
          : is_kept ? FL_STAGE_CACHED
                    : FL_STAGE_DONE,
          NULL);
-    if (r < 0)
+    if (r < 0 || is_empty)
         return;
     image->purposes[image->count++] = purpose;
     image->result->cached_layers += is_kept;
@@ -288,8 +309,9 @@ static int add_layer(struct compose_image *image, const char *stage, const char 
 
     if (!is_kept) {
         begin_stage(image, stage);
+        *layer = (struct fl_layer){0};
         r = fill_and_write(image, fill, layer, err);
-        if (r == 0)
+        if (r == 0 && layer->descriptor.digest)
             r = fl_kept_put_layer(&work->kept, key, layer, err);
     }
     end_layer(image, stage, purpose, is_kept, r);
@@ -331,6 +353,16 @@ static void remember_scratch(struct compose_work *work, const char *path)
         work->scratch[work->scratch_count++] = path;
 }
 
+static int fill_missing(struct compose_image *image, const struct fl_tree *packages,
+                        struct fl_tree *tree, struct fl_error *err)
+{
+    FL_CLEANUP(fl_tree_destroyp) struct fl_tree *needs = fl_tree_create();
+    int r =
+        fl_program_add_needs(needs, packages, image->platform, image->program, serves(image), err);
+
+    return r == 0 ? compose_base_add_missing(image, tree, needs, err) : r;
+}
+
 static int fill_base(struct compose_image *image, struct fl_tree *tree, struct fl_error *err)
 {
     struct compose_work *work = image->work;
@@ -340,13 +372,16 @@ static int fill_base(struct compose_image *image, struct fl_tree *tree, struct f
 
     if (r < 0)
         return r;
-    if (!is_learner(work->compose))
+    if (!has_python(image))
         all = fl_tree_create();
     r = fl_packages_unpack_debian(work->packages, &image->result->debian, all ? all : tree,
                                   work->arena, &scratch, err);
     remember_scratch(work, scratch);
-    return r == 0 && all ? fl_program_add_needs(tree, all, image->platform, image->program, err)
-                         : r;
+    if (r < 0 || !all)
+        return r;
+    return image->base.digest ? fill_missing(image, all, tree, err)
+                              : fl_program_add_needs(tree, all, image->platform, image->program,
+                                                     serves(image), err);
 }
 
 static const char *site_of(const struct compose_image *image)
@@ -385,7 +420,23 @@ static int fill_program(struct compose_image *image, struct fl_tree *tree, struc
     return r;
 }
 
-static bool is_no_code(void *user, const char *path)
+/* What a base image has of these it keeps. */
+static int fill_program_above(struct compose_image *image, struct fl_tree *tree,
+                              struct fl_error *err)
+{
+    FL_CLEANUP(fl_tree_destroyp) struct fl_tree *needs = fl_tree_create();
+    static const char python[] = "usr/bin/python3", usual[] = "usr/local/bin/python3";
+    int r = fill_program(image, needs, err);
+
+    if (r == 0)
+        r = compose_base_add_missing(image, tree, needs, err);
+    if (r == 0 && is_learner(image->work->compose) && !compose_base_has(image, python) &&
+        compose_base_has(image, usual))
+        r = fl_tree_add_link(tree, python, "/usr/local/bin/python3", err);
+    return r;
+}
+
+bool fl_compose_leaves_out(void *user, const char *path)
 {
     const char *name = strrchr(path, '/');
 
@@ -396,8 +447,8 @@ static bool is_no_code(void *user, const char *path)
 
 static int fill_code(struct compose_image *image, struct fl_tree *tree, struct fl_error *err)
 {
-    return fl_tree_add_tree(tree, FL_IMAGE_CODE_FOLDER, image->work->compose->code, is_no_code,
-                            NULL, err);
+    return fl_tree_add_tree(tree, FL_IMAGE_CODE_FOLDER, image->work->compose->code,
+                            fl_compose_leaves_out, NULL, err);
 }
 
 static int fill_model(struct compose_image *image, struct fl_tree *tree, struct fl_error *err)
@@ -411,17 +462,42 @@ static int add_base(struct compose_image *image, struct fl_error *err)
     char digest[FL_DIGEST_SIZE];
 
     /* Which libraries are taken follows from the program. */
-    if (!is_learner(image->work->compose) && digest_file(image->program, digest, err) == 0)
+    if (!has_python(image) && digest_file(image->program, digest, err) == 0)
         fl_json_set_str(words, "program", digest);
+    fl_json_set_str(words, "above", image->base.digest);
     return add_layer(image, "Base", "Debian packages", words, fill_base, err);
 }
 
 static int add_dependencies(struct compose_image *image, struct fl_error *err)
 {
-    json_t *words = json_pack("{s:o, s:s}", "lock", fl_package_lock_json(&image->result->python),
-                              "site", site_of(image));
+    const struct fl_oci_descriptor *made = image->work->compose->dependencies;
+    json_t *words;
+
+    if (made)
+        return compose_take_layers(image, &made[image->index], "Python packages", err);
+    words = json_pack("{s:o, s:s}", "lock", fl_package_lock_json(&image->result->python), "site",
+                      site_of(image));
 
     return add_layer(image, "Dependencies", "Python packages", words, fill_dependencies, err);
+}
+
+static int add_program(struct compose_image *image, struct fl_error *err)
+{
+    FL_CLEANUP(fl_tree_destroyp) struct fl_tree *tree = NULL;
+    char digest[FL_DIGEST_SIZE];
+    int r;
+
+    if (!image->base.digest)
+        return add_files(image, "Program", "flops", fill_program, err);
+    tree = fl_tree_create();
+    r = fill_program(image, tree, err);
+    if (r == 0)
+        r = fl_tree_digest(tree, digest, err);
+    if (r < 0)
+        return r;
+    return add_layer(image, "Program", "flops",
+                     json_pack("{s:s, s:s}", "files", digest, "above", image->base.digest),
+                     fill_program_above, err);
 }
 
 static int add_layers(struct compose_image *image, struct fl_error *err)
@@ -429,10 +505,12 @@ static int add_layers(struct compose_image *image, struct fl_error *err)
     const struct fl_compose *compose = image->work->compose;
     int r = add_base(image, err);
 
-    if (r == 0 && is_learner(compose))
+    if (r < 0 || compose->only_base_with)
+        return r;
+    if (has_python(image))
         r = add_dependencies(image, err);
     if (r == 0)
-        r = add_files(image, "Program", "flops", fill_program, err);
+        r = add_program(image, err);
     if (r == 0 && is_learner(compose))
         r = add_files(image, "Code", "code", fill_code, err);
     if (r == 0 && compose->model)
@@ -464,6 +542,7 @@ static int make_image(struct compose_work *work, size_t i, struct fl_oci_descrip
                       struct fl_error *err)
 {
     struct compose_image image = {.work = work,
+                                  .index = i,
                                   .platform = &work->compose->platforms[i],
                                   .result = &work->composed.platforms[i]};
     int r;
@@ -474,13 +553,18 @@ static int make_image(struct compose_work *work, size_t i, struct fl_oci_descrip
         return fl_error_set(err, FL_E_INVALID,
                             "this installation has no flops for %s: `make cross` builds it",
                             fl_platform_text(work->arena, image.platform));
-    r = resolve(&image, err);
+    if (work->compose->bases)
+        image.result->base = work->compose->bases[i].digest;
+    r = work->compose->bases ? compose_base_read(&image, &work->compose->bases[i], err) : 0;
+    if (r == 0)
+        r = resolve(&image, err);
     if (r == 0)
         r = add_layers(&image, err);
     if (r == 0)
         r = compose_put_manifest(&image, ret_manifest, err);
     if (r == 0)
         sum_up(&image, ret_manifest);
+    compose_base_finish(&image);
     return r;
 }
 

@@ -52,8 +52,18 @@ struct fl_compose {
     const struct fl_recipe *recipe; /* of a learner */
     const char *adapter;            /* of a learner: folder of the Python adapter; NULL: none */
     const char *model;              /* of an inference server: the file; NULL: it fetches its own */
-    int64_t epoch_s;                /* the time of all there is; since 1970 */
-    const char *url, *revision;     /* where the code comes from; for annotations; NULL */
+    /* Images that were made elsewhere, one for each platform (manifests, in the blobs), which take
+     * the place of base and dependencies: of program, libraries and adapter they get what they
+     * lack. NULL: none. */
+    const struct fl_oci_descriptor *bases;
+    /* Images of which the layers take the place of dependencies, one for each platform. NULL: they
+     * are composed. */
+    const struct fl_oci_descriptor *dependencies;
+    /* The base alone, with these packages of Debian's, too, ended by NULL: to build in. NULL: all.
+     */
+    const char *const *only_base_with;
+    int64_t epoch_s;                     /* the time of all there is; since 1970 */
+    const char *url, *revision;          /* where the code comes from; for annotations; NULL */
     struct fl_packages_options packages; /* sources, programs, deadline; the rest is filled in */
     struct fl_compose_hooks hooks;
 };
@@ -61,6 +71,7 @@ struct fl_compose {
 struct fl_composed_platform {
     struct fl_platform platform;
     const char *digest; /* of its manifest */
+    const char *base;   /* digest of the image it stands on; NULL: all of it is composed */
     int64_t size, unpacked_size;
     size_t layers, cached_layers;
     struct fl_package_lock debian, python; /* what is in it */
@@ -73,6 +84,10 @@ struct fl_composed {
     size_t cache_hits, cache_misses;
     int64_t bytes_fetched;
 };
+/* What of a user's folder never goes into an image: .git, byte code, environments. As a `skip` of
+ * fl_tree_add_tree. */
+bool fl_compose_leaves_out(void *user, const char *path);
+
 int fl_compose(const struct fl_compose *compose, struct fl_arena *arena,
                struct fl_composed *ret_composed, struct fl_error *err);
 

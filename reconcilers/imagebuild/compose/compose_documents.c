@@ -3,6 +3,7 @@
 
 #include "reconcilers/imagebuild/compose/program.h"
 
+#include <string.h>
 #include <time.h>
 
 /* Documents. */
@@ -42,6 +43,43 @@ static void set_command(const struct fl_compose *compose, struct fl_oci_config *
         config->env = (struct fl_oci_texts){python_env, FL_COUNT_OF(python_env)};
         config->working_folder = "/" FL_IMAGE_CODE_FOLDER;
     }
+}
+
+static bool sets(const struct fl_oci_texts *env, const char *entry)
+{
+    size_t len = strcspn(entry, "=") + 1;
+
+    for (size_t i = 0; i < env->count; i++)
+        if (strncmp(env->items[i], entry, len) == 0)
+            return true;
+    return false;
+}
+
+/* What the base image says stays; what it does not say is as in our own. An entry point of its own
+ * is one that knows what to do: else the program is. */
+static void put_above(struct fl_arena *arena, const struct fl_oci_config *base,
+                      struct fl_oci_config *config)
+{
+    struct fl_oci_texts env = {
+        fl_new_array(arena, const char *, base->env.count + config->env.count + 1), 0};
+    struct fl_oci_config above = *base;
+
+    for (size_t i = 0; i < base->env.count; i++)
+        env.items[env.count++] = base->env.items[i];
+    for (size_t i = 0; i < config->env.count; i++)
+        if (!sets(&base->env, config->env.items[i]))
+            env.items[env.count++] = config->env.items[i];
+    above.env = env;
+    above.platform = config->platform;
+    above.created = config->created;
+    above.diff_ids = config->diff_ids;
+    above.history = config->history;
+    if (base->entrypoint.count == 0) {
+        above.entrypoint = config->entrypoint;
+        above.cmd = config->cmd;
+        above.working_folder = config->working_folder;
+    }
+    *config = above;
 }
 
 static struct fl_oci_pairs annotations(const struct compose_work *work)
@@ -87,6 +125,8 @@ static int put_config(struct compose_image *image, struct fl_oci_descriptor *ret
     config.diff_ids = (struct fl_oci_texts){diff_ids, image->count};
     config.history = (struct fl_oci_texts){image->purposes, image->count};
     set_command(work->compose, &config);
+    if (image->base.digest)
+        put_above(work->arena, &image->base.config, &config);
     document = fl_oci_config_encode(&config);
     return put_document(work, FL_OCI_CONFIG, document, ret_config, err);
 }

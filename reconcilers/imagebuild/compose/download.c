@@ -160,7 +160,7 @@ static int copy_file(struct download *download, struct fl_arena *arena, struct f
     const char *url = download->package->url + strlen("file:"); /* apt writes "file:/…" */
     const char *from = fl_str_has_prefix(url, "//") ? url + 2 : url;
     const char *path = fl_url_decode(arena, from, strlen(from), false);
-    FL_CLEANUP(fl_fd_closep) int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    FL_CLEANUP(fl_fd_closep) int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
     char digest[FL_DIGEST_SIZE];
     struct stat about;
 

@@ -23,8 +23,8 @@ static const char *path_of(const struct fl_kept *kept, struct fl_arena *arena, c
     return fl_arena_printf(arena, "%s/%s/%s.json", kept->folder, kind, key);
 }
 
-static json_t *read_kept(const struct fl_kept *kept, struct fl_arena *arena, const char *kind,
-                         const char *key)
+json_t *fl_kept_read(const struct fl_kept *kept, struct fl_arena *arena, const char *kind,
+                     const char *key)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
     const struct fl_json_limits limits = {.max_bytes = FILE_MAX};
@@ -37,8 +37,8 @@ static json_t *read_kept(const struct fl_kept *kept, struct fl_arena *arena, con
     return FL_TAKE(value);
 }
 
-static int write_kept(const struct fl_kept *kept, const char *kind, const char *key, json_t *value,
-                      struct fl_error *err)
+int fl_kept_write(const struct fl_kept *kept, const char *kind, const char *key, json_t *value,
+                  struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
@@ -54,7 +54,7 @@ static int write_kept(const struct fl_kept *kept, const char *kind, const char *
 bool fl_kept_layer(const struct fl_kept *kept, const char *key, struct fl_arena *arena,
                    struct fl_layer *ret_layer)
 {
-    FL_JSON value = read_kept(kept, arena, "layers", key);
+    FL_JSON value = fl_kept_read(kept, arena, "layers", key);
     const char *diff_id = fl_json_str(value, "diffId");
     struct fl_layer layer;
 
@@ -77,7 +77,7 @@ int fl_kept_put_layer(const struct fl_kept *kept, const char *key, const struct 
     (void)json_object_set_new(value, "descriptor", fl_oci_descriptor_json(&layer->descriptor));
     fl_json_set_str(value, "diffId", layer->diff_id);
     (void)json_object_set_new(value, "unpackedBytes", json_integer(layer->unpacked_bytes));
-    return write_kept(kept, "layers", key, value, err);
+    return fl_kept_write(kept, "layers", key, value, err);
 }
 
 /* A lock's own form has no addresses: they say nothing of what is in the files. */
@@ -93,7 +93,7 @@ static json_t *urls_json(const struct fl_package_lock *lock)
 bool fl_kept_lock(const struct fl_kept *kept, const char *key, int64_t now_s, int64_t max_age_s,
                   struct fl_arena *arena, struct fl_package_lock *ret_lock)
 {
-    json_t *value = read_kept(kept, arena, "locks", key);
+    json_t *value = fl_kept_read(kept, arena, "locks", key);
     int64_t age_s;
 
     if (!value)
@@ -117,5 +117,5 @@ int fl_kept_put_lock(const struct fl_kept *kept, const char *key, int64_t now_s,
     (void)json_object_set_new(value, "madeAt", json_integer(now_s));
     (void)json_object_set_new(value, "lock", fl_package_lock_json(lock));
     (void)json_object_set_new(value, "urls", urls_json(lock));
-    return write_kept(kept, "locks", key, value, err);
+    return fl_kept_write(kept, "locks", key, value, err);
 }

@@ -17,6 +17,13 @@ struct fl_kept {
 /* The key of a value: its canonical form's SHA-256, in hex; in the arena. */
 const char *fl_kept_key(struct fl_arena *arena, const json_t *value);
 
+/* One file, of whatever kind: NULL where it is not there. The caller owns what is read; what is
+ * written gets a version. */
+json_t *fl_kept_read(const struct fl_kept *kept, struct fl_arena *arena, const char *kind,
+                     const char *key);
+int fl_kept_write(const struct fl_kept *kept, const char *kind, const char *key, json_t *value,
+                  struct fl_error *err);
+
 /* Pinned where it is there. */
 bool fl_kept_layer(const struct fl_kept *kept, const char *key, struct fl_arena *arena,
                    struct fl_layer *ret_layer);

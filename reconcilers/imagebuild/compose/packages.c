@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define TEXT_MAX 4096
+#define PART_MAX 255 /* of a file name */
 
 /* Locks. */
 
@@ -39,6 +40,24 @@ static const char *text_of(struct fl_arena *arena, const json_t *value, const ch
     return text && strlen(text) < TEXT_MAX ? fl_arena_strdup(arena, text) : NULL;
 }
 
+/* One part of a path, and nothing that a message or a path could be broken by. */
+static bool is_part(const char *text)
+{
+    if (!text || !*text || *text == '.' || strlen(text) > PART_MAX || strchr(text, '/'))
+        return false;
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return false;
+    return true;
+}
+
+bool fl_package_is_sound(const struct fl_package *package)
+{
+    return is_part(package->name) && is_part(package->version) && is_part(package->file) &&
+           (!package->architecture || is_part(package->architecture)) && package->digest &&
+           fl_digest_is_valid(package->digest) && package->size >= 0;
+}
+
 static int parse_package(struct fl_arena *arena, const json_t *value, struct fl_package *package,
                          struct fl_error *err)
 {
@@ -54,8 +73,7 @@ static int parse_package(struct fl_arena *arena, const json_t *value, struct fl_
         .digest = text_of(arena, value, "digest"),
         .size = fl_json_int(value, "size", 0),
     };
-    if (!package->name || !package->version || !package->file || strchr(package->file, '/') ||
-        !package->digest || !fl_digest_is_valid(package->digest) || package->size < 0)
+    if (!fl_package_is_sound(package))
         return fl_error_set(err, FL_E_INVALID,
                             "a lock's entry for %s lacks name, version, file or "
                             "digest",

@@ -79,6 +79,11 @@ enum fl_python_source {
     FL_PYTHON_REQUIREMENTS, /* requirements.txt: solved */
     FL_PYTHON_PROJECT,      /* pyproject.toml: its [project] dependencies, solved */
 };
+/* In the message where a package has no wheel at all, of whatever version: it may be there as
+ * source.
+ */
+#define FL_NO_WHEEL "has no wheel for "
+
 /* Wheels for this platform and CPython version ("3.11"). `file`: the document on disk; it is never
  * run. `extra` (may be NULL): more requirements ("numpy>=1.22"), ended by NULL; they must be in a
  * lock already where it is one. INVALID names what cannot be had: a package that has no wheel for
@@ -100,7 +105,8 @@ int fl_packages_fetch(struct fl_packages *packages, const struct fl_package_lock
 /* What is in them, into a tree, by way of a scratch folder that must stay until the tree was
  * written (*ret_scratch, in the arena: the caller removes it).
  *
- * Debian: without documentation, manuals, translations and the like; with what the packages'
+ * Debian: without documentation, manuals, translations, headers (but those of packages named …-dev)
+ * and the like; with what the packages'
  * scripts would have made, as far as images need it (alternatives such as libblas.so.3, passwd and
  * group, certificates, python3's link): each of these is one entry of a table. The tree has the
  * merged /usr.

@@ -143,8 +143,9 @@ static int fetch_lists(struct asking *asking, const char *architecture, bool is_
 static int parse_line(struct fl_arena *arena, const char *line, struct fl_package *package,
                       struct fl_error *err)
 {
-    const char *end = *line == '\'' ? strchr(line + 1, '\'') : NULL, *rest = end ? end + 2 : NULL;
-    const char *file = rest && end[1] == ' ' ? fl_str_next(arena, &rest, ' ') : NULL;
+    const char *end = *line == '\'' ? strchr(line + 1, '\'') : NULL;
+    const char *rest = end && end[1] == ' ' ? end + 2 : NULL;
+    const char *file = rest ? fl_str_next(arena, &rest, ' ') : NULL;
     const char *size = rest ? fl_str_next(arena, &rest, ' ') : NULL;
     const char *hash = rest ? fl_str_next(arena, &rest, ' ') : NULL;
     const char *parts = file, *version;
@@ -161,12 +162,12 @@ static int parse_line(struct fl_arena *arena, const char *line, struct fl_packag
     package->architecture = parts && fl_str_has_suffix(parts, ".deb")
                                 ? fl_arena_strndup(arena, parts, strlen(parts) - strlen(".deb"))
                                 : NULL;
-    if (!package->version || !package->architecture || !fl_digest_is_valid(package->digest))
+    if (!package->architecture || !fl_package_is_sound(package))
         return fl_error_set(err, FL_E_INTERNAL, "apt-get names a file %.200s", file);
     return 0;
 }
 
-static int parse_answer(struct fl_arena *arena, const char *text, struct fl_package_lock *ret_lock,
+int fl_apt_answer_parse(struct fl_arena *arena, const char *text, struct fl_package_lock *ret_lock,
                         struct fl_error *err)
 {
     struct fl_package_lock lock = {fl_new_array(arena, struct fl_package, LOCK_MAX), 0};
@@ -232,7 +233,7 @@ static int ask(struct asking *asking, const char *architecture, const char *cons
         say(asking, names[i]);
     say(asking, NULL);
     r = fl_packages_run(asking->packages, asking->argv, ANSWER_MAX, "E:", &output, err);
-    return r < 0 ? r : parse_answer(asking->arena, output->data, ret_lock, err);
+    return r < 0 ? r : fl_apt_answer_parse(asking->arena, output->data, ret_lock, err);
 }
 
 int fl_packages_resolve_debian(struct fl_packages *packages, const struct fl_platform *platform,

@@ -1,6 +1,7 @@
 /* Python packages: found by pip, which evaluates versions, markers and tags; documents are read by
  * a script of ours in Python (for its TOML), which runs nothing of what it reads. */
 #include "reconcilers/imagebuild/compose/packages_internal.h"
+#include "reconcilers/imagebuild/compose/requirements.h"
 
 #include "lib/file.h"
 #include "lib/str.h"
@@ -8,13 +9,14 @@
 #include <string.h>
 #include <strings.h>
 
-#define ARGUMENTS_MAX 256
-#define ANSWER_MAX    ((size_t)64 * 1024 * 1024)
-#define GLIBC_MINOR   36 /* Debian 12's: wheels for an older one run */
-#define GLIBC_OLDEST  5
+#define ARGUMENTS_MAX    256
+#define ANSWER_MAX       ((size_t)64 * 1024 * 1024)
+#define REQUIREMENTS_MAX ((size_t)4 * 1024 * 1024)
+#define GLIBC_MINOR      36 /* Debian 12's: wheels for an older one run */
+#define GLIBC_OLDEST     5
 
-/* "project FILE": the requirements of a pyproject.toml, a line each. "pylock FILE MACHINE PYTHON
- * TAG…": a lock's wheels for that machine, as JSON. Errors are said on the last line. */
+/* "project FILE PYTHON": the requirements of a pyproject.toml, a line each. "pylock FILE MACHINE
+ * PYTHON TAG…": a lock's wheels for that machine, as JSON. Errors are said on the last line. */
 static const char script[] =
     "import json, sys, tomllib\n"
     "def fail(text):\n"
@@ -31,6 +33,14 @@ static const char script[] =
     "        fail('it has no [project]')\n"
     "    if 'dependencies' in project.get('dynamic', []):\n"
     "        fail('its dependencies are dynamic: only a build of it would tell them')\n"
+    "    wanted = project.get('requires-python')\n"
+    "    try:\n"
+    "        from pip._vendor.packaging.specifiers import SpecifierSet\n"
+    "        if wanted and sys.argv[3] + '.99' not in SpecifierSet(wanted) \\\n"
+    "           and sys.argv[3] + '.0' not in SpecifierSet(wanted):\n"
+    "            fail('it requires Python %s, and the image has %s' % (wanted, sys.argv[3]))\n"
+    "    except (ImportError, ValueError, TypeError):\n"
+    "        pass\n"
     "    for line in project.get('dependencies', []):\n"
     "        if not isinstance(line, str) or '\\n' in line or line.startswith('-'):\n"
     "            fail('a dependency is no requirement')\n"
@@ -162,6 +172,8 @@ static int run_script(struct solving *solving, const char *mode, const char *fil
         say(solving, solving->machine);
         say(solving, solving->version);
         say_platforms(solving, NULL);
+    } else {
+        say(solving, solving->version);
     }
     return fl_packages_run(solving->packages, solving->argv, ANSWER_MAX, "flops:", ret_output, err);
 }
@@ -198,21 +210,20 @@ static int parse_installed(struct fl_arena *arena, const json_t *value, struct f
         .file = url ? file_of(arena, url) : NULL,
         .digest = hash ? fl_arena_printf(arena, "sha256:%s", hash) : NULL,
     };
-    if (!package->name || !package->version || !package->file || !package->digest ||
-        !fl_digest_is_valid(package->digest) || !fl_str_has_suffix(package->file, ".whl"))
+    if (!fl_package_is_sound(package) || !fl_str_has_suffix(package->file, ".whl"))
         return fl_error_set(err, FL_E_INVALID, "pip found %.100s, which is no wheel with a sha256",
                             fl_str_or(package->name, "something"));
     return 0;
 }
 
-static int parse_report(struct fl_arena *arena, const struct fl_bytes *text,
+int fl_pip_report_parse(struct fl_arena *arena, const void *data, size_t len,
                         struct fl_package_lock *ret_lock, struct fl_error *err)
 {
     const struct fl_json_limits limits = {.max_bytes = ANSWER_MAX};
     FL_JSON report = NULL;
     struct fl_package_lock lock = {0};
     const json_t *list;
-    int r = fl_json_parse(text->data, text->len, &limits, NULL, NULL, &report, err);
+    int r = fl_json_parse(data, len, &limits, NULL, NULL, &report, err);
 
     if (r < 0)
         return fl_error_wrap(err, "pip's report");
@@ -236,6 +247,7 @@ static int pip(struct solving *solving, const char *file, bool hashed, const cha
                struct fl_package_lock *ret_lock, struct fl_error *err)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *output = NULL;
+    struct fl_error failed = {0};
     int r;
 
     (void)fl_packages_tell(solving->packages, "Python's packages", 0, 0);
@@ -261,10 +273,16 @@ static int pip(struct solving *solving, const char *file, bool hashed, const cha
     say(solving, file);
     for (; !hashed && extra && *extra; extra++)
         say(solving, *extra);
-    r = fl_packages_run(solving->packages, solving->argv, ANSWER_MAX, "ERROR:", &output, err);
+    r = fl_packages_run(solving->packages, solving->argv, ANSWER_MAX, "ERROR:", &output, &failed);
+    if (r == FL_E_INVALID)
+        return fl_packages_explain_pip(solving->arena, failed.msg,
+                                       fl_platform_text(solving->arena, solving->platform),
+                                       solving->version, err);
     if (r < 0)
-        return r;
-    return parse_report(solving->arena, output, ret_lock, err);
+        return fl_error_set(err, r, "%s",
+                            r == FL_E_UNAVAILABLE ? "pip does not reach its index of packages"
+                                                  : failed.msg);
+    return fl_pip_report_parse(solving->arena, output->data, output->len, ret_lock, err);
 }
 
 static bool has_package(const struct fl_package_lock *lock, const char *requirement)
@@ -290,6 +308,22 @@ static int check_extra(const struct fl_package_lock *lock, const char *const *ex
 
 /* A lock of a file's own. */
 
+/* Whoever wrote it has no say in what is read from this machine. */
+static int check_addresses(const struct fl_package_lock *lock, struct fl_error *err)
+{
+    for (size_t i = 0; i < lock->count; i++) {
+        const struct fl_package *item = &lock->items[i];
+
+        if (!item->url ||
+            !(fl_str_has_prefix(item->url, "https://") || fl_str_has_prefix(item->url, "http://")))
+            return fl_error_set(err, FL_E_INVALID, "%.100s has no address on the network",
+                                item->name);
+        if (!fl_str_has_suffix(item->file, ".whl"))
+            return fl_error_set(err, FL_E_INVALID, "%.100s is no wheel", item->file);
+    }
+    return 0;
+}
+
 static int read_pylock(struct solving *solving, const char *file, struct fl_package_lock *ret_lock,
                        struct fl_error *err)
 {
@@ -306,8 +340,34 @@ static int read_pylock(struct solving *solving, const char *file, struct fl_pack
     if (r == 0)
         r = fl_package_lock_parse(solving->arena, value, ret_lock, err);
     if (r == 0)
+        r = check_addresses(ret_lock, err);
+    if (r == 0)
         fl_package_lock_sort(ret_lock);
     return r;
+}
+
+/* What pip is given instead of what somebody wrote (requirements.h). */
+static int solve_text(struct solving *solving, const struct fl_bytes *text, bool hashed,
+                      const char *const *extra, struct fl_package_lock *ret_lock,
+                      struct fl_error *err)
+{
+    const char *clean, *path = fl_arena_printf(solving->arena, "%s/requirements.txt",
+                                               solving->packages->options.folder);
+    int r = fl_requirements_clean(solving->arena, text->data, text->len, &clean, err);
+
+    if (r == 0)
+        r = fl_file_write(path, clean, strlen(clean), 0600, err);
+    return r == 0 ? pip(solving, path, hashed, extra, ret_lock, err) : r;
+}
+
+static int solve_file(struct solving *solving, const char *file, bool hashed,
+                      const char *const *extra, struct fl_package_lock *ret_lock,
+                      struct fl_error *err)
+{
+    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
+    int r = fl_file_read(file, REQUIREMENTS_MAX, &text, err);
+
+    return r == 0 ? solve_text(solving, text, hashed, extra, ret_lock, err) : r;
 }
 
 /* pip could build a project; its requirements are read instead. */
@@ -315,41 +375,9 @@ static int solve_project(struct solving *solving, const char *file, const char *
                          struct fl_package_lock *ret_lock, struct fl_error *err)
 {
     FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *output = NULL;
-    const char *path = fl_arena_printf(solving->arena, "%s/project-requirements.txt",
-                                       solving->packages->options.folder);
     int r = run_script(solving, "project", file, &output, err);
 
-    if (r == 0)
-        r = fl_file_write(path, output->data, output->len, 0600, err);
-    return r == 0 ? pip(solving, path, false, extra, ret_lock, err) : r;
-}
-
-/* What pip would follow to elsewhere, or run. */
-static int check_requirements(struct solving *solving, const char *file, struct fl_error *err)
-{
-    FL_CLEANUP(fl_bytes_unrefp) struct fl_bytes *text = NULL;
-    const char *rest;
-    int r = fl_file_read(file, (size_t)4 * 1024 * 1024, &text, err);
-    size_t number = 0;
-
-    if (r < 0)
-        return r;
-    for (rest = text->data; rest;) {
-        const char *line = fl_str_next(solving->arena, &rest, '\n');
-
-        number++;
-        line += strspn(line, " \t\r");
-        if (*line == '-' && !fl_str_has_prefix(line, "--hash"))
-            return fl_error_set(err, FL_E_INVALID, "line %zu: options are not obeyed here: %.60s",
-                                number, line);
-        if (strstr(line, "://") && *line != '#')
-            return fl_error_set(err, FL_E_INVALID,
-                                "line %zu: addresses are not followed here: %.60s", number, line);
-        if (*line == '.' || *line == '/')
-            return fl_error_set(err, FL_E_INVALID, "line %zu: folders are not built here: %.60s",
-                                number, line);
-    }
-    return 0;
+    return r == 0 ? solve_text(solving, output, false, extra, ret_lock, err) : r;
 }
 
 int fl_packages_resolve_python(struct fl_packages *packages, const struct fl_platform *platform,
@@ -364,14 +392,12 @@ int fl_packages_resolve_python(struct fl_packages *packages, const struct fl_pla
 
     if (r < 0)
         return r;
-    if (source == FL_PYTHON_HASHED || source == FL_PYTHON_REQUIREMENTS)
-        r = check_requirements(&solving, file, err);
-    if (r == 0 && source == FL_PYTHON_PYLOCK)
+    if (source == FL_PYTHON_PYLOCK)
         r = read_pylock(&solving, file, ret_lock, err);
-    else if (r == 0 && source == FL_PYTHON_PROJECT)
+    else if (source == FL_PYTHON_PROJECT)
         r = solve_project(&solving, file, extra, ret_lock, err);
-    else if (r == 0)
-        r = pip(&solving, file, source == FL_PYTHON_HASHED, extra, ret_lock, err);
+    else
+        r = solve_file(&solving, file, source == FL_PYTHON_HASHED, extra, ret_lock, err);
     if (r == 0)
         r = check_extra(ret_lock, extra, err);
     if (r < 0)

@@ -60,8 +60,9 @@ int fl_packages_run(struct fl_packages *packages, const char *const *argv, size_
     if (r < 0)
         (void)fl_error_wrap(err, "%s", name);
     else if (result.status != 0)
-        r = fl_error_set(err, FL_E_INVALID, "%s: %.700s", name,
-                         words_of(arena, result.errors->data, marker));
+        r = fl_error_set(
+            err, fl_packages_is_offline(result.errors->data) ? FL_E_UNAVAILABLE : FL_E_INVALID,
+            "%s: %.700s", name, words_of(arena, result.errors->data, marker));
     if (r == 0)
         *ret_output = fl_bytes_ref(result.output);
     fl_run_result_finish(&result);

@@ -556,16 +556,23 @@ static void test_what_cannot_be_solved_is_said(void **state)
         const char *platform, *text, *says;
     } rows[] = {
         {FL_PYTHON_REQUIREMENTS, "linux/amd64", "nothere==9\n",
-         "No matching distribution found for nothere==9"},
+         "nothere==9 has no wheel for linux/amd64 and Python 3.11"},
         {FL_PYTHON_REQUIREMENTS, "linux/riscv64", "foo\n",
-         "No matching distribution found for bar"},
+         "bar>=1 (from foo) has no wheel for linux/riscv64"},
         {FL_PYTHON_REQUIREMENTS, "linux/amd64", "foo\n--index-url http://x/\n", "line 2"},
         {FL_PYTHON_REQUIREMENTS, "linux/amd64", "foo @ file:///x\n", "line 1"},
         {FL_PYTHON_REQUIREMENTS, "linux/amd64", "./here\n", "line 1"},
+        {FL_PYTHON_REQUIREMENTS, "linux/amd64", "foo\r-r /etc/passwd\n", "line 1"},
+        {FL_PYTHON_PROJECT, "linux/amd64", "[project]\ndependencies = ['foo', 'tmp/here']\n",
+         "line 2: folders"},
+        {FL_PYTHON_PROJECT, "linux/amd64", "[project]\ndependencies = [\"foo\\r-r /etc/passwd\"]\n",
+         "line 1: a requirement is of plain letters"},
         {FL_PYTHON_HASHED, "linux/amd64", "foo==1.0\n", "hash"},
         {FL_PYTHON_PROJECT, "linux/amd64", "[tool.x]\n", "no [project]"},
         {FL_PYTHON_PROJECT, "linux/amd64", "[project]\ndynamic = ['dependencies']\n", "dynamic"},
         {FL_PYTHON_PROJECT, "linux/amd64", "[project\n", "asked"},
+        {FL_PYTHON_PROJECT, "linux/amd64", "[project]\nrequires-python = '<3.9'\n",
+         "it requires Python <3.9, and the image has 3.11"},
         {FL_PYTHON_PROJECT, "linux/amd64", "[project]\ndependencies = ['--pre']\n",
          "no requirement"},
         {FL_PYTHON_PYLOCK, "linux/amd64", "[[packages]]\nname = 'x'\n", "x has no wheel"},
@@ -573,6 +580,16 @@ static void test_what_cannot_be_solved_is_said(void **state)
          "[[packages]]\nname = 'x'\n[[packages.wheels]]\nname = 'x-1-py3-none-any.whl'\n"
          "url = 'http://h/x-1-py3-none-any.whl'\n",
          "no sha256"},
+        {FL_PYTHON_PYLOCK, "linux/amd64",
+         "[[packages]]\nname = 'x'\n[[packages.wheels]]\nname = 'x-1-py3-none-any.whl'\n"
+         "url = 'file:///etc/passwd'\nhashes = {sha256 = '"
+         "0123456789012345678901234567890123456789012345678901234567890123'}\n",
+         "x has no address on the network"},
+        {FL_PYTHON_PYLOCK, "linux/amd64",
+         "[[packages]]\nname = '../x'\n[[packages.wheels]]\nname = 'x-1-py3-none-any.whl'\n"
+         "url = 'http://h/x.whl'\nhashes = {sha256 = '"
+         "0123456789012345678901234567890123456789012345678901234567890123'}\n",
+         "a lock's entry"},
     };
     struct world *world = open_index();
 

@@ -83,14 +83,17 @@ static bool is_left_out(void *user, const char *path)
         "etc/init.d/",
         "etc/cron.daily/",
         "usr/share/bash-completion/",
-        "usr/include/",
         "usr/share/gdb/",
     };
 
-    (void)user;
+    const struct fl_package *package = user;
+
     for (size_t i = 0; i < FL_COUNT_OF(prefixes); i++)
         if (is_below(path, prefixes[i]))
             return true;
+    /* Of packages that are there to compile with, the headers are what is wanted. */
+    if (is_below(path, "usr/include/") && !fl_str_has_suffix(package->name, "-dev"))
+        return true;
     return fl_str_has_prefix(path, "usr/share/doc/") && !fl_str_has_suffix(path, "/copyright") &&
            strchr(path + strlen("usr/share/doc/"), '/');
 }
@@ -103,7 +106,7 @@ static int add_debian(struct unpacking *unpacking, const struct fl_package *pack
     int r = fl_packages_unpack_one(unpacking->packages, package, FL_ARCHIVE_DEBIAN, folder, err);
 
     if (r == 0)
-        r = fl_tree_add_tree(unpacking->tree, "", folder, is_left_out, NULL, err);
+        r = fl_tree_add_tree(unpacking->tree, "", folder, is_left_out, (void *)package, err);
     return r;
 }
 

@@ -513,24 +513,37 @@ static int install(struct wheel *wheel, const char *folder, struct fl_error *err
     return r == FL_E_NOT_FOUND ? FL_E_INVALID : r;
 }
 
-static int add_wheel(struct fl_packages *packages, const struct fl_package *package,
-                     const char *site, const char *scratch, struct fl_tree *tree,
+int fl_wheel_install(const char *folder, const char *name, const char *site, struct fl_tree *tree,
                      struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
-    struct wheel wheel = {.arena = arena, .tree = tree, .site = site, .name = package->name};
-    const char *folder = fl_arena_printf(arena, "%s/%s", scratch, package->file);
-    int r = fl_packages_unpack_one(packages, package, FL_ARCHIVE_WHEEL, folder, err);
+    struct wheel wheel = {.arena = arena,
+                          .tree = tree,
+                          .site = site,
+                          .name = name,
+                          .from = fl_tree_create(),
+                          .rows = fl_map_create(NULL)};
+    int r;
 
-    if (r < 0)
-        return r;
-    wheel.from = fl_tree_create();
-    wheel.rows = fl_map_create(NULL);
     fl_buf_init(&wheel.record, 0);
     r = install(&wheel, folder, err);
     fl_buf_finish(&wheel.record);
     fl_map_destroy(wheel.rows);
     fl_tree_destroy(wheel.from);
+    return r;
+}
+
+static int add_wheel(struct fl_packages *packages, const struct fl_package *package,
+                     const char *site, const char *scratch, struct fl_tree *tree,
+                     struct fl_error *err)
+{
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    const char *folder = fl_arena_printf(arena, "%s/%s", scratch, package->file);
+    int r = fl_packages_unpack_one(packages, package, FL_ARCHIVE_WHEEL, folder, err);
+
+    if (r < 0)
+        return r;
+    r = fl_wheel_install(folder, package->name, site, tree, err);
     return r < 0 ? fl_error_wrap(err, "%s", package->file) : 0;
 }
 

@@ -22,6 +22,10 @@ const char *const fl_program_packages[] = {
 };
 const size_t fl_program_package_count = FL_COUNT_OF(fl_program_packages);
 
+const char *const fl_program_serving_packages[] = {"libopenblas0-pthread"};
+const size_t fl_program_serving_package_count = FL_COUNT_OF(fl_program_serving_packages);
+static const char *const serving_libraries[] = {"libopenblas.so.0"};
+
 /* Where the loader looks, most likely first. %s: as Debian calls the machine's libraries. */
 static const char *const library_folders[] = {"usr/lib/%s", "usr/lib", "usr/lib64"};
 static const struct {
@@ -168,7 +172,7 @@ static int add_surroundings(struct closure *closure, struct fl_error *err)
 }
 
 int fl_program_add_needs(struct fl_tree *tree, const struct fl_tree *packages,
-                         const struct fl_platform *platform, const char *program,
+                         const struct fl_platform *platform, const char *program, bool serves,
                          struct fl_error *err)
 {
     FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
@@ -186,5 +190,7 @@ int fl_program_add_needs(struct fl_tree *tree, const struct fl_tree *packages,
     r = add_surroundings(&closure, err);
     if (r == 0)
         r = add_needs(&closure, program, err);
+    for (size_t i = 0; serves && r == 0 && i < FL_COUNT_OF(serving_libraries); i++)
+        r = add_library(&closure, serving_libraries[i], err);
     return r;
 }

@@ -46,7 +46,7 @@ static void what_is_needed_comes_and_no_more(void **state)
     (void)state;
     if (!fl_streq(here.architecture, "amd64"))
         fail_msg("this test knows the folders of amd64 only");
-    if (fl_program_add_needs(tree, packages, &here, "/proc/self/exe", &err) < 0)
+    if (fl_program_add_needs(tree, packages, &here, "/proc/self/exe", false, &err) < 0)
         fail_msg("%s", err.msg);
     assert_true(fl_tree_has(tree, "usr/lib/x86_64-linux-gnu/libc.so.6"));
     assert_true(fl_tree_has(tree, "lib64/ld-linux-x86-64.so.2"));
@@ -71,13 +71,13 @@ static void what_is_missing_is_named(void **state)
 
     (void)state;
     fl_tree_remove(packages, "usr/lib/x86_64-linux-gnu/libcmocka.so.0");
-    assert_int_equal(fl_program_add_needs(tree, packages, &here, "/proc/self/exe", &err),
+    assert_int_equal(fl_program_add_needs(tree, packages, &here, "/proc/self/exe", false, &err),
                      FL_E_INVALID);
     assert_non_null(strstr(err.msg, "libcmocka.so.0"));
-    assert_int_equal(fl_program_add_needs(tree, packages, &arm, "/proc/self/exe", &err),
+    assert_int_equal(fl_program_add_needs(tree, packages, &arm, "/proc/self/exe", false, &err),
                      FL_E_INVALID);
     assert_non_null(strstr(err.msg, "is made for amd64, not for arm64"));
-    assert_int_equal(fl_program_add_needs(tree, packages, &other, "/proc/self/exe", &err),
+    assert_int_equal(fl_program_add_needs(tree, packages, &other, "/proc/self/exe", false, &err),
                      FL_E_INVALID);
 }
 

@@ -148,6 +148,20 @@ static bool is_given(const struct container *c, const char *path)
     return false;
 }
 
+/* The node's data are its owner's alone: the container's user sees them as its own. */
+static const char *lend(struct container *c, const char *folder)
+{
+    struct plan *plan = c->plan;
+    struct fl_shim_list *lent = &plan->shim.container.lent;
+
+    if (!plan->shim.container.mounts)
+        return folder;
+    if (!lent->items)
+        lent->items = fl_new_array(plan->arena, const char *, c->spec->mounts.count);
+    lent->items[lent->count] = folder;
+    return fl_arena_printf(plan->arena, "%s/" FL_SHIM_LENT "%zu", c->bundle_folder, lent->count++);
+}
+
 static int add_folders(struct container *c, struct fl_error *err)
 {
     const struct fl_workload_mount_list *list = &c->spec->mounts;
@@ -162,7 +176,7 @@ static int add_folders(struct container *c, struct fl_error *err)
         r = fl_dir_ensure(behind, 0711, err);
         if (!is_data)
             plan->shim.owned.items[plan->shim.owned.count++] = behind;
-        add_mount(c, list->items[i].path, behind, is_data);
+        add_mount(c, list->items[i].path, is_data ? lend(c, behind) : behind, is_data);
     }
     return r;
 }

@@ -36,7 +36,7 @@ static int no_platform(const struct fetch *f, const char *has, struct fl_error *
 {
     return fl_error_set(err, FL_E_NOT_FOUND,
                         "no image for this machine, which runs %s: %s; to run others, install "
-                        "qemu-user-static",
+                        "qemu-user-static, and see that binfmt_misc lists it with the flag F",
                         platforms_text(f), has);
 }
 

@@ -291,7 +291,7 @@ static void save_state(struct rig_world *world, struct rig_node *node, struct ri
     FL_CLEANUP(fl_model_unrefp) struct fl_model *state = fl_strategy_state(node->strategy);
 
     if (state)
-        rig_put_file(world, node, state, done->state);
+        rig_put_file(world, node, state, FL_DIGEST_SHA256, done->state);
     memcpy(node->state, done->state, sizeof(node->state));
 }
 
@@ -310,7 +310,8 @@ static void do_finish(struct rig_world *world, struct rig_node *node,
     if (!partial)
         (void)snprintf(node->state, sizeof(node->state), "?");
     if (r == 0) {
-        rig_put_file(world, node, model, done.digest);
+        rig_put_file(world, node, model, partial ? FL_DIGEST_XXH128 : FL_DIGEST_SHA256,
+                     done.digest);
         memcpy(node->fresh, done.digest, sizeof(node->fresh));
         done.upload = (uint64_t)rig_file_size(model);
     }
@@ -339,7 +340,7 @@ static void do_adopt(struct rig_world *world, struct rig_node *node,
     else if (rig_chance(world, 100))
         done.failed = fl_error_set(&done.err, FL_E_INVALID, "it is none") < 0;
     else
-        rig_put_file(world, node, staged->model, done.digest);
+        rig_put_file(world, node, staged->model, FL_DIGEST_SHA256, done.digest);
     rig_push(world, done);
 }
 

@@ -222,7 +222,7 @@ static void check_sum(struct audit *audit, struct fl_strategy *strategy, const j
         rig_fail(audit->world, "recomputed: %s", err.msg);
         return;
     }
-    fl_model_digest(model, digest);
+    fl_model_digest_by(model, partial ? FL_DIGEST_XXH128 : FL_DIGEST_SHA256, digest);
     if (!fl_streq(digest, fl_json_str(commit, "model")))
         rig_fail(audit->world, "%s: round %" PRId64 " committed other bits than its sum",
                  audit->node->id, fl_json_int(commit, "round", 0));

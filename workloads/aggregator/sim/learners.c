@@ -84,10 +84,12 @@ static struct fl_model *base_for(struct rig_world *world, struct rig_node *node,
                                  const struct fl_task *task)
 {
     void *cursor = NULL, *value;
+    const char *digest;
 
-    if (world->bug == RIG_BUG_STALE_BASE && fl_map_next(node->files, &cursor, NULL, &value) &&
-        fl_model_find(value, "steps"))
-        return value;
+    while (world->bug == RIG_BUG_STALE_BASE &&
+           fl_map_next(world->archive, &cursor, &digest, &value))
+        if (!fl_streq(digest, task->model) && fl_model_find(value, "steps"))
+            return value;
     return fl_map_get(node->files, task->model);
 }
 
@@ -100,11 +102,12 @@ static void make_update(struct rig_world *world, struct rig_node *node, const st
 
     if (node->nature == RIG_NOT_FINITE && base)
         fl_tensor_set((struct fl_tensor *)fl_model_find(made, "w"), 0, (double)NAN);
-    rig_archive(world, made, done->digest);
+    rig_archive(world, made, base ? FL_DIGEST_XXH128 : FL_DIGEST_SHA256, done->digest);
     fl_message_init(&fl_form_offer, &facts);
     facts.learner = node->id;
     facts.project = facts.work = "p";
-    facts.base = facts.digest = done->digest;
+    facts.base = task->model;
+    facts.digest = done->digest;
     facts.round = facts.attempt = 1;
     facts.size = rig_file_size(made);
     facts.examples = node->examples;

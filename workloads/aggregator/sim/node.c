@@ -30,17 +30,18 @@ struct rig_node *rig_node_at(struct rig_world *world, const char *address)
 
 /* --- disks --- */
 
-void rig_archive(struct rig_world *world, struct fl_model *model, char digest[FL_DIGEST_SIZE])
+void rig_archive(struct rig_world *world, struct fl_model *model, enum fl_digest_kind kind,
+                 char digest[FL_DIGEST_SIZE])
 {
-    fl_model_digest(model, digest);
+    fl_model_digest_by(model, kind, digest);
     if (!fl_map_get(world->archive, digest))
         fl_map_put(world->archive, digest, fl_model_ref(model));
 }
 
 void rig_put_file(struct rig_world *world, struct rig_node *node, struct fl_model *model,
-                  char digest[FL_DIGEST_SIZE])
+                  enum fl_digest_kind kind, char digest[FL_DIGEST_SIZE])
 {
-    rig_archive(world, model, digest);
+    rig_archive(world, model, kind, digest);
     if (!fl_map_get(node->files, digest))
         fl_map_put(node->files, digest, fl_model_ref(model));
 }

@@ -231,7 +231,7 @@ void rig_build(struct rig_world *world, uint64_t seed)
     make_plan(world);
     root = add_node(world, RIG_ROOT, "root", -1);
     if (!world->from_nothing) {
-        rig_put_file(world, root, model, world->model);
+        rig_put_file(world, root, model, FL_DIGEST_SHA256, world->model);
         world->model_size = rig_file_size(model);
     }
     make_tiers(world);

@@ -206,8 +206,9 @@ void rig_crash(struct rig_world *world, struct rig_node *node);
 void rig_node_finish(struct rig_node *node);
 void rig_staged_destroy(void *staged);
 void rig_put_file(struct rig_world *world, struct rig_node *node, struct fl_model *model,
-                  char digest[FL_DIGEST_SIZE]);
-void rig_archive(struct rig_world *world, struct fl_model *model, char digest[FL_DIGEST_SIZE]);
+                  enum fl_digest_kind kind, char digest[FL_DIGEST_SIZE]);
+void rig_archive(struct rig_world *world, struct fl_model *model, enum fl_digest_kind kind,
+                 char digest[FL_DIGEST_SIZE]);
 void rig_sweep(struct rig_node *node, bool (*needs)(const struct rig_node *, const char *));
 int64_t rig_file_size(const struct fl_model *model);
 void rig_send_request(struct rig_world *world, int from, uint64_t ticket, const char *address,

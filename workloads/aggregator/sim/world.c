@@ -178,6 +178,9 @@ static void arrive_download(struct rig_world *world, struct rig_node *node,
     bool served = node->up && fl_aggregator_serves(node->aggregator, event->digest);
     struct fl_model *model = served ? fl_map_get(node->files, event->digest) : NULL;
 
+    /* A file that is there is always told of: between the two there is no network. */
+    if (rig_chance(world, world->loss))
+        return;
     back.life = event->life;
     back.ticket = event->ticket;
     if (!model) {
@@ -190,8 +193,7 @@ static void arrive_download(struct rig_world *world, struct rig_node *node,
             fl_map_put(to->files, event->digest, fl_model_ref(model));
         fl_aggregator_moved_bytes(node->aggregator, world->now, to->id, 0, rig_file_size(model));
     }
-    if (!rig_chance(world, world->loss))
-        rig_push(world, back);
+    rig_push(world, back);
 }
 
 /* What was cut short, and that it was whole is not looked at. */

@@ -1,28 +1,29 @@
+#include "lib/crew.h"
+
 #include "lib/thread.h"
-#include "workloads/simulate/simulate_internal.h"
 
 #include <stdio.h>
 
-struct crew {
+struct fl_crew {
     struct fl_lock *lock;
     struct fl_signal *work, *done;
-    STAILQ_HEAD(, chore) queue;
+    STAILQ_HEAD(, fl_chore) queue;
     bool ending;
     struct fl_thread **threads;
     size_t count; /* of threads; who waits is one more */
 };
 
-static void carry_out(struct crew *crew, struct chore *chore)
+static void carry_out(struct fl_crew *crew, struct fl_chore *chore)
 {
     chore->run(chore);
     FL_LOCKED(crew->lock);
-    chore->state = CHORE_DONE;
+    chore->state = FL_CHORE_DONE;
     fl_signal_all(crew->done);
 }
 
-static struct chore *next_chore(struct crew *crew)
+static struct fl_chore *next_chore(struct fl_crew *crew)
 {
-    struct chore *chore;
+    struct fl_chore *chore;
 
     FL_LOCKED(crew->lock);
     while (!crew->ending && STAILQ_EMPTY(&crew->queue))
@@ -31,22 +32,22 @@ static struct chore *next_chore(struct crew *crew)
         return NULL;
     chore = STAILQ_FIRST(&crew->queue);
     STAILQ_REMOVE_HEAD(&crew->queue, link);
-    chore->state = CHORE_RUNNING;
+    chore->state = FL_CHORE_RUNNING;
     return chore;
 }
 
 static void crew_run(void *user)
 {
-    struct crew *crew = user;
-    struct chore *chore;
+    struct fl_crew *crew = user;
+    struct fl_chore *chore;
 
     while ((chore = next_chore(crew)))
         carry_out(crew, chore);
 }
 
-int crew_create(size_t jobs, struct crew **ret_crew, struct fl_error *err)
+int fl_crew_create(const char *name, size_t jobs, struct fl_crew **ret_crew, struct fl_error *err)
 {
-    struct crew *crew = fl_calloc(1, sizeof(*crew));
+    struct fl_crew *crew = fl_calloc(1, sizeof(*crew));
     int r = 0;
 
     crew->lock = fl_lock_create();
@@ -55,20 +56,20 @@ int crew_create(size_t jobs, struct crew **ret_crew, struct fl_error *err)
     STAILQ_INIT(&crew->queue);
     crew->threads = fl_calloc(jobs, sizeof(struct fl_thread *));
     for (; crew->count + 1 < jobs && r == 0; crew->count += r == 0) {
-        char name[16];
+        char its[16];
 
-        (void)snprintf(name, sizeof(name), "learn-%zu", crew->count);
-        r = fl_thread_start(name, crew_run, crew, &crew->threads[crew->count], err);
+        (void)snprintf(its, sizeof(its), "%s-%zu", name, crew->count);
+        r = fl_thread_start(its, crew_run, crew, &crew->threads[crew->count], err);
     }
     if (r < 0) {
-        crew_destroy(crew);
+        fl_crew_destroy(crew);
         return r;
     }
     *ret_crew = crew;
     return 0;
 }
 
-void crew_destroy(struct crew *crew)
+void fl_crew_destroy(struct fl_crew *crew)
 {
     if (!crew)
         return;
@@ -85,38 +86,38 @@ void crew_destroy(struct crew *crew)
     free(crew);
 }
 
-size_t crew_jobs(const struct crew *crew)
+size_t fl_crew_jobs(const struct fl_crew *crew)
 {
     return crew->count + 1;
 }
 
-void crew_submit(struct crew *crew, struct chore *chore)
+void fl_crew_submit(struct fl_crew *crew, struct fl_chore *chore)
 {
     FL_LOCKED(crew->lock);
-    chore->state = CHORE_QUEUED;
+    chore->state = FL_CHORE_QUEUED;
     STAILQ_INSERT_TAIL(&crew->queue, chore, link);
     fl_signal_one(crew->work);
 }
 
 /* True: it is the caller's to do. */
-static bool take_back(struct crew *crew, struct chore *chore)
+static bool take_back(struct fl_crew *crew, struct fl_chore *chore)
 {
     FL_LOCKED(crew->lock);
-    if (chore->state != CHORE_QUEUED)
+    if (chore->state != FL_CHORE_QUEUED)
         return false;
-    STAILQ_REMOVE(&crew->queue, chore, chore, link);
-    chore->state = CHORE_RUNNING;
+    STAILQ_REMOVE(&crew->queue, chore, fl_chore, link);
+    chore->state = FL_CHORE_RUNNING;
     return true;
 }
 
-static void wait_until_done(struct crew *crew, const struct chore *chore)
+static void wait_until_done(struct fl_crew *crew, const struct fl_chore *chore)
 {
     FL_LOCKED(crew->lock);
-    while (chore->state != CHORE_DONE)
+    while (chore->state != FL_CHORE_DONE)
         (void)fl_signal_wait(crew->done, crew->lock, -1);
 }
 
-void crew_wait(struct crew *crew, struct chore *chore)
+void fl_crew_wait(struct fl_crew *crew, struct fl_chore *chore)
 {
     if (take_back(crew, chore))
         carry_out(crew, chore);
@@ -124,10 +125,10 @@ void crew_wait(struct crew *crew, struct chore *chore)
         wait_until_done(crew, chore);
 }
 
-void crew_cancel(struct crew *crew, struct chore *chore)
+void fl_crew_cancel(struct fl_crew *crew, struct fl_chore *chore)
 {
     __atomic_store_n(&chore->cancelled, true, __ATOMIC_RELAXED);
     if (!take_back(crew, chore))
         wait_until_done(crew, chore);
-    chore->state = CHORE_DONE;
+    chore->state = FL_CHORE_DONE;
 }
