@@ -36,6 +36,10 @@ with warnings.catch_warnings():
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 FLOPS = os.path.join(ROOT, "bin", "flops")
+sys.path.insert(0, os.path.join(ROOT, "e2e", "local"))
+
+from ports import free_port  # noqa: E402
+
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -131,12 +135,6 @@ def image(layout, architecture, compression, size, subject=None):
 
 
 # --- registries
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Registry:

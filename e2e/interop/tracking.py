@@ -15,7 +15,6 @@ import json
 import os
 import resource
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path[0] = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "local")
+from ports import free_port  # noqa: E402
 import project as p  # noqa: E402
 import rig  # noqa: E402
 import serve_rig  # noqa: E402
@@ -45,12 +45,6 @@ def wait(what, until, deadline_s=p.DEADLINE_S):
         time.sleep(0.25)
     print(f"# waited in vain for: {what}")
     return False
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class MLflow:

@@ -22,7 +22,7 @@ export HOME=$work
 
 where=(--data-dir "$work/data")
 [ -z "$other" ] || where=(--kubeconfig "$other")
-server_pid='' port=0
+server_pid='' port=$(python3 e2e/local/ports.py)
 start_server() {
     [ -z "$other" ] || return 0
     : >"$work/ready"

@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import federation  # noqa: E402
 import gitops  # noqa: E402
+import ports  # noqa: E402
 import rig  # noqa: E402
 sys.path.insert(0, rig.ROOT)
 from e2e.oakestra.client import Running  # noqa: E402
@@ -69,9 +70,7 @@ class World:
 
     def free_port(self, port):
         if port not in self.ports:
-            with socket.socket() as it:
-                it.bind(("127.0.0.1", 0))
-                self.ports[port] = it.getsockname()[1]
+            self.ports[port] = ports.free_port()
         return self.ports[port]
 
     def close(self):

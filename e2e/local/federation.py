@@ -9,12 +9,13 @@ import random
 import re
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import tempfile
 import threading
 import time
+
+from ports import free_port
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FLOPS = os.environ.get("FLOPS", os.path.join(ROOT, "bin", "flops"))
@@ -171,12 +172,6 @@ class World:
         victim = Victim(process, deaths)
         self.victims.append(victim)
         return victim.start()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def flops(*words):

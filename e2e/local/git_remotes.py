@@ -17,6 +17,7 @@ import threading
 import time
 
 from gitops import GitServer, Repository
+from ports import free_port
 from rig import FLOPS, Judge
 
 LONG_MS = 120000
@@ -163,9 +164,7 @@ class Sshd:
         with open(self.path("authorized"), "w") as file:
             for name in ("user", "rsa", "pem", "locked"):
                 file.write(open(self.path(name) + ".pub").read())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._start()
 
     def path(self, name):

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+from ports import free_port
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FLOPS = os.environ.get("FLOPS", os.path.join(ROOT, "bin", "flops"))
 
@@ -22,7 +24,7 @@ class Server:
     def __init__(self, *options):
         self.dir = tempfile.mkdtemp(prefix="flops-e2e-")
         self.options = options
-        self.port = 0
+        self.port = free_port()
         self.process = None
 
     def start(self, deadline_s=30):

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import tempfile
 
+from ports import free_port
 from rig import ROOT, Server
 from workloads import WORKLOADS, wait_for
 
@@ -20,11 +21,6 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 def is_built():
     return all(os.access(os.path.join(TOOLS, name), os.X_OK) for name in ("kube-apiserver", "etcd", "kube-manager"))
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Kube(Server):

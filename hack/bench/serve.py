@@ -18,6 +18,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "e2e", "local"))
+from ports import free_port  # noqa: E402
 from serve_rig import Softmax, v2_body  # noqa: E402
 
 FLOPS = os.environ.get("FLOPS", os.path.join(ROOT, "bin", "flops"))
@@ -73,13 +74,6 @@ def ask(port, body):
     connection.close()
     assert answer.status == 200, text
     return json.loads(text)["outputs"][0]["data"]
-
-
-def free_port():
-    import socket
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Side:

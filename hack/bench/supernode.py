@@ -21,6 +21,9 @@ import data
 from data import DIR, FLOPS, ROOT, program, run
 from python_adapter import ADAPTER
 
+sys.path.insert(0, os.path.join(ROOT, "e2e", "local"))
+from ports import free_port  # noqa: E402
+
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 OUR_ROUNDS = 20 * ROUNDS
 FLWR = os.environ.get("FLWR", "1.23.0")
@@ -96,15 +99,6 @@ def main(grid, context):
     import os
     os.rename({result!r} + ".new", {result!r})
 """
-
-
-def free_ports(count):
-    import socket
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def make_flower():
@@ -236,7 +230,7 @@ def say(what, seconds, rounds, memory):
 
 def main():
     os.makedirs(DIR, exist_ok=True)
-    fleet, control, server_io, client_io = free_ports(4)
+    fleet, control, server_io, client_io = (free_port() for _ in range(4))
     bin_dir, result = make_flower(), os.path.join(HOME, "seconds.json")
     python = os.path.join(bin_dir, "python")
     make_app(control, result)
