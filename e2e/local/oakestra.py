@@ -167,9 +167,23 @@ def long_project(server, name):
     wait("some rounds", lambda: completed(server, name) >= 2)
 
 
+def groups_meet(double):
+    """Each group of learners counts from where the one before it ends: none is left of a plan that was changed since."""
+    firsts, at = {}, 0
+    for pid, job in programs(double).items():
+        words = command_line(pid)
+        if "--first" in words:
+            firsts.setdefault(job.split(".")[0], []).append(int(words[words.index("--first") + 1]))
+    for group in sorted(firsts.values()):
+        if set(group) != {at}:
+            return False
+        at += len(group)
+    return at == LEARNERS
+
+
 def ready_programs(double):
     """Process ids, once there is what a project of two tiers needs: a root, two tiers, learners."""
-    wait("all run", lambda: len(programs(double)) == 3 + LEARNERS)
+    wait("all run", lambda: len(programs(double)) == 3 + LEARNERS and groups_meet(double))
     return programs(double)
 
 
