@@ -589,6 +589,31 @@ static void test_bounds(void **state)
     rig_stop(rig);
 }
 
+/* More than any disk has: told before the bytes are sent. */
+static void test_a_disk_without_room_is_told(void **state)
+{
+    struct rig *rig = rig_start(&(struct fl_bulk_server_options){
+        .max_upload_bytes = INT64_C(1) << 60, .max_total_bytes = INT64_C(1) << 60});
+    struct fl_http_client *client = plain_client(rig);
+    FL_CLEANUP(fl_arena_destroyp) struct fl_arena *arena = fl_arena_create();
+    struct exchange exchange = {
+        "PUT",
+        fl_arena_printf(arena, "/v1/uploads/huge?offset=0&size=%" PRId64 "&digest=%s",
+                        INT64_C(1) << 59, DIGEST_OF_0_9),
+        {crc_header(arena, "x")},
+        "x",
+        503,
+        NULL,
+        NULL};
+
+    (void)state;
+    check_exchange(client, &exchange);
+    assert_int_equal(rig_stats(rig).announced_bytes, 0);
+    assert_int_equal(files_in(rig->uploads), 0);
+    fl_http_client_destroy(client);
+    rig_stop(rig);
+}
+
 static void test_the_owner_may_refuse(void **state)
 {
     struct rig *rig = rig_start(NULL);
@@ -965,6 +990,7 @@ int main(void)
         cmocka_unit_test(test_chunks_may_have_sha256),
         cmocka_unit_test(test_models_are_put),
         cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_a_disk_without_room_is_told),
         cmocka_unit_test(test_the_owner_may_refuse),
         cmocka_unit_test(test_uploads_are_taken_and_forgotten),
         cmocka_unit_test(test_idle_uploads_expire),

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define READ_BYTES  ((size_t)256 * 1024)
@@ -52,12 +53,42 @@ static int open_files(struct fl_bulk_incoming *upload, int flags, struct fl_erro
     return r;
 }
 
+struct last_hold {
+    int fd;
+};
+
+static void release_hold(void *user)
+{
+    struct last_hold *hold = user;
+
+    fl_fd_closep(&hold->fd);
+}
+
+/* What a removed file held is given back when its last descriptor is closed, which takes
+ * milliseconds for a large one: not on the loop. */
+static void release_elsewhere(struct fl_bulk_server *server, int fd)
+{
+    struct last_hold *hold = fl_calloc(1, sizeof(*hold));
+
+    hold->fd = fd;
+    if (fl_loop_offload(server->options.loop, release_hold, free, hold, NULL) < 0) {
+        release_hold(hold);
+        free(hold);
+    }
+}
+
 /* The state goes first: a part without one is removed at the next start. */
 static void remove_files(const struct fl_bulk_incoming *upload)
 {
+    const int hold = upload->state.size > SMALL_BYTES
+                         ? open(upload->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+                         : -1;
+
     if (upload->state_path)
         (void)unlink(upload->state_path);
     (void)unlink(upload->path);
+    if (hold >= 0)
+        release_elsewhere(upload->server, hold);
 }
 
 /* Only what changes is written again: short, in place, and in one go. */
@@ -157,6 +188,26 @@ void fl_bulk_upload_drop(struct fl_bulk_incoming *upload)
     (void)fl_map_remove(server->uploads, upload->state.key);
 }
 
+/* Room for all of it, so that a full disk is told before the bytes are sent, and writing them has
+ * less to do. A file system that cannot do it is asked for room with each write. What cannot fit is
+ * not tried: it would take all there is for a moment. */
+static int reserve(const struct fl_bulk_incoming *upload, struct fl_error *err)
+{
+    struct statvfs disk;
+
+    if (upload->state.size <= SMALL_BYTES)
+        return 0;
+    if (fstatvfs(upload->fd, &disk) == 0 && disk.f_blocks > 0 &&
+        (uint64_t)upload->state.size >= (uint64_t)disk.f_bavail * disk.f_frsize)
+        return fl_error_set(err, FL_E_UNAVAILABLE, "the disk has no room for %lld bytes now",
+                            (long long)upload->state.size);
+    if (fallocate(upload->fd, FALLOC_FL_KEEP_SIZE, 0, upload->state.size) == 0 ||
+        (errno != ENOSPC && errno != EDQUOT))
+        return 0;
+    return fl_error_errno(err, errno, "make room for an upload of %lld bytes",
+                          (long long)upload->state.size);
+}
+
 /* Files of an earlier upload of that name may be there: they are nobody's. */
 static int make_files(struct fl_bulk_incoming *upload, struct fl_error *err)
 {
@@ -164,6 +215,8 @@ static int make_files(struct fl_bulk_incoming *upload, struct fl_error *err)
 
     remove_files(upload);
     r = open_files(upload, O_CREAT | O_EXCL, err);
+    if (r == 0)
+        r = reserve(upload, err);
     return r < 0 ? r : save_state(upload, true, err);
 }
 
